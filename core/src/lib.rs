@@ -1,0 +1,24 @@
+//! The pure parts of NUDA: no SQLite, no async, no clock, no I/O, no `unsafe`.
+//!
+//! What two parts of the system must agree on is defined here once. In reading order:
+//!
+//! 1. [`limits`]: every bound, with its reason.
+//! 2. [`site`], [`hlc`], [`version_vector`]: who writes, when, and what has been seen.
+//! 3. [`value`], [`row`], [`changeset`]: the change format; [`codec`] is the only reader of
+//!    untrusted bytes.
+//! 4. [`merge`]: what concurrent changes of one row amount to.
+//! 5. [`schema`]: the shadow tables that both the extension and the daemon know.
+//! 6. [`protocol`]: replication as events in, commands out.
+#![forbid(unsafe_code)]
+
+pub mod changeset;
+pub mod codec;
+pub mod error;
+pub mod hlc;
+pub mod limits;
+pub mod merge;
+pub mod protocol;
+pub mod row;
+pub mod site;
+pub mod value;
+pub mod version_vector;
