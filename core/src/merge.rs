@@ -1,0 +1,291 @@
+//! What concurrent changes of one row amount to: pure functions.
+//!
+//! There is no metadata per row. Every change that can still meet an incoming one is
+//! concurrent with it, therefore not yet acknowledged by its author's node, therefore still in
+//! the log ([`crate::changeset`] records are dropped only when all members have them). So a
+//! merge takes the incoming change, the *concurrent* changes of the same row from the log, and
+//! whether the row is visible; what the incoming change had seen needs no comparison, it is
+//! older by construction.
+//!
+//! The state of a row is a function of the set of its changes:
+//!
+//! - An INSERT begins a new life: it resets every change that it saw. The *live* changes are
+//!   those that no INSERT saw.
+//! - Each column is a register: the live change with the greatest [`Rank`] wins; a counter is
+//!   the sum of the live differences.
+//! - A DELETE hides what it saw. The row is visible while some INSERT or UPDATE is left that
+//!   no DELETE saw; the values of a hidden row stay alive in its *image* until the delete is
+//!   stable, so that a concurrent edit brings the row back with all its values.
+//!
+//! [`merge`] computes the step from one such state to the next; the tests compare it with the
+//! definition above, over all orders of delivery.
+//!
+//! What it relies on, and the applier must see to:
+//!
+//! - Delivery is causal, and a stamp is greater than every stamp its transaction had seen.
+//!   (If it is not, a write can lose to one that it overwrote, and replicas differ for ever.)
+//! - A log record goes only when every member has applied it and everything those members
+//!   wrote before they had is applied here: then nothing concurrent with it can arrive.
+//! - An image lies beside the delete that hid the row. When that delete's record goes and the
+//!   log still holds another delete of the row, the image moves on to it: an edit concurrent
+//!   with *that* one may yet arrive. With the last delete the image goes.
+//! - A cell suits its column: differences to counters, values to registers.
+
+use std::collections::BTreeSet;
+
+use crate::hlc::Stamp;
+use crate::row::{Cell, Change};
+use crate::site::{Dot, Site};
+use crate::value::Value;
+use crate::version_vector::VersionVector;
+
+/// The order of writes on a register: later stamp, then greater site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rank {
+    /// The transaction's stamp.
+    pub stamp: Stamp,
+    /// Its site: breaks ties, the same way for all cells of a transaction.
+    pub site: Site,
+}
+
+/// A change of the row in question, with its place in the causal order.
+#[derive(Debug, Clone)]
+pub struct Event<'a> {
+    /// The changeset it belongs to.
+    pub dot: Dot,
+    /// Its place within that changeset.
+    pub index: u64,
+    /// The changeset's stamp.
+    pub stamp: Stamp,
+    /// Everything the changeset had seen, not counting its own site.
+    pub seen: &'a VersionVector,
+    /// What it did.
+    pub change: Change<'a>,
+}
+
+impl<'a> Event<'a> {
+    /// Its rank among writes of a register.
+    #[must_use]
+    pub fn rank(&self) -> Rank {
+        Rank {
+            stamp: self.stamp,
+            site: self.dot.site,
+        }
+    }
+
+    /// Whether this change was made knowing `other`.
+    #[must_use]
+    pub fn saw(&self, other: &Self) -> bool {
+        if self.dot.site == other.dot.site {
+            (other.dot.seq, other.index) < (self.dot.seq, self.index)
+        } else {
+            self.seen.contains(other.dot)
+        }
+    }
+
+    /// The total order of writes: the changes of one changeset share a rank, the later counts.
+    fn order(&self) -> (Rank, u64) {
+        (self.rank(), self.index)
+    }
+
+    fn is_delete(&self) -> bool {
+        matches!(self.change, Change::Delete)
+    }
+
+    fn is_insert(&self) -> bool {
+        matches!(self.change, Change::Insert(_))
+    }
+
+    /// What it wrote to `column`, if it did.
+    fn wrote(&self, column: usize) -> Option<Cell<'a>> {
+        match &self.change {
+            Change::Insert(cells) => cells.get(column).copied(),
+            Change::Update(cells) => cells
+                .iter()
+                .find(|(c, _)| *c == column)
+                .map(|(_, cell)| *cell),
+            Change::Delete => None,
+        }
+    }
+
+    /// The value it assigned to the register `column`, if it did.
+    fn assigned(&self, column: usize) -> Option<Value<'a>> {
+        match self.wrote(column)? {
+            Cell::Value(value) => Some(value),
+            Cell::Add(_) => None,
+        }
+    }
+
+    /// What it added to the counter `column`.
+    fn added(&self, column: usize) -> i128 {
+        match self.wrote(column) {
+            Some(Cell::Add(n)) => n,
+            _ => 0,
+        }
+    }
+}
+
+/// Adds to a counter's sum. It wraps, so that a sum never depends on the order of arrival,
+/// whatever is sent; honest sums stay far inside ([`crate::limits::DIFFERENCE`]).
+#[must_use]
+pub fn add(sum: i128, difference: i128) -> i128 {
+    sum.wrapping_add(difference)
+}
+
+/// A register's write that lost against a concurrent one of another value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lost {
+    /// Which column.
+    pub column: usize,
+    /// The rank of the write that won.
+    pub winner: Rank,
+    /// The rank of the write that lost.
+    pub loser: Rank,
+}
+
+/// What to do to the local row.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Plan<'a> {
+    /// Set these columns of the visible row; add to counters.
+    Update(Vec<(usize, Cell<'a>)>),
+    /// Bring the row back from its image, which goes, then as `Update`.
+    Revive(Vec<(usize, Cell<'a>)>),
+    /// The row begins a new life with exactly these columns, the key's included: insert it,
+    /// or overwrite what is visible, and drop its image. Where two spellings of the key are
+    /// equal to SQLite (1 and 1.0), the columns hold the winner's, and so must the row.
+    /// Counters get the sum, not a difference.
+    Insert(Vec<(usize, Cell<'a>)>),
+    /// Take the row out of sight and keep its image.
+    Hide,
+    /// A concurrent edit keeps the row alive, or it is hidden already.
+    Keep,
+}
+
+/// The step that `incoming` makes, given all `concurrent` changes of its row that have been
+/// applied here, in any order, and whether the row is `visible`.
+///
+/// `lost` receives the registers' writes that were overruled, on either side.
+pub fn merge<'a>(
+    incoming: &Event<'a>,
+    concurrent: &[Event<'a>],
+    visible: bool,
+    lost: &mut Vec<Lost>,
+) -> Plan<'a> {
+    match &incoming.change {
+        Change::Update(cells) => {
+            let kept = cells
+                .iter()
+                .filter(|(column, cell)| match cell {
+                    Cell::Add(_) => true,
+                    Cell::Value(value) => {
+                        contest(*column, *value, incoming, concurrent.iter(), lost).is_none()
+                    }
+                })
+                .copied()
+                .collect();
+            if visible {
+                Plan::Update(kept)
+            } else {
+                Plan::Revive(kept)
+            }
+        }
+        Change::Insert(cells) => Plan::Insert(new_life(incoming, cells, concurrent, lost)),
+        Change::Delete if visible && !has_survivor(concurrent) => Plan::Hide,
+        Change::Delete => Plan::Keep,
+    }
+}
+
+/// Whether one of these edits was seen by none of these deletes.
+fn has_survivor(concurrent: &[Event<'_>]) -> bool {
+    let deletes: Vec<_> = concurrent.iter().filter(|e| e.is_delete()).collect();
+    concurrent
+        .iter()
+        .any(|event| !event.is_delete() && !deletes.iter().any(|d| d.saw(event)))
+}
+
+/// Lets the incoming write of a register meet the greatest of the others; answers the value
+/// that beats it, if one does.
+fn contest<'a, 'e>(
+    column: usize,
+    mine: Value<'a>,
+    incoming: &Event<'a>,
+    others: impl Iterator<Item = &'e Event<'a>>,
+    lost: &mut Vec<Lost>,
+) -> Option<Value<'a>>
+where
+    'a: 'e,
+{
+    let (other, theirs) = greatest(column, others)?;
+    let won = incoming.order() > other.order();
+    if mine != theirs {
+        let (winner, loser) = if won {
+            (incoming.rank(), other.rank())
+        } else {
+            (other.rank(), incoming.rank())
+        };
+        lost.push(Lost {
+            column,
+            winner,
+            loser,
+        });
+    }
+    (!won).then_some(theirs)
+}
+
+/// The greatest write of the register `column` among `events`.
+fn greatest<'a, 'e>(
+    column: usize,
+    events: impl Iterator<Item = &'e Event<'a>>,
+) -> Option<(&'e Event<'a>, Value<'a>)>
+where
+    'a: 'e,
+{
+    events
+        .filter_map(|event| Some((event, event.assigned(column)?)))
+        .max_by_key(|(event, _)| event.order())
+}
+
+/// The columns of a row whose newest life begins with `incoming`.
+fn new_life<'a>(
+    incoming: &Event<'a>,
+    cells: &[Cell<'a>],
+    concurrent: &[Event<'a>],
+    lost: &mut Vec<Lost>,
+) -> Vec<(usize, Cell<'a>)> {
+    let inserts: Vec<_> = concurrent.iter().filter(|e| e.is_insert()).collect();
+    let live: Vec<&Event<'a>> = concurrent
+        .iter()
+        .filter(|event| !event.is_delete() && !inserts.iter().any(|i| i.saw(event)))
+        .collect();
+    let sum = |column, start| live.iter().fold(start, |s, e| add(s, e.added(column)));
+    let mut columns: Vec<(usize, Cell<'a>)> = Vec::with_capacity(cells.len());
+    for (column, cell) in cells.iter().enumerate() {
+        let cell = match *cell {
+            Cell::Add(n) => Cell::Add(sum(column, n)),
+            Cell::Value(mine) => Cell::Value(
+                contest(column, mine, incoming, live.iter().copied(), lost).unwrap_or(mine),
+            ),
+        };
+        columns.push((column, cell));
+    }
+    for column in columns_from(cells.len(), &live) {
+        let cell = match greatest(column, live.iter().copied()) {
+            Some((_, value)) => Cell::Value(value),
+            None => Cell::Add(sum(column, 0)),
+        };
+        columns.push((column, cell));
+    }
+    columns
+}
+
+/// The columns that the insert's author did not know yet and others have written.
+fn columns_from(first: usize, live: &[&Event<'_>]) -> BTreeSet<usize> {
+    live.iter()
+        .flat_map(|event| match &event.change {
+            Change::Insert(cells) => (0..cells.len()).collect(),
+            Change::Update(cells) => cells.iter().map(|(column, _)| *column).collect(),
+            Change::Delete => Vec::new(),
+        })
+        .filter(|column| *column >= first)
+        .collect()
+}

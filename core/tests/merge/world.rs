@@ -1,0 +1,342 @@
+//! Random worlds: a script of what users and the network do, and the playing of it.
+
+use std::collections::BTreeMap;
+
+use nuda_core::hlc::Stamp;
+use nuda_core::row::{Cell, Change};
+use nuda_core::site::{Dot, Site};
+use nuda_core::value::Value;
+use proptest::prelude::*;
+
+use crate::ledger::Ledger;
+use crate::model::{COUNTER, History, Made};
+use crate::replica::{Replica, Tally, Transaction};
+
+/// What a user's statement does; whether it fits the row is found out when it is played.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wish {
+    /// Insert the row, or set everything if it is there.
+    Upsert(i64, i64),
+    /// Set one register and maybe the other.
+    Set(i64, Option<i64>),
+    /// Add to the counter and maybe set a register.
+    Add(i64, Option<i64>),
+    /// Touch the row without a change of values.
+    Touch,
+    /// Delete the row.
+    Delete,
+}
+
+/// One step of a script.
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    /// A transaction at a member whose clock shows `now_ms`.
+    Write {
+        /// Which member.
+        at: usize,
+        /// Its wall clock.
+        now_ms: u64,
+        /// Rows and wishes.
+        wishes: Vec<(u8, Wish)>,
+    },
+    /// A member applies what is ready, of one other site.
+    Deliver {
+        /// Which member.
+        at: usize,
+        /// Whose transactions.
+        from: usize,
+        /// How many at most.
+        count: usize,
+    },
+    /// A member applies one round of what is ready, of all sites.
+    CatchUp {
+        /// Which member.
+        at: usize,
+    },
+    /// A member tells the others what it has applied.
+    Report {
+        /// Who tells.
+        from: usize,
+    },
+    /// A member drops what is stable from its log.
+    Collect {
+        /// Which member.
+        at: usize,
+    },
+}
+
+/// A world: members, steps, and the order in which the rest is delivered in the end.
+#[derive(Debug, Clone)]
+pub(crate) struct Script {
+    members: usize,
+    steps: Vec<Step>,
+    finish: Vec<(usize, usize)>,
+}
+
+fn wish() -> impl Strategy<Value = Wish> {
+    prop_oneof![
+        3 => (0i64..3, 0i64..3).prop_map(|(a, b)| Wish::Upsert(a, b)),
+        3 => (0i64..3, prop::option::of(0i64..3)).prop_map(|(a, b)| Wish::Set(a, b)),
+        3 => (-9i64..9, prop::option::of(0i64..3)).prop_map(|(n, b)| Wish::Add(n, b)),
+        1 => Just(Wish::Touch),
+        5 => Just(Wish::Delete),
+    ]
+}
+
+fn step(members: usize, collecting: bool) -> impl Strategy<Value = Step> {
+    let member = 0..members;
+    // Reports and collections only where they are the subject.
+    let (reports, collects) = if collecting { (7, 5) } else { (0, 0) };
+    prop_oneof![
+        8 => (member.clone(), 0u64..6, prop::collection::vec((0u8..2, wish()), 1..4))
+            .prop_map(|(at, now_ms, wishes)| Step::Write { at, now_ms, wishes }),
+        12 => (member.clone(), member.clone(), 1usize..4)
+            .prop_map(|(at, from, count)| Step::Deliver { at, from, count }),
+        4 + reports => member.clone().prop_map(|at| Step::CatchUp { at }),
+        reports => member.clone().prop_map(|from| Step::Report { from }),
+        collects => member.prop_map(|at| Step::Collect { at }),
+    ]
+}
+
+/// All scripts.
+pub(crate) fn script(collecting: bool) -> impl Strategy<Value = Script> {
+    (3usize..=5).prop_flat_map(move |members| {
+        let length = if collecting { 30..120 } else { 10..70 };
+        let steps = prop::collection::vec(step(members, collecting), length);
+        let finish = prop::collection::vec((0..members, 0..members), 12);
+        (steps, finish).prop_map(move |(steps, finish)| Script {
+            members,
+            steps,
+            finish,
+        })
+    })
+}
+
+/// Why images move: two deletes cross with two edits that each saw only one of, the delete
+/// that hid the row at member 0 is stable first, and an edit that did not see the other one
+/// still arrives.
+pub(crate) fn crossed_deletes() -> Script {
+    let write = |at, wish| Step::Write {
+        at,
+        now_ms: 1,
+        wishes: vec![(0, wish)],
+    };
+    let deliver = |at, from| Step::Deliver { at, from, count: 9 };
+    let mut steps = vec![
+        write(0, Wish::Upsert(1, 1)),
+        deliver(1, 0),
+        deliver(2, 0),
+        deliver(3, 0),
+        write(1, Wish::Set(2, None)),
+        write(2, Wish::Add(5, None)),
+        write(1, Wish::Delete),
+        deliver(3, 2),
+        write(3, Wish::Delete),
+        // Member 0 is hidden by member 1's delete, and knows both.
+        deliver(0, 2),
+        deliver(0, 3),
+        deliver(0, 1),
+        // Everybody has that delete; member 2 does not have the other.
+        deliver(2, 1),
+        deliver(3, 1),
+    ];
+    steps.extend((0..4).map(|from| Step::Report { from }));
+    steps.push(Step::Collect { at: 0 });
+    steps.push(write(2, Wish::Add(7, None)));
+    steps.push(deliver(0, 2));
+    Script {
+        members: 4,
+        steps,
+        finish: Vec::new(),
+    }
+}
+
+struct World<'t> {
+    sites: Vec<Site>,
+    replicas: Vec<Replica>,
+    sent: BTreeMap<Site, Vec<Transaction>>,
+    history: History,
+    ledger: Ledger,
+    turn: usize,
+    tally: &'t mut Tally,
+}
+
+/// Plays a script, checking each replica after each of its steps, and all in the end.
+pub(crate) fn play(script: &Script, tally: &mut Tally) {
+    let sites: Vec<Site> = (0..script.members)
+        .map(|n| Site::from_u64(100 + n as u64).unwrap())
+        .collect();
+    let mut world = World {
+        replicas: sites.iter().copied().map(Replica::new).collect(),
+        sites,
+        sent: BTreeMap::new(),
+        history: History::default(),
+        ledger: Ledger::default(),
+        turn: 0,
+        tally,
+    };
+    for step in &script.steps {
+        match step {
+            Step::Write { at, now_ms, wishes } => world.write(*at, *now_ms, wishes),
+            Step::Deliver { at, from, count } => {
+                world.deliver(*at, *from, *count);
+            }
+            Step::CatchUp { at } => {
+                for from in 0..world.sites.len() {
+                    world.deliver(*at, from, usize::MAX);
+                }
+            }
+            Step::Report { from } => {
+                let site = world.sites[*from];
+                let report = world.replicas[*from].vector.clone();
+                for other in &mut world.replicas {
+                    other.hear(site, report.clone());
+                }
+            }
+            Step::Collect { at } => world.collect(*at),
+        }
+    }
+    world.finish(&script.finish);
+}
+
+impl World<'_> {
+    fn write(&mut self, at: usize, now_ms: u64, wishes: &[(u8, Wish)]) {
+        if !self.history.has_room(wishes.len()) {
+            return;
+        }
+        let replica = &mut self.replicas[at];
+        let dot = Dot {
+            site: replica.site,
+            seq: replica.next_seq(),
+        };
+        let stamp = Stamp::next(replica.latest, now_ms).unwrap();
+        let seen = replica.seen_of_others();
+        let mut known = replica.applied;
+        let mut changes = Vec::new();
+        for (key, wish) in wishes {
+            let visible = replica.visible.contains_key(key);
+            let Some(change) = fitting(*key, *wish, visible) else {
+                continue;
+            };
+            replica.write(dot, stamp, changes.len() as u64, *key, &change);
+            let number = self.history.record(Made {
+                key: *key,
+                change: change.clone(),
+                stamp,
+                site: dot.site,
+                saw: known,
+            });
+            self.ledger
+                .book(*key, &change, (stamp, dot.site), number, known);
+            known |= crate::model::one(number);
+            changes.push((*key, change, number));
+        }
+        if changes.is_empty() {
+            return;
+        }
+        let transaction = Transaction {
+            dot,
+            stamp,
+            seen,
+            changes,
+        };
+        replica.wrote(&transaction);
+        self.sent.entry(dot.site).or_default().push(transaction);
+        self.check(at);
+    }
+
+    fn deliver(&mut self, at: usize, from: usize, count: usize) -> bool {
+        let site = self.sites[from];
+        let mut any = false;
+        for _ in 0..count {
+            let replica = &mut self.replicas[at];
+            let next = usize::try_from(replica.vector.get(site)).unwrap();
+            let Some(transaction) = self.sent.get(&site).and_then(|s| s.get(next)) else {
+                break;
+            };
+            if !replica.is_ready_for(transaction) {
+                break;
+            }
+            self.turn += 1;
+            replica.apply(transaction, self.turn, self.tally);
+            any = true;
+            self.check(at);
+        }
+        any
+    }
+
+    fn collect(&mut self, at: usize) {
+        self.replicas[at].collect(&self.sites, self.tally);
+        self.check(at);
+    }
+
+    /// The replica holds what the definition says.
+    fn check(&self, at: usize) {
+        let replica = &self.replicas[at];
+        for key in 0..2 {
+            let state = self.history.state(key, replica.applied);
+            let shown = replica.visible.get(&key);
+            assert_eq!(
+                shown.is_some(),
+                state.visible,
+                "row {key} at {}",
+                replica.site
+            );
+            if let Some(held) = shown.or(replica.image(key)) {
+                assert_eq!(
+                    Some(held),
+                    state.row.as_ref(),
+                    "row {key} at {}",
+                    replica.site
+                );
+            }
+        }
+    }
+
+    fn finish(&mut self, order: &[(usize, usize)]) {
+        for (at, from) in order {
+            self.deliver(*at, *from, usize::MAX);
+        }
+        let pairs: Vec<(usize, usize)> = (0..self.sites.len())
+            .flat_map(|at| (0..self.sites.len()).map(move |from| (at, from)))
+            .collect();
+        while pairs.iter().fold(false, |any, (at, from)| {
+            any | self.deliver(*at, *from, usize::MAX)
+        }) {}
+        let first = &self.replicas[0];
+        for replica in &self.replicas {
+            assert_eq!(replica.vector, first.vector, "everything was delivered");
+            assert_eq!(replica.visible, first.visible, "{} differs", replica.site);
+        }
+        for (key, row) in &first.visible {
+            self.ledger.audit(*key, row);
+        }
+    }
+}
+
+/// The change that a statement makes to a row that is there or not: what capture records.
+fn fitting(key: u8, wish: Wish, visible: bool) -> Option<Change<'static>> {
+    let int = |n: i64| Cell::Value(Value::Int(n));
+    let counted = |n: i64| Cell::Add(i128::from(n));
+    let change = match (wish, visible) {
+        (Wish::Upsert(a, b), false) => Change::Insert(vec![
+            int(i64::from(key)),
+            int(a),
+            int(b),
+            counted(a + 2 * b),
+        ]),
+        (Wish::Upsert(a, b), true) => Change::Update(vec![(1, int(a)), (2, int(b))]),
+        (Wish::Set(a, b), true) => {
+            let second = b.map(|b| (2, int(b)));
+            Change::Update([(1, int(a))].into_iter().chain(second).collect())
+        }
+        (Wish::Add(n, b), true) => {
+            let first = b.map(|b| (2, int(b)));
+            Change::Update(first.into_iter().chain([(COUNTER, counted(n))]).collect())
+        }
+        (Wish::Touch, true) => Change::Update(Vec::new()),
+        (Wish::Delete, true) => Change::Delete,
+        (_, false) => return None,
+    };
+    Some(change)
+}
