@@ -68,7 +68,7 @@ impl Default for Config {
 pub struct Opened {
     /// The site under which this file writes now.
     pub site: Site,
-    /// All sites under which this replica ever wrote, the present one included.
+    /// All sites under which this replica ever wrote; the present one is the last.
     pub own_sites: Vec<Site>,
     /// The newest applied changeset of each site.
     pub heads: Vec<Head>,

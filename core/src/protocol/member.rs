@@ -121,32 +121,42 @@ impl Members {
 
     /// Takes over what `other` knows better; whether anything changed.
     pub fn learn(&mut self, other: &Self) -> bool {
-        if other.version > self.version {
-            *self = other.clone();
-            return true;
-        }
         if other.version < self.version {
             return false;
         }
-        let news: Vec<NodeId> = other
-            .iter()
-            .filter(|m| m.excluded && self.counts(m.node))
-            .map(|m| m.node)
-            .collect();
-        // All or none: half of a view would be a third view.
-        let mut united = self.clone();
-        let possible = news.iter().all(|node| united.exclude(*node));
-        if news.is_empty() || !possible {
+        let united = if other.version > self.version {
+            other.clone()
+        } else {
+            self.united(other)
+        };
+        let counting = united.iter().filter(|m| !m.excluded).count();
+        if united == *self || (other.version == self.version && counting * 2 <= united.list.len()) {
             return false;
         }
         *self = united;
         true
     }
 
-    /// Whether this list is of the same version and excludes all whom `other` excludes.
+    /// The least list of this version that says what both say: later lives win, exclusions of
+    /// one life stay.
+    fn united(&self, other: &Self) -> Self {
+        let of_both = self.iter().map(|mine| match other.get(mine.node) {
+            Some(theirs) if theirs.joined > mine.joined => theirs,
+            Some(theirs) if theirs.joined == mine.joined => Member {
+                excluded: mine.excluded || theirs.excluded,
+                ..mine
+            },
+            _ => mine,
+        });
+        let new = other.iter().filter(|m| self.get(m.node).is_none());
+        Self::new(self.version, of_both.chain(new))
+    }
+
+    /// Whether this list says all that `other` says, so that its holder refuses whom `other`
+    /// refuses.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
-        self.version == other.version && other.iter().all(|m| !m.excluded || !self.counts(m.node))
+        self.version == other.version && self.united(other) == *self
     }
 
     /// Appends the encoded form.

@@ -99,13 +99,16 @@ pub enum Stop {
     Fork(Site),
 }
 
-/// Why a node will not talk to another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why a node will not talk to another. Each is a claim that the other side can check, so
+/// that a late or repeated message harms nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// The peer missed a collection, or was excluded: it must re-seed.
-    Stale,
-    /// The peer is not in the member list.
-    NotMember,
+    /// Log records up to here are gone: who has not applied them must re-seed.
+    Stale(VersionVector),
+    /// Who has applied this changeset must re-seed: it came too late to be merged everywhere.
+    StaleChange(Dot),
+    /// Who does not count in this list is not talked to.
+    NotMember(Members),
     /// The partition is not held here.
     UnknownPartition,
 }
@@ -119,7 +122,7 @@ pub enum Message {
         ask: Option<u64>,
         /// The number of the question that this answers.
         answer: Option<u64>,
-        /// The sites under which the sender writes or ever wrote.
+        /// The sites under which the sender ever wrote; the last one is the present one.
         own_sites: Vec<Site>,
         /// The sender's newest changeset of each site.
         heads: Vec<Head>,
@@ -355,11 +358,7 @@ impl Message {
             }
             Self::Refused(refusal) => {
                 out.push(6);
-                out.push(match refusal {
-                    Refusal::Stale => 0,
-                    Refusal::NotMember => 1,
-                    Refusal::UnknownPartition => 2,
-                });
+                put_refusal(out, refusal);
             }
         }
     }
@@ -402,12 +401,7 @@ impl Message {
                 site: read_site(r)?,
                 links: read_all(r, CHAIN_LINKS, read_link)?,
             },
-            6 => Self::Refused(match r.byte("a refusal")? {
-                0 => Refusal::Stale,
-                1 => Refusal::NotMember,
-                2 => Refusal::UnknownPartition,
-                _ => return Err(DecodeError::Invalid("a refusal of unknown kind")),
-            }),
+            6 => Self::Refused(read_refusal(r)?),
             _ => return Err(DecodeError::Invalid("a message of unknown kind")),
         })
     }
@@ -555,5 +549,37 @@ fn read_stop(r: &mut Reader<'_>) -> Result<Option<Stop>, DecodeError> {
         2 => Some(Stop::Later),
         3 => Some(Stop::Fork(read_site(r)?)),
         _ => return Err(DecodeError::Invalid("a stop of unknown kind")),
+    })
+}
+
+fn put_refusal(out: &mut Vec<u8>, refusal: &Refusal) {
+    match refusal {
+        Refusal::Stale(collected) => {
+            out.push(0);
+            put_vector(out, collected);
+        }
+        Refusal::StaleChange(dot) => {
+            out.push(1);
+            put_site(out, dot.site);
+            put_varint(out, dot.seq);
+        }
+        Refusal::NotMember(members) => {
+            out.push(2);
+            members.encode(out);
+        }
+        Refusal::UnknownPartition => out.push(3),
+    }
+}
+
+fn read_refusal(r: &mut Reader<'_>) -> Result<Refusal, DecodeError> {
+    Ok(match r.byte("a refusal")? {
+        0 => Refusal::Stale(read_vector(r)?),
+        1 => Refusal::StaleChange(Dot {
+            site: read_site(r)?,
+            seq: read_seq(r)?,
+        }),
+        2 => Refusal::NotMember(Members::decode(r)?),
+        3 => Refusal::UnknownPartition,
+        _ => return Err(DecodeError::Invalid("a refusal of unknown kind")),
     })
 }
