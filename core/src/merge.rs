@@ -23,13 +23,17 @@
 //! What it relies on, and the applier must see to:
 //!
 //! - Delivery is causal, and a stamp is greater than every stamp its transaction had seen.
-//!   (If it is not, a write can lose to one that it overwrote, and replicas differ for ever.)
+//!   If it is not, replicas differ for ever: let A write at 30, B overwrite that at 10, and C
+//!   write concurrently at 20. In the order A B C the last word is B's; in A C B it is A's.
 //! - A log record goes only when every member has applied it and everything those members
 //!   wrote before they had is applied here: then nothing concurrent with it can arrive.
 //! - An image lies beside the delete that hid the row. When that delete's record goes and the
 //!   log still holds another delete of the row, the image moves on to it: an edit concurrent
-//!   with *that* one may yet arrive. With the last delete the image goes.
+//!   with *that* one may yet arrive. With the last delete the image goes; it also goes when
+//!   the row becomes visible, be it by a merge or by a local INSERT.
 //! - A cell suits its column: differences to counters, values to registers.
+//! - Changes of one row are found under whatever spelling of the key SQLite takes for equal
+//!   ([`Value::canonical_key`], and the key's collation).
 
 use std::collections::BTreeSet;
 

@@ -143,7 +143,7 @@ fn sums_do_not_depend_on_order_even_when_they_overflow() {
 }
 
 /// Known and meant: an INSERT that did not see a deleted life joins it instead of replacing
-/// it, as any concurrent edit does. `docs/types.md` tells users.
+/// it, as any concurrent edit does.
 #[test]
 fn an_insert_joins_a_deleted_life_that_it_did_not_see() {
     let none = VersionVector::new();
