@@ -1,0 +1,532 @@
+//! `nuda_apply`: delivering changesets in order, whole, exactly once.
+//!
+//! A changeset is applied when its predecessor and everything it had seen have been, and when
+//! the tables it changes are here in its version; until then it waits, whole, in the file
+//! (as do the parts of a large one). It is checked against its hash chain before any row is
+//! touched, and its record, its rows and the version vector change in one transaction.
+
+use nuda_core::changeset::{ChainHash, ChainHasher, Header, Part};
+use nuda_core::row::{BodyReader, Item};
+use nuda_core::site::{Dot, Seq, Site};
+use nuda_core::value::{OwnedValue, Value};
+use nuda_core::version_vector::VersionVector;
+
+use crate::arrive;
+use crate::capture;
+use crate::concurrent::LogIndex;
+use crate::connection::Connection;
+use crate::definition::SchemaChange;
+use crate::error::{Error, Result};
+use crate::ffi::db::{Db, Setting};
+use crate::log;
+use crate::net::NetEffect;
+use crate::rows::{Applying, RowStatements, check_types};
+use crate::shadow::{self, Sites, State, damaged, hash_from, to_i64};
+use crate::track::atomically;
+
+/// What the applier remembers between calls.
+#[derive(Debug, Default)]
+pub(crate) struct Applier {
+    rows: RowStatements,
+    index: LogIndex,
+}
+
+/// What became of a changeset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Applied, and with it this many in all that had waited.
+    Applied(u64),
+    /// Seen before.
+    Duplicate,
+    /// Kept until what it needs is here.
+    Waiting(String),
+    /// It had not seen what all members had, and cannot be merged any more.
+    Stale(String),
+    /// Two different changesets bear this name.
+    Fork(String),
+}
+
+/// Why a changeset is not applied now.
+enum Stop {
+    Wait(String),
+    Fork(String),
+    Fail(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Fail(error)
+    }
+}
+
+impl From<nuda_core::error::DecodeError> for Stop {
+    fn from(error: nuda_core::error::DecodeError) -> Self {
+        Self::Fail(error.into())
+    }
+}
+
+/// A whole changeset.
+struct Whole {
+    header: Header,
+    encoded_header: Vec<u8>,
+    previous: ChainHash,
+    hash: ChainHash,
+    parts: Vec<Vec<u8>>,
+}
+
+/// Applies an encoded part. Answers its name and what became of it.
+pub(crate) fn apply(connection: &Connection, bytes: &[u8]) -> Result<(Dot, Outcome)> {
+    let part = Part::decode(bytes)?;
+    if let Some((_, header)) = &part.first
+        && Header::decode(header)?.dot != part.dot
+    {
+        return Err(Error::corrupt(
+            "a changeset whose header bears another name; refused",
+        ));
+    }
+    let db = connection.db();
+    let state = shadow::state(db)?;
+    if state.partition != part.partition {
+        return Err(Error::refused(format!(
+            "this changeset belongs to partition {}, the file is partition {}",
+            part.partition, state.partition
+        )));
+    }
+    let foreign_keys = db.switch(Setting::ForeignKeys, false)?;
+    let outcome =
+        connection.while_applying(|| atomically(db, || deliver(connection, &state, &part, bytes)));
+    db.switch(Setting::ForeignKeys, foreign_keys)?;
+    outcome.map(|outcome| (part.dot, outcome))
+}
+
+fn deliver(
+    connection: &Connection,
+    state: &State,
+    part: &Part<'_>,
+    bytes: &[u8],
+) -> Result<Outcome> {
+    let db = connection.db();
+    let mut sites = Sites::load(db)?;
+    if sites.by_site(part.dot.site).is_none() {
+        shadow::add_site(db, part.dot.site)?;
+        sites = Sites::load(db)?;
+    }
+    let own = sites
+        .by_id(state.site_id)
+        .ok_or_else(|| damaged("nuda_site"))?
+        .site;
+    if part.dot.site == own {
+        let head = own_head(connection, state, &sites)?;
+        if part.dot.seq <= head {
+            return duplicate(db, &sites, part);
+        }
+        // Others have more of this site than this file: it lost its latest commits. They
+        // come back as a foreign site's, and this replica goes on under a new one.
+        capture::renew_site(connection, state)?;
+        return deliver(connection, &shadow::state(db)?, part, bytes);
+    }
+    let row = sites
+        .by_site(part.dot.site)
+        .ok_or_else(|| damaged("nuda_site"))?;
+    if row.stopped {
+        return Ok(Outcome::Fork(format!("site {} is stopped", part.dot.site)));
+    }
+    if part.dot.seq <= row.applied {
+        return duplicate(db, &sites, part);
+    }
+    let site_id = row.id;
+    let is_next = part.dot.seq == row.applied + 1;
+    if let (true, Some((previous, header)), Some(hash)) = (is_next, part.first, part.last) {
+        let whole = Whole {
+            header: Header::decode(header)?,
+            encoded_header: header.to_vec(),
+            previous,
+            hash,
+            parts: vec![part.body.to_vec()],
+        };
+        return match apply_whole(connection, &mut sites, &whole) {
+            Ok(()) => Ok(Outcome::Applied(1 + drain(connection, &mut sites)?)),
+            Err(Stop::Fork(why)) => Ok(Outcome::Fork(why)),
+            Err(Stop::Fail(error)) => Err(error),
+            Err(Stop::Wait(why)) => {
+                if let Some(stale) = stale(db, &sites, &whole.header)? {
+                    return Ok(Outcome::Stale(stale));
+                }
+                keep(db, site_id, part, bytes, &why)?;
+                Ok(Outcome::Waiting(why))
+            }
+        };
+    }
+    let why = if is_next {
+        "the rest of it has not arrived"
+    } else {
+        "its predecessor has not arrived"
+    };
+    keep(db, site_id, part, bytes, why)?;
+    match drain(connection, &mut sites)? {
+        0 => Ok(Outcome::Waiting(why.to_owned())),
+        applied => Ok(Outcome::Applied(applied)),
+    }
+}
+
+/// The number of the latest changeset of the own site.
+fn own_head(connection: &Connection, state: &State, sites: &Sites) -> Result<Seq> {
+    let db = connection.db();
+    let mut query = db.prepare(log::LAST_RECORD)?;
+    Ok(log::head(db, &mut query, state.site_id, sites)?.seq)
+}
+
+/// Seen before: the same, or evidence of a fork?
+fn duplicate(db: Db, sites: &Sites, part: &Part<'_>) -> Result<Outcome> {
+    let Some(hash) = part.last else {
+        return Ok(Outcome::Duplicate);
+    };
+    match arrive::stored_hash(db, sites, part.dot)? {
+        Some(stored) if stored != hash => Ok(Outcome::Fork(format!(
+            "{} is known here with another content; a copied or restored file wrote under the \
+             same site",
+            part.dot
+        ))),
+        _ => Ok(Outcome::Duplicate),
+    }
+}
+
+/// Keeps a part until it can be applied.
+fn keep(db: Db, site_id: i64, part: &Part<'_>, bytes: &[u8], why: &str) -> Result<()> {
+    db.run(
+        "INSERT OR REPLACE INTO main.nuda_waiting(site, seq, part, changeset, reason) \
+         VALUES (?, ?, ?, ?, ?)",
+        &[
+            Value::Int(site_id),
+            Value::Int(to_i64(part.dot.seq)),
+            Value::Int(i64::from(part.part)),
+            Value::Blob(bytes),
+            Value::Text(why.as_bytes()),
+        ],
+    )
+}
+
+/// Applies what waits and can be applied now; answers how many.
+pub(crate) fn drain(connection: &Connection, sites: &mut Sites) -> Result<u64> {
+    let db = connection.db();
+    if db.int("SELECT EXISTS (SELECT 1 FROM main.nuda_waiting)", &[])? == 0 {
+        return Ok(0);
+    }
+    let mut applied = 0;
+    loop {
+        let mut progress = false;
+        for row in db.all("SELECT DISTINCT site FROM main.nuda_waiting", &[])? {
+            let [OwnedValue::Int(site_id)] = row.as_slice() else {
+                continue;
+            };
+            while let Some(whole) = next_whole(db, sites, *site_id)? {
+                match apply_whole(connection, sites, &whole) {
+                    Ok(()) => {
+                        forget_waiting(db, *site_id, whole.header.dot.seq)?;
+                        applied += 1;
+                        progress = true;
+                    }
+                    Err(Stop::Wait(_) | Stop::Fork(_)) => break,
+                    Err(Stop::Fail(error)) => return Err(error),
+                }
+            }
+        }
+        if !progress {
+            return Ok(applied);
+        }
+    }
+}
+
+fn forget_waiting(db: Db, site_id: i64, seq: Seq) -> Result<()> {
+    db.run(
+        "DELETE FROM main.nuda_waiting WHERE site = ? AND seq <= ?",
+        &[Value::Int(site_id), Value::Int(to_i64(seq))],
+    )
+}
+
+/// The next changeset of a site, if all its parts wait.
+fn next_whole(db: Db, sites: &Sites, site_id: i64) -> Result<Option<Whole>> {
+    let next = sites
+        .by_id(site_id)
+        .ok_or_else(|| damaged("nuda_site"))?
+        .applied
+        + 1;
+    let mut query = db.prepare(
+        "SELECT changeset FROM main.nuda_waiting WHERE site = ? AND seq = ? ORDER BY part",
+    )?;
+    query.bind(&[Value::Int(site_id), Value::Int(to_i64(next))])?;
+    let mut whole: Option<Whole> = None;
+    let mut expected = 0;
+    let mut ended = false;
+    while query.step()? {
+        let part = Part::decode(query.blob(0))?;
+        if part.part != expected || ended {
+            return Ok(None);
+        }
+        expected += 1;
+        if let Some((previous, header)) = part.first {
+            whole = Some(Whole {
+                header: Header::decode(header)?,
+                encoded_header: header.to_vec(),
+                previous,
+                hash: ChainHash::START,
+                parts: Vec::new(),
+            });
+        }
+        let Some(whole) = &mut whole else {
+            return Ok(None);
+        };
+        whole.parts.push(part.body.to_vec());
+        if let Some(hash) = part.last {
+            whole.hash = hash;
+            ended = true;
+        }
+    }
+    Ok(whole.filter(|_| ended))
+}
+
+/// What a changeset had seen, not counting its own site; or what is missing here.
+fn seen_by(
+    db: Db,
+    sites: &Sites,
+    header: &Header,
+    own: (i64, Seq),
+) -> std::result::Result<(log::Head, VersionVector), Stop> {
+    let site = sites
+        .by_site(header.dot.site)
+        .ok_or_else(|| damaged("nuda_site"))?;
+    let head = log::collected_head(db, site.id, sites)?;
+    let here = sites.vector(own);
+    if let Some((site, seq)) = header
+        .rose
+        .iter()
+        .find(|(site, seq)| here.get(*site) < *seq)
+    {
+        return Err(Stop::Wait(format!(
+            "it follows {site}:{seq}, which has not arrived"
+        )));
+    }
+    let mut seen = head.seen.clone();
+    seen.join(&header.rose);
+    Ok((head, seen))
+}
+
+/// Whether the changeset is too old to be merged: it lacks what was collected here.
+fn stale(db: Db, sites: &Sites, header: &Header) -> Result<Option<String>> {
+    let frontier = frontier(db)?;
+    let site = sites
+        .by_site(header.dot.site)
+        .ok_or_else(|| damaged("nuda_site"))?;
+    let mut seen = log::collected_head(db, site.id, sites)?.seen;
+    seen.join(&header.rose);
+    seen.set(header.dot.site, header.dot.seq - 1);
+    Ok((!seen.covers(&frontier)).then(|| {
+        format!(
+            "{} was written without knowing changes that all members had; its node must be \
+             re-seeded",
+            header.dot
+        )
+    }))
+}
+
+/// What has been collected here.
+pub(crate) fn frontier(db: Db) -> Result<VersionVector> {
+    let text = db
+        .text("SELECT frontier FROM main.nuda_state", &[])?
+        .unwrap_or_default();
+    VersionVector::parse(&text).ok_or_else(|| damaged("nuda_state"))
+}
+
+/// Applies a whole changeset whose turn it is.
+fn apply_whole(
+    connection: &Connection,
+    sites: &mut Sites,
+    whole: &Whole,
+) -> std::result::Result<(), Stop> {
+    let db = connection.db();
+    let state = shadow::state(db)?;
+    let own = (state.site_id, own_head(connection, &state, sites)?);
+    let (head, seen) = seen_by(db, sites, &whole.header, own)?;
+    if let Some(stale) = stale(db, sites, &whole.header)? {
+        return Err(Stop::Wait(stale));
+    }
+    if whole.previous != head.hash {
+        return Err(Stop::Fork(format!(
+            "{} does not follow what is known here of its site",
+            whole.header.dot
+        )));
+    }
+    let mut hasher = ChainHasher::new(whole.previous, &whole.encoded_header);
+    whole.parts.iter().for_each(|body| hasher.update(body));
+    if hasher.finish() != whole.hash {
+        return Err(Error::corrupt("the content does not match its hash; refused").into());
+    }
+    if whole.header.stamp <= head.stamp {
+        return Err(Error::corrupt("a stamp that runs backwards; refused").into());
+    }
+    db.exec("SAVEPOINT nuda_changeset")?;
+    match apply_rows(connection, sites, whole, own, &seen) {
+        Ok(()) => db.exec("RELEASE nuda_changeset")?,
+        Err(stop) => {
+            db.exec("ROLLBACK TO nuda_changeset; RELEASE nuda_changeset")?;
+            connection.forget_tables();
+            return Err(stop);
+        }
+    }
+    let id = sites
+        .by_site(whole.header.dot.site)
+        .ok_or_else(|| damaged("nuda_site"))?
+        .id;
+    sites.set_applied(id, whole.header.dot.seq);
+    Ok(())
+}
+
+fn apply_rows(
+    connection: &Connection,
+    sites: &Sites,
+    whole: &Whole,
+    own: (i64, Seq),
+    seen: &VersionVector,
+) -> std::result::Result<(), Stop> {
+    let db = connection.db();
+    let from = whole.header.dot.site;
+    let mut applier = connection
+        .applier
+        .try_borrow_mut()
+        .map_err(|_| Error::internal("apply inside apply"))?;
+    let applier = &mut *applier;
+    let here = sites.vector(own);
+    let is_concurrent = here
+        .iter()
+        .any(|(site, seq)| site != from && seq > seen.get(site));
+    if is_concurrent {
+        applier.index.refresh(db, sites)?;
+    }
+    let mut place = 0;
+    for (number, body) in whole.parts.iter().enumerate() {
+        let mut net = NetEffect::default();
+        let mut applying = Applying {
+            db,
+            sites,
+            header: &whole.header,
+            seen,
+            index: is_concurrent.then_some(&applier.index),
+            statements: &mut applier.rows,
+            net: &mut net,
+        };
+        apply_body(connection, &mut applying, body, &mut place)?;
+        store(db, sites, whole, number, body, seen, &net)?;
+    }
+    let id = sites.by_site(from).ok_or_else(|| damaged("nuda_site"))?.id;
+    let stamp = Value::Int(to_i64(whole.header.stamp.get()));
+    db.run(
+        "UPDATE main.nuda_site SET applied = ?, hash = ?, seen = ?, stamp = ? WHERE id = ?",
+        &[
+            Value::Int(to_i64(whole.header.dot.seq)),
+            Value::Blob(&whole.hash.0),
+            Value::Blob(&sites.encode_seen(seen)),
+            stamp,
+            Value::Int(id),
+        ],
+    )?;
+    db.run(
+        "UPDATE main.nuda_state SET stamp = ?1 WHERE stamp < ?1",
+        &[stamp],
+    )?;
+    Ok(())
+}
+
+fn apply_body(
+    connection: &Connection,
+    applying: &mut Applying<'_>,
+    body: &[u8],
+    place: &mut u64,
+) -> std::result::Result<(), Stop> {
+    let mut reader = BodyReader::new(body);
+    let mut table = None;
+    while let Some(item) = reader.next_item()? {
+        match item {
+            Item::Table(at) => table = Some(arrive::local_table(connection, &at)?),
+            Item::Row(row) => {
+                let table = table.as_ref().ok_or_else(|| Error::corrupt("no table"))?;
+                check_types(table, &row.change)?;
+                *place += 1;
+                applying.apply(table, &row, *place)?;
+            }
+            Item::Schema(bytes) => match SchemaChange::decode(bytes)? {
+                Some(change) => {
+                    arrive::schema(connection, &change)?;
+                    *applying.statements = RowStatements::default();
+                }
+                None => {
+                    return Err(Stop::Wait(
+                        "it needs a newer version of NUDA; upgrade this node".to_owned(),
+                    ));
+                }
+            },
+        }
+    }
+    Ok(())
+}
+
+/// Adds the changeset's record to the log: for relaying it, and for merging with it.
+fn store(
+    db: Db,
+    sites: &Sites,
+    whole: &Whole,
+    number: usize,
+    body: &[u8],
+    seen: &VersionVector,
+    net: &NetEffect,
+) -> Result<()> {
+    let id = sites
+        .by_site(whole.header.dot.site)
+        .ok_or_else(|| damaged("nuda_site"))?
+        .id;
+    let part = u32::try_from(number).unwrap_or(u32::MAX);
+    let is_first = number == 0;
+    let is_last = number + 1 == whole.parts.len();
+    let seen = sites.encode_seen(seen);
+    let or_null = |there: bool, bytes| {
+        if there {
+            Value::Blob(bytes)
+        } else {
+            Value::Null
+        }
+    };
+    db.run(
+        log::INSERT,
+        &[
+            Value::Int(log::key(id, whole.header.dot.seq, part)),
+            or_null(is_first, &whole.encoded_header),
+            or_null(is_first, &whole.previous.0),
+            or_null(is_first, &seen),
+            Value::Blob(body),
+            or_null(is_last, &whole.hash.0),
+            or_null(!net.images.is_empty(), &net.images),
+        ],
+    )
+}
+
+/// `nuda_head(site, seq)`: the chain hash there, if it is known.
+pub(crate) fn head_hash(db: Db, site: Site, seq: Seq) -> Result<Option<ChainHash>> {
+    let sites = Sites::load(db)?;
+    arrive::stored_hash(db, &sites, Dot { site, seq })
+}
+
+impl From<arrive::NotHere> for Stop {
+    fn from(not_here: arrive::NotHere) -> Self {
+        match not_here {
+            arrive::NotHere::Wait(why) => Self::Wait(why),
+            arrive::NotHere::Fail(error) => Self::Fail(error),
+        }
+    }
+}
+
+/// Reads a hash column that may be NULL.
+pub(crate) fn optional_hash(row: Option<&[OwnedValue]>) -> Result<Option<ChainHash>> {
+    match row {
+        Some([OwnedValue::Blob(hash)]) => hash_from(hash).map(Some),
+        _ => Ok(None),
+    }
+}

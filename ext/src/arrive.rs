@@ -1,0 +1,223 @@
+//! Definitions that arrive: a table that another node tracks becomes one here.
+//!
+//! Whatever the local schema cannot take makes the changeset wait, with the reason; nothing
+//! of the user's is ever dropped or overwritten to make room.
+
+use std::rc::Rc;
+
+use nuda_core::changeset::ChainHash;
+use nuda_core::row::TableRef;
+use nuda_core::site::Dot;
+use nuda_core::value::{OwnedValue, Value};
+
+use crate::apply::optional_hash;
+use crate::connection::Connection;
+use crate::definition::{Definition, SchemaChange};
+use crate::error::{Error, Result};
+use crate::ffi::db::Db;
+use crate::inspect;
+use crate::log;
+use crate::shadow::{Sites, to_i64};
+use crate::track;
+use crate::tracked::{Table, literal, quote};
+use crate::triggers;
+
+/// Why a changeset cannot be applied to this schema.
+pub(crate) enum NotHere {
+    /// Not yet.
+    Wait(String),
+    /// Not at all.
+    Fail(Error),
+}
+
+impl From<Error> for NotHere {
+    fn from(error: Error) -> Self {
+        Self::Fail(error)
+    }
+}
+
+/// The local table that changes in shape `at` go to. An older version of it is fine: columns
+/// are only ever added.
+pub(crate) fn local_table(
+    connection: &Connection,
+    at: &TableRef,
+) -> std::result::Result<Rc<Table>, NotHere> {
+    let tables = connection.tables()?;
+    let Some(table) = tables.get(at.number) else {
+        return Err(NotHere::Wait(format!(
+            "table {} has not arrived",
+            at.number
+        )));
+    };
+    if at.version > table.at.version {
+        return Err(NotHere::Wait(format!(
+            "{} is version {} here, the changeset needs {}",
+            table.name, table.at.version, at.version
+        )));
+    }
+    let same_key = at.key_columns == table.at.key_columns && at.columns <= table.at.columns;
+    let same = at.version < table.at.version || at.definition == table.at.definition;
+    if !same_key || !same {
+        return Err(NotHere::Fail(Error::corrupt(format!(
+            "the changeset knows {} in another definition than this file",
+            table.name
+        ))));
+    }
+    Ok(Rc::clone(table))
+}
+
+/// Carries out a schema change.
+pub(crate) fn schema(
+    connection: &Connection,
+    change: &SchemaChange,
+) -> std::result::Result<(), NotHere> {
+    match change {
+        SchemaChange::Untrack(number) => Ok(track::forget(connection, *number)?),
+        SchemaChange::Define(definition) => define(connection, definition),
+    }
+}
+
+fn define(connection: &Connection, definition: &Definition) -> std::result::Result<(), NotHere> {
+    let db = connection.db();
+    let number = definition.table.at.number;
+    let statements = definition.check()?;
+    let known = connection.tables()?.get(number).cloned();
+    match known {
+        Some(table) if table.at.version >= definition.table.at.version => return Ok(()),
+        Some(table) => add_columns(db, &table, definition)?,
+        None => create(db, definition, &statements)?,
+    }
+    let shape = inspect::inspect(db, &definition.table.name)?;
+    track::record(db, &definition.table)?;
+    triggers::drop_all(db, number)?;
+    triggers::create(db, &definition.table, shape.invents_keys)?;
+    connection.forget_tables();
+    Ok(())
+}
+
+/// Creates the table, or takes an empty one of the same shape.
+fn create(
+    db: Db,
+    definition: &Definition,
+    statements: &[String],
+) -> std::result::Result<(), NotHere> {
+    let name = &definition.table.name;
+    let there = db.int(
+        "SELECT count(*) FROM main.sqlite_schema WHERE name = ? COLLATE NOCASE",
+        &[Value::Text(name.as_bytes())],
+    )?;
+    if there == 0 {
+        for statement in statements {
+            db.exec(statement)?;
+        }
+        return Ok(());
+    }
+    let shape = inspect::inspect(db, name).map_err(|error| {
+        NotHere::Wait(format!(
+            "{name} exists here and cannot be replicated: {}",
+            error.message
+        ))
+    })?;
+    if Table::definition_hash(&shape.columns) != definition.table.at.definition {
+        return Err(NotHere::Wait(format!(
+            "{name} exists here in another shape; rename or drop it, the replicated one follows"
+        )));
+    }
+    let rows = db.int(
+        &format!("SELECT EXISTS (SELECT 1 FROM main.{})", quote(name)),
+        &[],
+    )?;
+    if rows != 0 {
+        return Err(NotHere::Wait(format!(
+            "{name} exists here with rows of its own; rename it, the replicated one follows"
+        )));
+    }
+    Ok(())
+}
+
+/// Adds the columns and indexes that a newer version has.
+fn add_columns(db: Db, table: &Table, definition: &Definition) -> std::result::Result<(), NotHere> {
+    let scratch = Db::scratch()?;
+    scratch.db().exec(&definition.sql)?;
+    let columns = scratch.db().all(
+        "SELECT name, type, \"notnull\", dflt_value FROM pragma_table_xinfo(?) WHERE hidden = 0",
+        &[Value::Text(definition.table.name.as_bytes())],
+    )?;
+    for column in columns {
+        let [
+            OwnedValue::Text(name),
+            OwnedValue::Text(kind),
+            OwnedValue::Int(not_null),
+            default,
+        ] = column.as_slice()
+        else {
+            continue;
+        };
+        let name = String::from_utf8_lossy(name);
+        let exists = db.int(
+            "SELECT count(*) FROM pragma_table_xinfo(?) WHERE name = ? COLLATE NOCASE",
+            &[
+                Value::Text(table.name.as_bytes()),
+                Value::Text(name.as_bytes()),
+            ],
+        )?;
+        if exists > 0 {
+            continue;
+        }
+        let default = match default {
+            OwnedValue::Text(text) => format!(" DEFAULT {}", String::from_utf8_lossy(text)),
+            _ => String::new(),
+        };
+        let not_null = if *not_null == 0 { "" } else { " NOT NULL" };
+        db.exec(&format!(
+            "ALTER TABLE {} ADD COLUMN {} {}{not_null}{default}",
+            table.quoted(),
+            quote(&name),
+            String::from_utf8_lossy(kind)
+        ))?;
+    }
+    for index in &definition.indexes {
+        let made = db.int(
+            "SELECT count(*) FROM main.sqlite_schema WHERE type = 'index' AND sql = ?",
+            &[Value::Text(index.as_bytes())],
+        )?;
+        if made == 0 {
+            db.exec(index).map_err(|error| {
+                NotHere::Wait(format!(
+                    "an index cannot be created: {}",
+                    literal(&error.message)
+                ))
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// The chain hash of a changeset, if the log or the site table has it.
+pub(crate) fn stored_hash(db: Db, sites: &Sites, dot: Dot) -> Result<Option<ChainHash>> {
+    let Some(site) = sites.by_site(dot.site) else {
+        return Ok(None);
+    };
+    let row = db.first(
+        "SELECT hash FROM main.nuda_log WHERE id BETWEEN ? AND ? AND hash IS NOT NULL",
+        &[
+            Value::Int(log::key(site.id, dot.seq, 0)),
+            Value::Int(log::key(site.id, dot.seq + 1, 0) - 1),
+        ],
+    )?;
+    if let Some(hash) = optional_hash(row.as_deref())? {
+        return Ok(Some(hash));
+    }
+    let row = db.first(
+        "SELECT previous FROM main.nuda_log WHERE id = ?",
+        &[Value::Int(log::key(site.id, dot.seq + 1, 0))],
+    )?;
+    if let Some(hash) = optional_hash(row.as_deref())? {
+        return Ok(Some(hash));
+    }
+    let row = db.first(
+        "SELECT hash FROM main.nuda_site WHERE id = ? AND applied = ?",
+        &[Value::Int(site.id), Value::Int(to_i64(dot.seq))],
+    )?;
+    optional_hash(row.as_deref())
+}

@@ -1,0 +1,534 @@
+//! Capture: from the triggers' calls to one log record per transaction.
+//!
+//! A trigger hands the old and new values of a row to a capture table; this module turns them
+//! into an event of the [`crate::buffer`]. At the very start of the commit SQLite calls sync:
+//! the net effect is written as a log record in the same transaction, so that the user's rows
+//! and the record are committed together or not at all. Nothing else is written.
+
+use nuda_core::changeset::{ChainHash, ChainHasher, Header, Level};
+use nuda_core::codec::put_varint;
+use nuda_core::hlc::Stamp;
+use nuda_core::limits;
+use nuda_core::row::Cell;
+use nuda_core::site::{Dot, Seq};
+use nuda_core::value::{OwnedValue, Value};
+use nuda_core::version_vector::VersionVector;
+
+use crate::buffer::{Buffer, Kind};
+use crate::connection::Connection;
+use crate::error::{Error, Result};
+use crate::ffi::value::Args;
+use crate::identity;
+use crate::log;
+use crate::net::{NetEffect, absolute, net_effect};
+use crate::shadow::{self, Sites, State, damaged, to_i64};
+use crate::tracked::{Column, ColumnType, Table};
+
+/// What a trigger's first argument says, besides the table: `table * 16 + call`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// The new row.
+    Insert = 1,
+    /// Old and new value of each column, alternating.
+    Update = 2,
+    /// The old row.
+    Delete = 3,
+    /// The row that an INSERT or UPDATE is about to collide with: it goes if, and only if,
+    /// the statement's policy is REPLACE, for which SQLite fires no delete trigger.
+    Collides = 4,
+    /// A piece of a row too wide for one call: 0 (old) or 1 (new), then values.
+    Piece = 5,
+    /// As `Insert`, `Update`, `Delete`, of the pieces before.
+    WideInsert = 6,
+    /// See `WideInsert`.
+    WideUpdate = 7,
+    /// See `WideInsert`.
+    WideDelete = 8,
+    /// Nothing: makes the table take part in the transaction, so that sync is called.
+    Touch = 9,
+}
+
+impl Call {
+    fn from_code(code: i64) -> Option<(u32, Self)> {
+        let call = match code & 15 {
+            1 => Self::Insert,
+            2 => Self::Update,
+            3 => Self::Delete,
+            4 => Self::Collides,
+            5 => Self::Piece,
+            6 => Self::WideInsert,
+            7 => Self::WideUpdate,
+            8 => Self::WideDelete,
+            9 => Self::Touch,
+            _ => return None,
+        };
+        Some((u32::try_from(code >> 4).ok()?, call))
+    }
+}
+
+/// The running transaction's capture.
+#[derive(Debug, Default)]
+pub(crate) struct Capture {
+    pub(crate) buffer: Buffer,
+    /// The record being written, once its first part is in the log.
+    record: Option<Record>,
+    /// Scratch space for encoded rows.
+    payload: Vec<u8>,
+    /// Pieces of a wide row: old values, new values.
+    pieces: (Vec<OwnedValue>, Vec<OwnedValue>),
+    /// Whether the committing transaction wrote a record, so that the daemon is to be woken.
+    pub(crate) wrote: bool,
+}
+
+impl Capture {
+    pub(crate) fn reset(&mut self) {
+        self.buffer.reset();
+        self.record = None;
+        self.pieces.0.clear();
+        self.pieces.1.clear();
+    }
+
+    /// Savepoint `id` was rolled back, and with it perhaps the record's first part.
+    pub(crate) fn rollback_to(&mut self, id: i32) {
+        self.buffer.rollback_to(id);
+        if self.buffer.parts() == 0 {
+            self.record = None;
+        }
+    }
+}
+
+/// The header of the changeset being written.
+#[derive(Debug, Clone)]
+struct Record {
+    site_id: i64,
+    seq: Seq,
+    previous: ChainHash,
+    header: Vec<u8>,
+    seen: Vec<u8>,
+}
+
+/// A trigger's call.
+pub(crate) fn captured(connection: &Connection, args: Args<'_>) -> Result<()> {
+    let (number, call) = args
+        .int(0)
+        .and_then(Call::from_code)
+        .ok_or_else(|| Error::refused("capture tables are written by triggers only"))?;
+    if call == Call::Touch {
+        return Ok(());
+    }
+    let table = connection.table(number)?;
+    let db = connection.db();
+    let mut capture = connection.capture()?;
+    let capture = &mut *capture;
+    match call {
+        Call::Insert => insert(capture, &table, |n| args.get(n + 1))?,
+        Call::Delete => delete(capture, &table, |n| args.get(n + 1))?,
+        Call::Update => {
+            update(
+                capture,
+                &table,
+                |n| args.get(2 * n + 1),
+                |n| args.get(2 * n + 2),
+            )?;
+        }
+        Call::Collides => {
+            if db.replaces() {
+                delete(capture, &table, |n| args.get(n + 1))?;
+            }
+            // Not spilled here: the row that goes is still there.
+            return Ok(());
+        }
+        Call::Touch => {}
+        Call::Piece => {
+            let side = if args.int(1) == Some(0) {
+                &mut capture.pieces.0
+            } else {
+                &mut capture.pieces.1
+            };
+            side.extend((2..args.len()).map(|n| OwnedValue::from(args.get(n))));
+            return Ok(());
+        }
+        Call::WideInsert | Call::WideUpdate | Call::WideDelete => {
+            let (old, new) = std::mem::take(&mut capture.pieces);
+            wide(capture, &table, call, &old, &new)?;
+        }
+    }
+    if capture.buffer.len() >= limits::SPILL_BYTES {
+        spill(connection, capture)?;
+    }
+    Ok(())
+}
+
+fn wide(
+    capture: &mut Capture,
+    table: &Table,
+    call: Call,
+    old: &[OwnedValue],
+    new: &[OwnedValue],
+) -> Result<()> {
+    fn side<'a>(values: &'a [OwnedValue]) -> impl Fn(usize) -> Value<'a> {
+        |n| values.get(n).map_or(Value::Null, OwnedValue::as_ref)
+    }
+    match call {
+        Call::WideInsert => insert(capture, table, side(new)),
+        Call::WideDelete => delete(capture, table, side(old)),
+        _ => update(capture, table, side(old), side(new)),
+    }
+}
+
+fn insert<'a>(
+    capture: &mut Capture,
+    table: &Table,
+    new: impl Fn(usize) -> Value<'a>,
+) -> Result<()> {
+    let row = row_hash(table, &new)?;
+    capture.payload.clear();
+    for (n, column) in table.columns.iter().enumerate() {
+        checked(table, column, new(n))?;
+        absolute(new(n), column.kind).encode(&mut capture.payload);
+    }
+    capture
+        .buffer
+        .push(Kind::Insert, table.at.number, row, &capture.payload);
+    Ok(())
+}
+
+fn delete<'a>(
+    capture: &mut Capture,
+    table: &Table,
+    old: impl Fn(usize) -> Value<'a>,
+) -> Result<()> {
+    let row = row_hash(table, &old)?;
+    capture.payload.clear();
+    for n in 0..table.columns.len() {
+        old(n).encode(&mut capture.payload);
+    }
+    capture
+        .buffer
+        .push(Kind::Delete, table.at.number, row, &capture.payload);
+    Ok(())
+}
+
+fn update<'a>(
+    capture: &mut Capture,
+    table: &Table,
+    old: impl Fn(usize) -> Value<'a>,
+    new: impl Fn(usize) -> Value<'a>,
+) -> Result<()> {
+    let keys = table.at.key_columns;
+    if (0..keys).any(|n| old(n).canonical_key() != new(n).canonical_key()) {
+        // A changed key is another row.
+        delete(capture, table, old)?;
+        return insert(capture, table, new);
+    }
+    let row = row_hash(table, &old)?;
+    let changed = |n: &usize| differs(old(*n), new(*n));
+    let count = (keys..table.columns.len()).filter(changed).count();
+    if count == 0 {
+        return Ok(());
+    }
+    let payload = &mut capture.payload;
+    payload.clear();
+    for n in 0..keys {
+        old(n).encode(payload);
+    }
+    put_varint(payload, count as u64);
+    let mut previous = 0;
+    for (n, column) in table.columns.iter().enumerate().skip(keys) {
+        if !changed(&n) {
+            continue;
+        }
+        checked(table, column, new(n))?;
+        put_varint(payload, (n - previous) as u64);
+        previous = n;
+        match (column.kind, old(n), new(n)) {
+            (ColumnType::Counter, Value::Int(a), Value::Int(b)) => {
+                Cell::Add(i128::from(b) - i128::from(a)).encode(payload);
+            }
+            (_, _, value) => absolute(value, column.kind).encode(payload),
+        }
+    }
+    capture
+        .buffer
+        .push(Kind::Update, table.at.number, row, payload);
+    Ok(())
+}
+
+/// Whether a column's value changed, to the last bit.
+fn differs(old: Value<'_>, new: Value<'_>) -> bool {
+    match (old, new) {
+        (Value::Real(a), Value::Real(b)) => a.to_bits() != b.to_bits(),
+        (a, b) => a != b,
+    }
+}
+
+/// Refuses what a column's type cannot hold.
+fn checked(table: &Table, column: &Column, value: Value<'_>) -> Result<()> {
+    if let Value::Text(bytes) | Value::Blob(bytes) = value
+        && bytes.len() > limits::VALUE_BYTES
+    {
+        return Err(Error::constraint(format!(
+            "{}.{}: a value of {} bytes is too large to replicate (limit {})",
+            table.name,
+            column.name,
+            bytes.len(),
+            limits::VALUE_BYTES
+        )));
+    }
+    if column.kind != ColumnType::Counter || matches!(value, Value::Int(_)) {
+        return Ok(());
+    }
+    let why = match value {
+        Value::Null => "NULL is no count; use 0",
+        Value::Real(r) if r.abs() >= 9.2e18 => "the sum exceeds 64 bits",
+        Value::Real(_) => "fractions do not add up the same way everywhere; use an INTEGER unit",
+        _ => "only integers can be counted",
+    };
+    Err(Error::constraint(format!(
+        "COUNTER {}.{}: {why}",
+        table.name, column.name
+    )))
+}
+
+/// Identifies the row within the buffer; also refuses keys that identify nothing.
+fn row_hash<'a>(table: &Table, value: &impl Fn(usize) -> Value<'a>) -> Result<u64> {
+    let mut key = Vec::with_capacity(64);
+    for n in 0..table.at.key_columns {
+        if value(n) == Value::Null {
+            return Err(Error::constraint(format!(
+                "{}: NULL in the primary key identifies no row; give every row a key",
+                table.name
+            )));
+        }
+        value(n).canonical_key().encode(&mut key);
+    }
+    Ok(crate::index::fingerprint(table.at.number, &key))
+}
+
+/// Adds a table's definition to the running transaction.
+pub(crate) fn define(connection: &Connection, definition: &[u8]) -> Result<()> {
+    let mut capture = connection.capture()?;
+    let row = crate::index::fingerprint(0, definition);
+    capture.buffer.push(Kind::Definition, 0, row, definition);
+    Ok(())
+}
+
+/// Adds a row that was there before its table was tracked.
+pub(crate) fn existing_row(
+    connection: &Connection,
+    table: &Table,
+    values: &[OwnedValue],
+) -> Result<()> {
+    let mut capture = connection.capture()?;
+    insert(&mut capture, table, |n| {
+        values.get(n).map_or(Value::Null, OwnedValue::as_ref)
+    })?;
+    if capture.buffer.len() >= limits::SPILL_BYTES {
+        spill(connection, &mut capture)?;
+    }
+    Ok(())
+}
+
+/// Writes a part of a large transaction early.
+fn spill(connection: &Connection, capture: &mut Capture) -> Result<()> {
+    let rowid = connection.db().last_insert_rowid();
+    write_part(connection, capture, false)?;
+    connection.db().set_last_insert_rowid(rowid);
+    Ok(())
+}
+
+/// The transaction is about to commit: writes its record, or the rest of it.
+pub(crate) fn flush(connection: &Connection) -> Result<()> {
+    let mut capture = connection.capture()?;
+    if capture.buffer.is_empty() && (capture.record.is_none() || capture.wrote) {
+        return Ok(());
+    }
+    let rowid = connection.db().last_insert_rowid();
+    write_part(connection, &mut capture, true)?;
+    connection.db().set_last_insert_rowid(rowid);
+    Ok(())
+}
+
+fn write_part(connection: &Connection, capture: &mut Capture, last: bool) -> Result<()> {
+    let tables = connection.tables()?;
+    let net = net_effect(connection.db(), &capture.buffer, &tables)?;
+    if net.body.is_empty() && last && capture.record.is_none() {
+        capture.buffer.reset();
+        return Ok(());
+    }
+    let record = match &capture.record {
+        Some(record) => record.clone(),
+        None => begin_record(connection)?,
+    };
+    let part = capture.buffer.parts();
+    if part >= limits::PARTS {
+        return Err(Error::refused(
+            "this transaction is too large to replicate; split it",
+        ));
+    }
+    let hash = if last {
+        Some(record_hash(connection, &record, part, &net)?)
+    } else {
+        None
+    };
+    if part > 0 && last {
+        // A COMMIT that failed with SQLITE_BUSY had already ended the record.
+        connection.db().run(
+            "UPDATE main.nuda_log SET hash = NULL WHERE id BETWEEN ? AND ? AND hash IS NOT NULL",
+            &[
+                Value::Int(log::key(record.site_id, record.seq, 0)),
+                Value::Int(log::key(record.site_id, record.seq, part)),
+            ],
+        )?;
+    }
+    insert_part(connection, &record, part, &net, hash)?;
+    capture.record = Some(record);
+    capture.buffer.spilled();
+    capture.wrote = last;
+    Ok(())
+}
+
+fn insert_part(
+    connection: &Connection,
+    record: &Record,
+    part: u32,
+    net: &NetEffect,
+    hash: Option<ChainHash>,
+) -> Result<()> {
+    let first = part == 0;
+    let or_null = |there: bool, bytes| {
+        if there {
+            Value::Blob(bytes)
+        } else {
+            Value::Null
+        }
+    };
+    let hash = hash.map(|h| h.0);
+    connection.statements()?.insert_log(connection.db())?.run(&[
+        Value::Int(log::key(record.site_id, record.seq, part)),
+        or_null(first, &record.header),
+        or_null(first, &record.previous.0),
+        or_null(first, &record.seen),
+        Value::Blob(&net.body),
+        hash.as_ref().map_or(Value::Null, |h| Value::Blob(h)),
+        or_null(!net.images.is_empty(), &net.images),
+    ])
+}
+
+/// The chain hash over all parts; the earlier ones are read back from the log.
+fn record_hash(
+    connection: &Connection,
+    record: &Record,
+    part: u32,
+    net: &NetEffect,
+) -> Result<ChainHash> {
+    let mut hasher = ChainHasher::new(record.previous, &record.header);
+    if part > 0 {
+        let mut bodies = connection
+            .db()
+            .prepare("SELECT body FROM main.nuda_log WHERE id BETWEEN ? AND ? ORDER BY id")?;
+        bodies.bind(&[
+            Value::Int(log::key(record.site_id, record.seq, 0)),
+            Value::Int(log::key(record.site_id, record.seq, part) - 1),
+        ])?;
+        while bodies.step()? {
+            hasher.update(bodies.blob(0));
+        }
+    }
+    hasher.update(&net.body);
+    Ok(hasher.finish())
+}
+
+/// Who writes, when, after what: fixed when the first part is written, while the transaction
+/// holds the write lock.
+fn begin_record(connection: &Connection) -> Result<Record> {
+    let db = connection.db();
+    let mut statements = connection.statements()?;
+    let state = {
+        let query = statements.state(db)?;
+        query.bind(&[])?;
+        let row = if query.step()? {
+            query.row()
+        } else {
+            Vec::new()
+        };
+        query.reset();
+        State::from_row(&row)?
+    };
+    let sites = {
+        let query = statements.sites(db)?;
+        query.bind(&[])?;
+        let mut sites = Sites::default();
+        while query.step()? {
+            sites.push_row(&query.row())?;
+        }
+        query.reset();
+        sites
+    };
+    if state.identity != connection.identity() {
+        drop(statements);
+        renew_site(connection, &state)?;
+        return begin_record(connection);
+    }
+    let head = log::head(db, statements.last_record(db)?, state.site_id, &sites)?;
+    drop(statements);
+    let own = sites
+        .by_id(state.site_id)
+        .ok_or_else(|| damaged("nuda_site"))?;
+    let mut seen = sites.vector((state.site_id, 0));
+    seen.set(own.site, 0);
+    let rose: VersionVector = seen
+        .iter()
+        .filter(|(site, seq)| *seq > head.seen.get(*site))
+        .collect();
+    let stamp = Stamp::next(state.stamp.max(head.stamp), identity::now_ms())
+        .ok_or_else(|| Error::refused("the logical clock is exhausted; check this node's clock"))?;
+    let seq = log::next_seq(head.seq)?;
+    let header = Header {
+        dot: Dot {
+            site: own.site,
+            seq,
+        },
+        stamp,
+        level: Level::Eventual,
+        author: String::new(),
+        rose,
+    };
+    Ok(Record {
+        site_id: state.site_id,
+        seq,
+        previous: head.hash,
+        header: header.encode(),
+        seen: sites.encode_seen(&seen),
+    })
+}
+
+/// Takes a new site: the file is not the one that the present site was made for.
+pub(crate) fn renew_site(connection: &Connection, state: &State) -> Result<()> {
+    let db = connection.db();
+    let sites = Sites::load(db)?;
+    let head = {
+        let mut statements = connection.statements()?;
+        log::head(db, statements.last_record(db)?, state.site_id, &sites)?
+    };
+    // What the old site wrote counts as applied from now on, and its stamps as seen.
+    db.run(
+        "UPDATE main.nuda_site SET applied = ?, stamp = ?, seen = ?, hash = ? WHERE id = ?",
+        &[
+            Value::Int(to_i64(head.seq)),
+            Value::Int(to_i64(head.stamp.get())),
+            Value::Blob(&sites.encode_seen(&head.seen)),
+            Value::Blob(&head.hash.0),
+            Value::Int(state.site_id),
+        ],
+    )?;
+    let id = shadow::add_site(db, identity::new_site(db)?)?;
+    db.run(
+        "UPDATE main.nuda_state SET site = ?, identity = ?, stamp = max(stamp, ?)",
+        &[
+            Value::Int(id),
+            Value::Text(connection.identity().as_bytes()),
+            Value::Int(to_i64(head.stamp.get())),
+        ],
+    )
+}

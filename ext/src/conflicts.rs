@@ -1,0 +1,67 @@
+//! `nuda_conflicts`: the values that lost, to whom, and why. A report for people, bounded;
+//! nothing is decided by it.
+
+use nuda_core::limits;
+use nuda_core::merge::Lost;
+use nuda_core::value::Value;
+
+use crate::error::Result;
+use crate::ffi::db::Db;
+use crate::identity;
+use crate::shadow::to_i64;
+use crate::tracked::Table;
+
+/// Records a value that lost against a concurrent write.
+pub(crate) fn record(
+    db: Db,
+    table: &Table,
+    key: &[Value<'_>],
+    loss: &Lost,
+    value: Value<'_>,
+) -> Result<()> {
+    let column = table
+        .columns
+        .get(loss.column)
+        .map(|c| c.name.as_str())
+        .unwrap_or_default();
+    let reason = if loss.winner.stamp == loss.loser.stamp {
+        "written at the same time; the greater site id won"
+    } else {
+        "written concurrently; the later write won"
+    };
+    let keys: Vec<String> = key.iter().map(|value| display(*value)).collect();
+    db.run(
+        "INSERT INTO main.nuda_conflicts(at_ms, \"table\", \"key\", \"column\", lost, lost_site, \
+         lost_stamp, won_site, won_stamp, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        &[
+            Value::Int(to_i64(identity::now_ms())),
+            Value::Text(table.name.as_bytes()),
+            Value::Text(keys.join(", ").as_bytes()),
+            Value::Text(column.as_bytes()),
+            value,
+            Value::Text(loss.loser.site.to_string().as_bytes()),
+            Value::Int(to_i64(loss.loser.stamp.get())),
+            Value::Text(loss.winner.site.to_string().as_bytes()),
+            Value::Int(to_i64(loss.winner.stamp.get())),
+            Value::Text(reason.as_bytes()),
+        ],
+    )?;
+    db.run(
+        "DELETE FROM main.nuda_conflicts WHERE id <= last_insert_rowid() - ?",
+        &[Value::Int(to_i64(limits::CONFLICTS))],
+    )
+}
+
+/// A value as a person reads it.
+pub(crate) fn display(value: Value<'_>) -> String {
+    match value {
+        Value::Null => "NULL".to_owned(),
+        Value::Int(n) => n.to_string(),
+        Value::Real(r) => r.to_string(),
+        Value::Text(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        Value::Blob(bytes) => {
+            let hex: String = bytes.iter().take(32).map(|b| format!("{b:02x}")).collect();
+            format!("x'{hex}'")
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! What the extension remembers of one connection.
+//!
+//! Shared by all functions and tables registered on it. SQLite holds the connection's mutex
+//! while any of them runs, so there is one user at a time; the cells only guard against a
+//! callback that runs inside another. Cached statements are dropped when one of our tables is
+//! disconnected, which SQLite does to all of them before it closes: none blocks `close()`.
+
+use std::cell::{Cell, OnceCell, RefCell, RefMut};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use nuda_vfs::{AttachError, Attached};
+
+use crate::capture::{self, Capture};
+use crate::error::{Error, Result};
+use crate::ffi::db::{Db, Setting, Stmt};
+use crate::ffi::value::Args;
+use crate::identity;
+use crate::json;
+use crate::log;
+use crate::shadow::{Sites, State};
+use crate::signal::Signal;
+use crate::tracked::{Table, Tables};
+
+/// State of the extension for one connection.
+pub(crate) struct Connection {
+    db: Db,
+    path: String,
+    identity: OnceCell<String>,
+    capture: RefCell<Capture>,
+    statements: RefCell<Statements>,
+    tables: RefCell<CachedTables>,
+    /// While set, triggers' calls are ignored: what is written comes from elsewhere.
+    applying: Cell<bool>,
+    /// Whether this connection was declared the applier's own.
+    dedicated: Cell<bool>,
+    signal: Arc<Signal>,
+    attached: RefCell<Option<std::result::Result<Attached, AttachError>>>,
+    /// What the applier remembers between calls.
+    pub(crate) applier: RefCell<crate::apply::Applier>,
+}
+
+/// Tracked tables, and the schema for which they were read.
+#[derive(Debug, Default)]
+struct CachedTables {
+    schema: i64,
+    tables: Option<Rc<Tables>>,
+}
+
+impl Connection {
+    pub(crate) fn new(db: Db) -> Rc<Self> {
+        Rc::new(Self {
+            db,
+            path: db.path(),
+            identity: OnceCell::new(),
+            capture: RefCell::default(),
+            statements: RefCell::default(),
+            tables: RefCell::default(),
+            applying: Cell::new(false),
+            dedicated: Cell::new(false),
+            signal: Arc::new(Signal::new(&db.path())),
+            attached: RefCell::default(),
+            applier: RefCell::default(),
+        })
+    }
+
+    pub(crate) fn db(&self) -> Db {
+        self.db
+    }
+
+    /// Path of the main database's file.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// What the file's site holds for (see [`crate::identity`]).
+    pub(crate) fn identity(&self) -> &str {
+        self.identity.get_or_init(|| identity::of_file(&self.path))
+    }
+
+    pub(crate) fn capture(&self) -> Result<RefMut<'_, Capture>> {
+        self.capture
+            .try_borrow_mut()
+            .map_err(|_| Error::internal("capture inside capture"))
+    }
+
+    pub(crate) fn statements(&self) -> Result<RefMut<'_, Statements>> {
+        self.statements
+            .try_borrow_mut()
+            .map_err(|_| Error::internal("a statement inside itself"))
+    }
+
+    /// The tracked tables, as of the present schema.
+    pub(crate) fn tables(&self) -> Result<Rc<Tables>> {
+        let schema = {
+            let mut statements = self.statements()?;
+            let query = statements.schema_version(self.db)?;
+            query.bind(&[])?;
+            let schema = if query.step()? { query.int(0) } else { 0 };
+            query.reset();
+            schema
+        };
+        let mut cached = self.tables.borrow_mut();
+        match &cached.tables {
+            Some(tables) if cached.schema == schema => Ok(Rc::clone(tables)),
+            _ => {
+                let tables = Rc::new(Tables::load(self.db)?);
+                *cached = CachedTables {
+                    schema,
+                    tables: Some(Rc::clone(&tables)),
+                };
+                Ok(tables)
+            }
+        }
+    }
+
+    /// The shadow tables of definitions were written: read them again.
+    pub(crate) fn forget_tables(&self) {
+        *self.tables.borrow_mut() = CachedTables::default();
+    }
+
+    /// The table that a trigger names. Within a transaction the cached one is right: the
+    /// schema cannot change under a statement that runs.
+    pub(crate) fn table(&self, number: u32) -> Result<Rc<Table>> {
+        let find = |tables: &Tables| tables.get(number).cloned();
+        let is_fresh = self.capture()?.buffer.is_empty();
+        if !is_fresh && let Some(table) = self.tables.borrow().tables.as_deref().and_then(find) {
+            return Ok(table);
+        }
+        find(&*self.tables()?).ok_or_else(|| {
+            Error::refused(format!(
+                "a capture trigger names table {number}, which is not tracked; \
+                 run SELECT nuda_untrack() on the table and track it again"
+            ))
+        })
+    }
+
+    // What SQLite tells the capture tables.
+
+    pub(crate) fn captured(&self, args: Args<'_>) -> Result<()> {
+        if self.applying.get() {
+            Ok(())
+        } else {
+            capture::captured(self, args)
+        }
+    }
+
+    pub(crate) fn flush_capture(&self) -> Result<()> {
+        capture::flush(self)
+    }
+
+    pub(crate) fn capture_committed(&self) {
+        if let Ok(mut capture) = self.capture.try_borrow_mut() {
+            if std::mem::take(&mut capture.wrote) {
+                self.signal.set_pending(true);
+            }
+            capture.reset();
+        }
+        // The VFS reports the commit too; whoever comes second finds nothing pending.
+        self.signal.commit();
+    }
+
+    pub(crate) fn capture_rolled_back(&self) {
+        if let Ok(mut capture) = self.capture.try_borrow_mut() {
+            capture.wrote = false;
+            capture.reset();
+        }
+        self.signal.set_pending(false);
+        self.forget_tables();
+    }
+
+    pub(crate) fn capture_savepoint(&self, id: i32) {
+        if let Ok(mut capture) = self.capture.try_borrow_mut() {
+            capture.buffer.savepoint(id);
+        }
+    }
+
+    pub(crate) fn capture_release(&self, id: i32) {
+        if let Ok(mut capture) = self.capture.try_borrow_mut() {
+            capture.buffer.release(id);
+        }
+    }
+
+    pub(crate) fn capture_rollback_to(&self, id: i32) {
+        if let Ok(mut capture) = self.capture.try_borrow_mut() {
+            capture.rollback_to(id);
+        }
+    }
+
+    /// Drops all cached statements: SQLite disconnects tables before it closes, and a
+    /// statement that is left would keep the connection from closing.
+    pub(crate) fn forget_statements(&self) {
+        if let Ok(mut statements) = self.statements.try_borrow_mut() {
+            *statements = Statements::default();
+        }
+        if let Ok(mut applier) = self.applier.try_borrow_mut() {
+            *applier = crate::apply::Applier::default();
+        }
+    }
+
+    /// Runs `body` with capture switched off.
+    pub(crate) fn while_applying<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
+        let before = self.applying.replace(true);
+        let result = body();
+        self.applying.set(before);
+        result
+    }
+
+    // The file.
+
+    /// What the file's VFS calls.
+    pub(crate) fn signal(&self) -> Arc<Signal> {
+        Arc::clone(&self.signal)
+    }
+
+    pub(crate) fn set_attached(&self, attached: std::result::Result<Attached, AttachError>) {
+        *self.attached.borrow_mut() = Some(attached);
+    }
+
+    /// How the file is watched, as JSON.
+    pub(crate) fn file_facts(&self) -> String {
+        match &*self.attached.borrow() {
+            Some(Ok(attached)) => {
+                let mode = attached.mode();
+                format!(
+                    "{{\"origin\":\"{:?}\",\"inner\":{},\"commits\":{}}}",
+                    mode.origin,
+                    json::text(&mode.inner_vfs),
+                    mode.commits_seen
+                )
+            }
+            Some(Err(why)) => format!("{{\"not_attached\":{}}}", json::text(&why.to_string())),
+            None => "null".to_owned(),
+        }
+    }
+
+    pub(crate) fn captured_commits(&self) -> u64 {
+        self.signal.captured()
+    }
+
+    /// 64 random bits and then some.
+    pub(crate) fn random(&self) -> Result<u128> {
+        let mut statements = self.statements()?;
+        let query = statements.random(self.db)?;
+        query.bind(&[])?;
+        #[allow(clippy::cast_sign_loss)]
+        let bits = if query.step()? {
+            (u128::from(query.int(0) as u64) << 64) | u128::from(query.int(1) as u64)
+        } else {
+            0
+        };
+        query.reset();
+        Ok(bits)
+    }
+
+    /// This connection only applies (or no longer does): triggers need not fire at all while
+    /// none of them is the user's.
+    pub(crate) fn set_dedicated(&self, on: bool) -> Result<()> {
+        self.dedicated.set(on);
+        self.db.switch(Setting::Triggers, !on)?;
+        Ok(())
+    }
+}
+
+/// Statements that every captured transaction runs, prepared once.
+#[derive(Debug, Default)]
+pub(crate) struct Statements {
+    insert_log: Option<Stmt>,
+    state: Option<Stmt>,
+    sites: Option<Stmt>,
+    last_record: Option<Stmt>,
+    schema_version: Option<Stmt>,
+    random: Option<Stmt>,
+}
+
+fn cached<'a>(slot: &'a mut Option<Stmt>, db: Db, sql: &str) -> Result<&'a mut Stmt> {
+    let statement = match slot.take() {
+        Some(statement) => statement,
+        None => db.prepare(sql)?,
+    };
+    Ok(slot.insert(statement))
+}
+
+impl Statements {
+    pub(crate) fn insert_log(&mut self, db: Db) -> Result<&mut Stmt> {
+        cached(&mut self.insert_log, db, log::INSERT)
+    }
+
+    pub(crate) fn state(&mut self, db: Db) -> Result<&mut Stmt> {
+        cached(&mut self.state, db, State::QUERY)
+    }
+
+    pub(crate) fn sites(&mut self, db: Db) -> Result<&mut Stmt> {
+        cached(&mut self.sites, db, Sites::QUERY)
+    }
+
+    pub(crate) fn last_record(&mut self, db: Db) -> Result<&mut Stmt> {
+        cached(&mut self.last_record, db, log::LAST_RECORD)
+    }
+
+    pub(crate) fn schema_version(&mut self, db: Db) -> Result<&mut Stmt> {
+        cached(&mut self.schema_version, db, "PRAGMA main.schema_version")
+    }
+
+    pub(crate) fn random(&mut self, db: Db) -> Result<&mut Stmt> {
+        cached(&mut self.random, db, "SELECT random(), random()")
+    }
+}

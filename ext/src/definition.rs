@@ -1,0 +1,211 @@
+//! A table's definition as it travels in a changeset.
+//!
+//! ```text
+//! 1 byte: 1 (define) or 2 (untrack), varint number, then for define:
+//! varint version, 8 bytes hash, text name, text CREATE TABLE,
+//! varint columns, each: text name, text type, 1 byte is_key
+//! varint indexes, each: text CREATE INDEX
+//! ```
+//!
+//! The text comes from another node and is not run before it was tried: [`Definition::check`]
+//! runs it in an empty scratch database and looks at what it made.
+
+use nuda_core::codec::{Reader, put_sized, put_varint};
+use nuda_core::error::DecodeError;
+use nuda_core::limits;
+use nuda_core::row::TableRef;
+use nuda_core::value::{OwnedValue, Value};
+
+use crate::error::{Error, Result};
+use crate::ffi::db::Db;
+use crate::sql;
+use crate::tracked::{Column, ColumnType, Table};
+
+/// What a changeset says about a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SchemaChange {
+    /// The table is replicated from here on, in this shape.
+    Define(Definition),
+    /// The table is no longer replicated.
+    Untrack(u32),
+}
+
+/// A tracked table's shape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Definition {
+    pub(crate) table: Table,
+    pub(crate) sql: String,
+    pub(crate) indexes: Vec<String>,
+}
+
+const DEFINE: u8 = 1;
+const UNTRACK: u8 = 2;
+const INDEXES: usize = 2_000;
+
+impl SchemaChange {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            Self::Untrack(number) => {
+                out.push(UNTRACK);
+                put_varint(&mut out, u64::from(*number));
+            }
+            Self::Define(definition) => {
+                let Definition {
+                    table,
+                    sql,
+                    indexes,
+                } = definition;
+                out.push(DEFINE);
+                put_varint(&mut out, u64::from(table.at.number));
+                put_varint(&mut out, u64::from(table.at.version));
+                out.extend_from_slice(&table.at.definition.to_be_bytes());
+                put_sized(&mut out, table.name.as_bytes());
+                put_sized(&mut out, sql.as_bytes());
+                put_varint(&mut out, table.columns.len() as u64);
+                for column in &table.columns {
+                    put_sized(&mut out, column.name.as_bytes());
+                    put_sized(&mut out, column.kind.name().as_bytes());
+                    out.push(u8::from(column.is_key));
+                }
+                put_varint(&mut out, indexes.len() as u64);
+                for index in indexes {
+                    put_sized(&mut out, index.as_bytes());
+                }
+            }
+        }
+        out
+    }
+
+    /// Reads an encoded definition. `None`: of a kind or type that this version does not
+    /// know, so that its changeset has to wait for an upgrade.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Option<Self>> {
+        let mut r = Reader::new(bytes);
+        match r.byte("a schema change")? {
+            UNTRACK => {
+                let number = number(&mut r)?;
+                r.end("a schema change")?;
+                Ok(Some(Self::Untrack(number)))
+            }
+            DEFINE => Ok(Definition::decode(&mut r)?.map(Self::Define)),
+            _ => Ok(None),
+        }
+    }
+}
+
+fn number(r: &mut Reader<'_>) -> std::result::Result<u32, DecodeError> {
+    let number = r.bounded("a table number", u64::from(u32::MAX))?;
+    Ok(u32::try_from(number).unwrap_or(u32::MAX))
+}
+
+impl Definition {
+    fn decode(r: &mut Reader<'_>) -> Result<Option<Self>> {
+        let number = number(r)?;
+        let version = self::number(r)?;
+        let definition = u64::from_be_bytes(r.array("a definition hash")?);
+        let name = r.text("a table's name", limits::NAME_BYTES)?.to_owned();
+        let sql = r.text("a definition", limits::DEFINITION_BYTES)?.to_owned();
+        let count = r.length("columns", limits::COLUMNS)?;
+        let mut columns = Vec::with_capacity(count);
+        for _ in 0..count {
+            let name = r.text("a column's name", limits::NAME_BYTES)?.to_owned();
+            let kind = r.text("a column's type", limits::NAME_BYTES)?;
+            let is_key = r.byte("a column")? == 1;
+            let Some(kind) = ColumnType::parse(kind) else {
+                return Ok(None);
+            };
+            columns.push(Column { name, kind, is_key });
+        }
+        let count = r.length("indexes", INDEXES)?;
+        let mut indexes = Vec::with_capacity(count);
+        for _ in 0..count {
+            indexes.push(r.text("an index", limits::DEFINITION_BYTES)?.to_owned());
+        }
+        r.end("a definition")?;
+        let key_columns = columns.iter().filter(|c| c.is_key).count();
+        if number == 0 || key_columns == 0 || !columns.iter().take(key_columns).all(|c| c.is_key) {
+            return Err(DecodeError::Invalid("a definition without a key").into());
+        }
+        if Table::definition_hash(&columns) != definition {
+            return Err(DecodeError::Invalid("a definition that does not match its hash").into());
+        }
+        let at = TableRef {
+            number,
+            version,
+            definition,
+            key_columns,
+            columns: columns.len(),
+        };
+        Ok(Some(Self {
+            table: Table { name, at, columns },
+            sql,
+            indexes,
+        }))
+    }
+
+    /// Makes sure that the SQL creates this table and its indexes and does nothing else.
+    /// Answers what to run: the texts as SQLite itself recorded them.
+    pub(crate) fn check(&self) -> Result<Vec<String>> {
+        let name = self.table.name.to_ascii_lowercase();
+        if name.starts_with("nuda_") || name.starts_with("sqlite_") {
+            return Err(refused(&self.table.name, "a reserved name"));
+        }
+        let scratch = Db::scratch()?;
+        let db = scratch.db();
+        self.run_one(db, &self.sql, &["CREATE", "TABLE"])?;
+        for index in &self.indexes {
+            self.run_one(db, index, &["CREATE", "INDEX"])?;
+        }
+        let mut made = Vec::new();
+        for row in db.all(
+            "SELECT type, tbl_name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid",
+            &[],
+        )? {
+            let [
+                OwnedValue::Text(kind),
+                OwnedValue::Text(table),
+                OwnedValue::Text(sql),
+            ] = row.as_slice()
+            else {
+                return Err(refused(&self.table.name, "an unreadable schema"));
+            };
+            let is_ours = String::from_utf8_lossy(table).eq_ignore_ascii_case(&self.table.name);
+            if !is_ours || !matches!(kind.as_slice(), b"table" | b"index") {
+                return Err(refused(&self.table.name, "something besides the table"));
+            }
+            made.push(String::from_utf8_lossy(sql).into_owned());
+        }
+        let columns = db.int(
+            "SELECT count(*) FROM pragma_table_xinfo(?) WHERE hidden = 0",
+            &[Value::Text(self.table.name.as_bytes())],
+        )?;
+        if usize::try_from(columns) != Ok(self.table.at.columns) {
+            return Err(refused(&self.table.name, "other columns than it names"));
+        }
+        Ok(made)
+    }
+
+    /// Runs one statement that begins with these words.
+    fn run_one(&self, db: Db, text: &str, words: &[&str]) -> Result<()> {
+        let tokens = sql::tokens(text);
+        let begins = words
+            .iter()
+            .zip(&tokens)
+            .all(|(word, token)| token.is_word(word));
+        let selects = tokens.iter().any(|t| t.is_word("SELECT"));
+        if !begins || selects || text.contains('\0') {
+            return Err(refused(&self.table.name, "other statements"));
+        }
+        let mut statement = db
+            .prepare(text)
+            .map_err(|e| refused(&self.table.name, &format!("unusable SQL ({})", e.message)))?;
+        while statement.step()? {}
+        Ok(())
+    }
+}
+
+fn refused(table: &str, what: &str) -> Error {
+    Error::corrupt(format!(
+        "the definition of {table} that arrived contains {what}; refused"
+    ))
+}

@@ -1,0 +1,59 @@
+//! `nuda_digest()`: proof of equality. One number for each tracked table that depends on its
+//! rows and on nothing else, and the version vector for which it holds.
+//!
+//! A table's digest is the sum of its rows' hashes, so the order of rows does not matter and
+//! rows that differ can be found by halves.
+
+use nuda_core::changeset::{ChainHash, ChainHasher};
+
+use crate::changes::applied;
+use crate::connection::Connection;
+use crate::error::Result;
+use crate::ffi::db::Db;
+use crate::json;
+use crate::shadow::{self, Sites};
+use crate::track::atomically;
+use crate::tracked::Table;
+
+/// The answer as JSON, all of one snapshot.
+pub(crate) fn digest(connection: &Connection) -> Result<String> {
+    let db = connection.db();
+    atomically(db, || {
+        let state = shadow::state(db)?;
+        let vector = applied(db, &state, &Sites::load(db)?)?;
+        let mut total = 0u128;
+        let mut tables = Vec::new();
+        for table in connection.tables()?.sorted() {
+            let (rows, sum) = table_digest(db, &table)?;
+            total = total.wrapping_mul(31).wrapping_add(sum);
+            tables.push(format!(
+                "{{\"name\":{},\"rows\":{rows},\"digest\":\"{sum:032x}\"}}",
+                json::text(&table.name)
+            ));
+        }
+        Ok(format!(
+            "{{\"vector\":{},\"digest\":\"{total:032x}\",\"tables\":[{}]}}",
+            json::text(&vector.to_string()),
+            tables.join(",")
+        ))
+    })
+}
+
+fn table_digest(db: Db, table: &Table) -> Result<(u64, u128)> {
+    let sql = format!("SELECT {} FROM {}", table.column_list(), table.quoted());
+    let mut query = db.prepare(&sql)?;
+    query.bind(&[])?;
+    let (mut rows, mut sum) = (0u64, 0u128);
+    let mut bytes = Vec::new();
+    while query.step()? {
+        bytes.clear();
+        for n in 0..table.columns.len() {
+            query.value(n).encode(&mut bytes);
+        }
+        let mut hasher = ChainHasher::new(ChainHash::START, &[]);
+        hasher.update(&bytes);
+        sum = sum.wrapping_add(u128::from_be_bytes(hasher.finish().0));
+        rows += 1;
+    }
+    Ok((rows, sum))
+}

@@ -1,0 +1,426 @@
+//! Running SQL on the connection that loaded the extension.
+//!
+//! [`Db`] borrows the connection's handle: it is only used inside callbacks, while SQLite
+//! holds the connection's mutex and keeps the handle alive. [`Stmt`] owns a prepared
+//! statement; cached ones are dropped before the connection closes (see `connection`).
+
+use std::ffi::{CStr, CString};
+use std::os::raw::c_int;
+use std::ptr;
+
+use nuda_core::value::{OwnedValue, Value};
+use sqlite3_ext::ffi;
+
+use super::value::bytes;
+use crate::error::{Error, Result};
+
+/// A connection's handle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Db(*mut ffi::sqlite3);
+
+impl Db {
+    /// # Safety
+    /// `raw` is an open connection that outlives every use of the result.
+    pub(crate) unsafe fn from_raw(raw: *mut ffi::sqlite3) -> Self {
+        Self(raw)
+    }
+
+    pub(crate) fn raw(self) -> *mut ffi::sqlite3 {
+        self.0
+    }
+
+    /// The error that the connection remembers.
+    pub(crate) fn error(self, code: c_int) -> Error {
+        // SAFETY: the handle is open; the message is copied before the next call.
+        let message = unsafe { CStr::from_ptr(ffi::sqlite3_errmsg(self.0)) };
+        Error {
+            code,
+            message: message.to_string_lossy().into_owned(),
+        }
+    }
+
+    pub(crate) fn prepare(self, sql: &str) -> Result<Stmt> {
+        let mut raw = ptr::null_mut();
+        let len = c_int::try_from(sql.len()).map_err(|_| Error::refused("SQL too long"))?;
+        // SAFETY: the handle is open, the text is `len` bytes long, the tail is not wanted.
+        let code = unsafe {
+            ffi::sqlite3_prepare_v2(
+                self.0,
+                sql.as_ptr().cast(),
+                len,
+                &raw mut raw,
+                ptr::null_mut(),
+            )
+        };
+        if code != ffi::SQLITE_OK || raw.is_null() {
+            return Err(self.error(code));
+        }
+        Ok(Stmt { db: self, raw })
+    }
+
+    /// Runs statements that answer no rows anybody wants.
+    pub(crate) fn exec(self, sql: &str) -> Result<()> {
+        let sql = CString::new(sql).map_err(|_| Error::refused("SQL with a NUL byte"))?;
+        // SAFETY: the handle is open and the text ends in NUL; no callback, no message.
+        let code = unsafe {
+            ffi::sqlite3_exec(self.0, sql.as_ptr(), None, ptr::null_mut(), ptr::null_mut())
+        };
+        if code == ffi::SQLITE_OK {
+            Ok(())
+        } else {
+            Err(self.error(code))
+        }
+    }
+
+    /// Runs one statement with values bound.
+    pub(crate) fn run(self, sql: &str, values: &[Value<'_>]) -> Result<()> {
+        let mut statement = self.prepare(sql)?;
+        statement.bind(values)?;
+        while statement.step()? {}
+        Ok(())
+    }
+
+    /// The first row of a query, if there is one.
+    pub(crate) fn first(self, sql: &str, values: &[Value<'_>]) -> Result<Option<Vec<OwnedValue>>> {
+        let mut statement = self.prepare(sql)?;
+        statement.bind(values)?;
+        Ok(if statement.step()? {
+            Some(statement.row())
+        } else {
+            None
+        })
+    }
+
+    /// All rows of a small query.
+    pub(crate) fn all(self, sql: &str, values: &[Value<'_>]) -> Result<Vec<Vec<OwnedValue>>> {
+        let mut statement = self.prepare(sql)?;
+        statement.bind(values)?;
+        let mut rows = Vec::new();
+        while statement.step()? {
+            rows.push(statement.row());
+        }
+        Ok(rows)
+    }
+
+    /// The first column of the first row as an integer; 0 if there is none.
+    pub(crate) fn int(self, sql: &str, values: &[Value<'_>]) -> Result<i64> {
+        let mut statement = self.prepare(sql)?;
+        statement.bind(values)?;
+        Ok(if statement.step()? {
+            statement.int(0)
+        } else {
+            0
+        })
+    }
+
+    /// The first column of the first row as text, unless NULL or missing.
+    pub(crate) fn text(self, sql: &str, values: &[Value<'_>]) -> Result<Option<String>> {
+        let mut statement = self.prepare(sql)?;
+        statement.bind(values)?;
+        Ok(if statement.step()? {
+            statement.text(0)
+        } else {
+            None
+        })
+    }
+
+    /// Whether no transaction is open.
+    pub(crate) fn is_autocommit(self) -> bool {
+        // SAFETY: the handle is open.
+        unsafe { ffi::sqlite3_get_autocommit(self.0) != 0 }
+    }
+
+    pub(crate) fn last_insert_rowid(self) -> i64 {
+        // SAFETY: the handle is open.
+        unsafe { ffi::sqlite3_last_insert_rowid(self.0) }
+    }
+
+    pub(crate) fn set_last_insert_rowid(self, rowid: i64) {
+        // SAFETY: the handle is open.
+        unsafe { ffi::sqlite3_set_last_insert_rowid(self.0, rowid) }
+    }
+
+    /// Rows changed by the statement that ended last.
+    pub(crate) fn changes(self) -> i32 {
+        // SAFETY: the handle is open.
+        unsafe { ffi::sqlite3_changes(self.0) }
+    }
+
+    /// The conflict policy of the statement whose row is being captured.
+    pub(crate) fn replaces(self) -> bool {
+        // SAFETY: only called from inside a virtual table's update method.
+        unsafe { ffi::sqlite3_vtab_on_conflict(self.0) == ffi::SQLITE_REPLACE }
+    }
+
+    /// Path of the main database's file; empty for a temporary or in-memory one.
+    pub(crate) fn path(self) -> String {
+        // SAFETY: the handle is open; the name is copied at once.
+        unsafe {
+            let name = ffi::sqlite3_db_filename(self.0, c"main".as_ptr());
+            if name.is_null() {
+                String::new()
+            } else {
+                CStr::from_ptr(name).to_string_lossy().into_owned()
+            }
+        }
+    }
+
+    /// Whether the main database cannot be written.
+    pub(crate) fn is_read_only(self) -> bool {
+        // SAFETY: the handle is open.
+        unsafe { ffi::sqlite3_db_readonly(self.0, c"main".as_ptr()) == 1 }
+    }
+
+    /// Switches a connection setting and answers how it was.
+    pub(crate) fn switch(self, setting: Setting, on: bool) -> Result<bool> {
+        let was = self.is_on(setting)?;
+        if was != on {
+            let mut now: c_int = 0;
+            // SAFETY: these settings take an int and a pointer to an int.
+            let code = unsafe {
+                ffi::sqlite3_db_config()(self.0, setting.op(), c_int::from(on), &raw mut now)
+            };
+            if code != ffi::SQLITE_OK {
+                return Err(self.error(code));
+            }
+        }
+        Ok(was)
+    }
+
+    fn is_on(self, setting: Setting) -> Result<bool> {
+        let mut now: c_int = 0;
+        // SAFETY: -1 asks without changing.
+        let code =
+            unsafe { ffi::sqlite3_db_config()(self.0, setting.op(), -1 as c_int, &raw mut now) };
+        if code == ffi::SQLITE_OK {
+            Ok(now != 0)
+        } else {
+            Err(self.error(code))
+        }
+    }
+
+    /// The declared collation of a column of the main database.
+    pub(crate) fn collation(self, table: &str, column: &str) -> Option<String> {
+        let (table, column) = (CString::new(table).ok()?, CString::new(column).ok()?);
+        let mut collation = ptr::null();
+        // SAFETY: names end in NUL; unwanted answers are null; the answer is copied at once.
+        unsafe {
+            let code = ffi::sqlite3_table_column_metadata(
+                self.0,
+                c"main".as_ptr(),
+                table.as_ptr(),
+                column.as_ptr(),
+                ptr::null_mut(),
+                &raw mut collation,
+                ptr::null_mut(),
+                ptr::null_mut(),
+                ptr::null_mut(),
+            );
+            (code == ffi::SQLITE_OK && !collation.is_null())
+                .then(|| CStr::from_ptr(collation).to_string_lossy().into_owned())
+        }
+    }
+
+    /// An empty in-memory database of the same library, to try a definition in.
+    pub(crate) fn scratch() -> Result<Scratch> {
+        let mut raw = ptr::null_mut();
+        // SAFETY: the name ends in NUL; the handle is closed by Scratch, also after a failure.
+        unsafe {
+            let flags =
+                ffi::SQLITE_OPEN_READWRITE | ffi::SQLITE_OPEN_CREATE | ffi::SQLITE_OPEN_MEMORY;
+            let code = ffi::sqlite3_open_v2(c":memory:".as_ptr(), &raw mut raw, flags, ptr::null());
+            let scratch = Scratch(raw);
+            if code == ffi::SQLITE_OK {
+                Ok(scratch)
+            } else {
+                Err(scratch.db().error(code))
+            }
+        }
+    }
+}
+
+/// A setting of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Setting {
+    /// Whether triggers fire.
+    Triggers,
+    /// Whether foreign keys are enforced.
+    ForeignKeys,
+}
+
+impl Setting {
+    fn op(self) -> c_int {
+        match self {
+            Self::Triggers => ffi::SQLITE_DBCONFIG_ENABLE_TRIGGER,
+            Self::ForeignKeys => ffi::SQLITE_DBCONFIG_ENABLE_FKEY,
+        }
+    }
+}
+
+/// An owned in-memory connection.
+#[derive(Debug)]
+pub(crate) struct Scratch(*mut ffi::sqlite3);
+
+impl Scratch {
+    pub(crate) fn db(&self) -> Db {
+        Db(self.0)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // SAFETY: opened by `Db::scratch`, closed once.
+        unsafe {
+            ffi::sqlite3_close_v2(self.0);
+        }
+    }
+}
+
+/// A prepared statement.
+#[derive(Debug)]
+pub(crate) struct Stmt {
+    db: Db,
+    raw: *mut ffi::sqlite3_stmt,
+}
+
+impl Stmt {
+    /// Starts over with these values for the parameters.
+    ///
+    /// The values are borrowed until the next `bind` or `reset`; callers step before the
+    /// borrow ends, which is why they are bound without a copy.
+    pub(crate) fn bind(&mut self, values: &[Value<'_>]) -> Result<()> {
+        self.reset();
+        for (n, value) in values.iter().enumerate() {
+            self.bind_one(n, *value)?;
+        }
+        Ok(())
+    }
+
+    /// Binds parameter `n` (from 0).
+    pub(crate) fn bind_one(&mut self, n: usize, value: Value<'_>) -> Result<()> {
+        let n = c_int::try_from(n + 1).unwrap_or(c_int::MAX);
+        // SAFETY: the statement is alive and reset; SQLite copies short-lived bytes
+        // (SQLITE_TRANSIENT) so that nothing dangles however the caller goes on.
+        let code = unsafe {
+            match value {
+                Value::Null => ffi::sqlite3_bind_null(self.raw, n),
+                Value::Int(i) => ffi::sqlite3_bind_int64(self.raw, n, i),
+                Value::Real(r) => ffi::sqlite3_bind_double(self.raw, n, r),
+                Value::Text(b) => ffi::sqlite3_bind_text64(
+                    self.raw,
+                    n,
+                    b.as_ptr().cast(),
+                    b.len() as u64,
+                    ffi::sqlite_transient(),
+                    u8::try_from(ffi::SQLITE_UTF8).unwrap_or(1),
+                ),
+                Value::Blob(b) => ffi::sqlite3_bind_blob64(
+                    self.raw,
+                    n,
+                    b.as_ptr().cast(),
+                    b.len() as u64,
+                    ffi::sqlite_transient(),
+                ),
+            }
+        };
+        if code == ffi::SQLITE_OK {
+            Ok(())
+        } else {
+            Err(self.db.error(code))
+        }
+    }
+
+    /// Runs to the next row; `false` at the end.
+    pub(crate) fn step(&mut self) -> Result<bool> {
+        // SAFETY: the statement is alive.
+        match unsafe { ffi::sqlite3_step(self.raw) } {
+            ffi::SQLITE_ROW => Ok(true),
+            ffi::SQLITE_DONE => Ok(false),
+            _ => {
+                // SAFETY: the handle is open.
+                let code = unsafe { ffi::sqlite3_extended_errcode(self.db.0) };
+                let error = self.db.error(code);
+                self.reset();
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends the current run; the statement can be used again.
+    pub(crate) fn reset(&mut self) {
+        // SAFETY: the statement is alive; its last error was already reported by step.
+        unsafe {
+            ffi::sqlite3_reset(self.raw);
+        }
+    }
+
+    /// Binds, runs to the end, resets.
+    pub(crate) fn run(&mut self, values: &[Value<'_>]) -> Result<()> {
+        self.bind(values)?;
+        while self.step()? {}
+        self.reset();
+        Ok(())
+    }
+
+    pub(crate) fn columns(&self) -> usize {
+        // SAFETY: the statement is alive.
+        usize::try_from(unsafe { ffi::sqlite3_column_count(self.raw) }).unwrap_or(0)
+    }
+
+    /// Column `n` of the current row, borrowed until the next step.
+    pub(crate) fn value(&self, n: usize) -> Value<'_> {
+        let n = c_int::try_from(n).unwrap_or(c_int::MAX);
+        // SAFETY: the statement is alive; pointers live until the next step, which needs
+        // `&mut self` and so cannot happen while the value is borrowed.
+        unsafe {
+            match ffi::sqlite3_column_type(self.raw, n) {
+                ffi::SQLITE_INTEGER => Value::Int(ffi::sqlite3_column_int64(self.raw, n)),
+                ffi::SQLITE_FLOAT => Value::Real(ffi::sqlite3_column_double(self.raw, n)),
+                ffi::SQLITE_TEXT => {
+                    let text = ffi::sqlite3_column_text(self.raw, n);
+                    Value::Text(bytes(text.cast(), ffi::sqlite3_column_bytes(self.raw, n)))
+                }
+                ffi::SQLITE_BLOB => {
+                    let blob = ffi::sqlite3_column_blob(self.raw, n);
+                    Value::Blob(bytes(blob, ffi::sqlite3_column_bytes(self.raw, n)))
+                }
+                _ => Value::Null,
+            }
+        }
+    }
+
+    pub(crate) fn int(&self, n: usize) -> i64 {
+        match self.value(n) {
+            Value::Int(i) => i,
+            _ => 0,
+        }
+    }
+
+    pub(crate) fn text(&self, n: usize) -> Option<String> {
+        match self.value(n) {
+            Value::Text(b) => Some(String::from_utf8_lossy(b).into_owned()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn blob(&self, n: usize) -> &[u8] {
+        match self.value(n) {
+            Value::Blob(b) => b,
+            _ => &[],
+        }
+    }
+
+    /// The current row, copied.
+    pub(crate) fn row(&self) -> Vec<OwnedValue> {
+        (0..self.columns()).map(|n| self.value(n).into()).collect()
+    }
+}
+
+impl Drop for Stmt {
+    fn drop(&mut self) {
+        // SAFETY: prepared by `Db::prepare`, finalized once.
+        unsafe {
+            ffi::sqlite3_finalize(self.raw);
+        }
+    }
+}

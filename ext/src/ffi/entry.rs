@@ -1,0 +1,151 @@
+//! The entry points: `.load ./libnuda`, and the same for programs that link the library.
+
+use std::os::raw::{c_char, c_int};
+use std::ptr;
+use std::rc::Rc;
+
+use sqlite3_ext::ffi;
+
+use super::db::Db;
+use super::{capture_table, guarded};
+use crate::connection::Connection;
+use crate::error::{Error, Result};
+use crate::functions;
+
+/// What SQLite calls when it loads `libnuda.so`. The library's only exported symbol.
+///
+/// # Safety
+/// Called by SQLite with an open connection, a place for a message, and its routines.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sqlite3_nuda_init(
+    db: *mut ffi::sqlite3,
+    message: *mut *mut c_char,
+    api: *mut ffi::sqlite3_api_routines,
+) -> c_int {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        match guarded(|| load(db, api)) {
+            // A VFS and an auto-extension must stay mapped.
+            Ok(()) => ffi::SQLITE_OK_LOAD_PERMANENTLY,
+            Err(error) => {
+                report(message, api, &error.to_string());
+                ffi::SQLITE_ERROR
+            }
+        }
+    }
+}
+
+/// What SQLite calls for every later connection of the process: never fails, since an
+/// application's own connection must open whatever we think of it.
+unsafe extern "C" fn on_open(
+    db: *mut ffi::sqlite3,
+    _message: *mut *mut c_char,
+    api: *mut ffi::sqlite3_api_routines,
+) -> c_int {
+    // SAFETY: SQLite calls this with an open connection and its routines.
+    let _ = guarded(|| unsafe { load(db, api) });
+    ffi::SQLITE_OK
+}
+
+/// # Safety
+/// `db` is an open connection of the SQLite whose routines are `api`.
+unsafe fn load(db: *mut ffi::sqlite3, api: *mut ffi::sqlite3_api_routines) -> Result<()> {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        nuda_vfs::init_api(api).map_err(|error| Error::refused(error.to_string()))?;
+        nuda_vfs::register_default().map_err(|error| Error::refused(error.to_string()))?;
+        ffi::sqlite3_auto_extension(Some(std::mem::transmute::<
+            unsafe extern "C" fn(
+                *mut ffi::sqlite3,
+                *mut *mut c_char,
+                *mut ffi::sqlite3_api_routines,
+            ) -> c_int,
+            unsafe extern "C" fn(),
+        >(on_open)));
+        let db = Db::from_raw(db);
+        if is_loaded(db) {
+            return Ok(());
+        }
+        let connection = Connection::new(db);
+        capture_table::register(&connection)?;
+        functions::register_all(&connection)?;
+        attach(&connection);
+    }
+    Ok(())
+}
+
+/// Loading twice is harmless: the first one stays.
+fn is_loaded(db: Db) -> bool {
+    db.int(
+        "SELECT count(*) FROM pragma_function_list WHERE name = 'nuda_version'",
+        &[],
+    )
+    .is_ok_and(|found| found > 0)
+}
+
+/// Plugs the connection into its file. A database without a file has nothing to watch; why it
+/// was not attached shows in `nuda_debug()`.
+fn attach(connection: &Rc<Connection>) {
+    // SAFETY: SQLite holds the connection open during its load; this library stays mapped.
+    let attached = unsafe { nuda_vfs::attach(connection.db().raw(), connection.signal()) };
+    connection.set_attached(attached);
+}
+
+/// The host's version, as `3045001`.
+pub(crate) fn host_version() -> c_int {
+    // SAFETY: a constant function of the host.
+    unsafe { ffi::sqlite3_libversion_number() }
+}
+
+/// Leaves a message that SQLite frees.
+///
+/// # Safety
+/// `message` is null or a place for a message; `api` is null or the host's routines.
+unsafe fn report(message: *mut *mut c_char, api: *mut ffi::sqlite3_api_routines, text: &str) {
+    // SAFETY: as promised by the caller. The host's own allocator is asked directly: the load
+    // may have failed before its routines were accepted.
+    unsafe {
+        if message.is_null() || api.is_null() {
+            return;
+        }
+        let Some(malloc) = (*api).malloc else { return };
+        let Ok(size) = c_int::try_from(text.len() + 1) else {
+            return;
+        };
+        let copy = malloc(size).cast::<u8>();
+        if !copy.is_null() {
+            ptr::copy_nonoverlapping(text.as_ptr(), copy, text.len());
+            *copy.add(text.len()) = 0;
+            *message = copy.cast();
+        }
+    }
+}
+
+/// Makes every connection that this program opens from here on load the extension.
+///
+/// For programs that link SQLite and this library statically (rusqlite with `bundled`).
+///
+/// # Errors
+/// If SQLite cannot remember the entry point.
+pub(crate) fn register_static(
+    auto_extension: unsafe extern "C" fn(Option<unsafe extern "C" fn()>) -> c_int,
+) -> Result<()> {
+    // SAFETY: SQLite calls the entry point with the arguments of an extension's init.
+    let code = unsafe {
+        auto_extension(Some(std::mem::transmute::<
+            unsafe extern "C" fn(
+                *mut ffi::sqlite3,
+                *mut *mut c_char,
+                *mut ffi::sqlite3_api_routines,
+            ) -> c_int,
+            unsafe extern "C" fn(),
+        >(on_open)))
+    };
+    if code == ffi::SQLITE_OK {
+        Ok(())
+    } else {
+        Err(Error::refused(format!(
+            "SQLite refused the extension (code {code})"
+        )))
+    }
+}

@@ -1,0 +1,330 @@
+//! The SQL functions, each documented by the SQL that the user types.
+
+use std::rc::Rc;
+
+use nuda_core::site::Site;
+use nuda_core::value::{OwnedValue, Value};
+
+use crate::apply::{self, Outcome};
+use crate::changes;
+use crate::collect;
+use crate::connection::Connection;
+use crate::digest;
+use crate::error::{Error, Result};
+use crate::ffi::function::{Scalar, register};
+use crate::ffi::rows_table;
+use crate::ffi::value::Args;
+use crate::identity;
+use crate::json;
+use crate::levels;
+use crate::renumber;
+use crate::shadow::{self, Sites};
+use crate::track;
+
+/// Name, number of arguments (-1: any), whether views may use it, and what it does.
+type Definition = (&'static str, i32, bool, Scalar);
+
+const FUNCTIONS: &[Definition] = &[
+    ("nuda_version", 0, true, version),
+    ("nuda_debug", 0, false, debug),
+    ("nuda_init", -1, false, init),
+    ("nuda_join", 1, false, join),
+    ("nuda_track", -1, false, track_table),
+    ("nuda_trackable", 1, false, trackable),
+    ("nuda_untrack", 1, false, untrack),
+    ("nuda_column", 3, false, column),
+    ("nuda_eject", 0, false, eject),
+    ("nuda_uuid7", 0, true, uuid7),
+    ("nuda_site", 0, true, site),
+    ("nuda_version_vector", 0, true, version_vector),
+    ("nuda_apply", 1, false, apply_changeset),
+    ("nuda_applier", 1, false, applier),
+    ("nuda_head", 2, false, head),
+    ("nuda_new_site", 1, false, new_site),
+    ("nuda_set_members", 2, false, set_members),
+    ("nuda_acknowledge", 2, false, acknowledge),
+    ("nuda_collect", -1, false, collect_log),
+    ("nuda_digest", 0, false, digest_tables),
+    ("nuda_write_consistency", -1, false, write_consistency),
+    ("nuda_read_consistency", -1, false, read_consistency),
+];
+
+/// Registers all functions and table-valued functions.
+pub(crate) fn register_all(connection: &Rc<Connection>) -> Result<()> {
+    for (name, arity, innocuous, call) in FUNCTIONS {
+        register(connection, name, *arity, *innocuous, *call)?;
+    }
+    rows_table::register(connection, &changes::CHANGES_SINCE)?;
+    rows_table::register(connection, &changes::CHANGES)?;
+    // Connected once, so that it is disconnected before the connection closes: that is when
+    // cached statements are dropped.
+    drop(
+        connection
+            .db()
+            .prepare("SELECT 1 FROM nuda_changes_since")?,
+    );
+    Ok(())
+}
+
+fn text(text: impl Into<String>) -> Result<OwnedValue> {
+    Ok(OwnedValue::Text(text.into().into_bytes()))
+}
+
+fn required<'a>(args: &Args<'a>, n: usize, what: &str) -> Result<&'a str> {
+    args.text(n)
+        .ok_or_else(|| Error::refused(format!("{what} is missing; it is a text")))
+}
+
+/// `SELECT nuda_version()`
+fn version(_: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
+    text(env!("CARGO_PKG_VERSION"))
+}
+
+/// `SELECT nuda_debug()`: build, host SQLite, VFS and capture as JSON.
+fn debug(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
+    let db = connection.db();
+    let host = db.text("SELECT sqlite_version()", &[])?.unwrap_or_default();
+    let number = crate::ffi::entry::host_version();
+    let warning = if nuda_vfs::wal_reset_bug(number) {
+        json::text(
+            "this SQLite can lose a committed transaction when two connections write and \
+             checkpoint at the same moment (WAL-reset bug); use 3.51.3, 3.50.7, 3.44.6 or later",
+        )
+    } else {
+        "null".to_owned()
+    };
+    let vfs = connection.file_facts();
+    let tracked = if shadow::is_replica(db)? {
+        connection.tables()?.sorted().len()
+    } else {
+        0
+    };
+    text(format!(
+        "{{\"version\":{},\"sqlite\":{},\"warning\":{warning},\"file\":{},\"vfs\":{vfs},\
+         \"tracked_tables\":{tracked},\"captured_commits\":{}}}",
+        json::text(env!("CARGO_PKG_VERSION")),
+        json::text(&host),
+        json::text(connection.path()),
+        connection.captured_commits(),
+    ))
+}
+
+/// `SELECT nuda_init(['name'])`
+fn init(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    text(track::init(connection, args.text(0))?.to_string())
+}
+
+/// `SELECT nuda_join('node')`: this file is that node's replica from here on.
+fn join(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    let node = required(&args, 0, "the node's name")?;
+    if !nuda_core::site::is_valid_name(node) {
+        return Err(Error::refused(format!("'{node}' is no node name")));
+    }
+    let db = connection.db();
+    let state = shadow::state(db)?;
+    if state.node == node {
+        return text(node);
+    }
+    track::atomically(db, || {
+        // The first node to join is the founder's; a snapshot keeps the founder's name.
+        db.run(
+            "UPDATE main.nuda_state SET node = ?1, \
+             founder = CASE WHEN founder = '' THEN ?1 ELSE founder END",
+            &[Value::Text(node.as_bytes())],
+        )?;
+        if !state.node.is_empty() {
+            crate::capture::renew_site(connection, &state)?;
+            db.exec("DELETE FROM main.nuda_peers; DELETE FROM main.nuda_conflicts")?;
+        }
+        Ok(())
+    })?;
+    text(node)
+}
+
+/// `SELECT nuda_track('table' [, 'eventual' [, 'options']])`
+fn track_table(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    let name = required(&args, 0, "the table's name")?;
+    let kind = args.text(1).unwrap_or("eventual");
+    text(track::track(
+        connection,
+        name,
+        kind,
+        args.text(2).unwrap_or_default(),
+    )?)
+}
+
+/// `SELECT nuda_trackable('table')`: NULL, or why not.
+fn trackable(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    match track::trackable(connection, required(&args, 0, "the table's name")?)? {
+        Some(reason) => text(reason),
+        None => Ok(OwnedValue::Null),
+    }
+}
+
+/// `SELECT nuda_untrack('table')`
+fn untrack(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    text(track::untrack(
+        connection,
+        required(&args, 0, "the table's name")?,
+    )?)
+}
+
+/// `SELECT nuda_column('table', 'column', 'COUNTER')`
+fn column(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    let table = required(&args, 0, "the table's name")?;
+    let column = required(&args, 1, "the column's name")?;
+    text(track::set_column(
+        connection,
+        table,
+        column,
+        required(&args, 2, "the type")?,
+    )?)
+}
+
+/// `SELECT nuda_eject()`
+fn eject(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
+    text(track::eject(connection)?)
+}
+
+/// `SELECT nuda_uuid7()`: a key that sorts by time (RFC 9562).
+fn uuid7(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
+    let random = connection.random()?;
+    let ms = u128::from(identity::now_ms()) & ((1 << 48) - 1);
+    let bits = (ms << 80)
+        | (7 << 76)
+        | ((random >> 50) & 0xfff) << 64
+        | (0b10 << 62)
+        | (random & ((1 << 62) - 1));
+    let hex = format!("{bits:032x}");
+    let piece = |from, to| hex.get(from..to).unwrap_or_default();
+    text(
+        [
+            piece(0, 8),
+            piece(8, 12),
+            piece(12, 16),
+            piece(16, 20),
+            piece(20, 32),
+        ]
+        .join("-"),
+    )
+}
+
+/// `SELECT nuda_site()`
+fn site(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
+    let db = connection.db();
+    let state = shadow::state(db)?;
+    let sites = Sites::load(db)?;
+    let site = sites
+        .by_id(state.site_id)
+        .ok_or_else(|| shadow::damaged("nuda_site"))?;
+    text(site.site.to_string())
+}
+
+/// `SELECT nuda_version_vector()`
+fn version_vector(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
+    let db = connection.db();
+    let state = shadow::state(db)?;
+    text(changes::applied(db, &state, &Sites::load(db)?)?.to_string())
+}
+
+/// `SELECT nuda_apply(changeset)`: answers JSON.
+fn apply_changeset(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    let Value::Blob(bytes) = args.get(0) else {
+        return Err(Error::refused(
+            "nuda_apply takes a changeset, which is a BLOB",
+        ));
+    };
+    let (dot, outcome) = apply::apply(connection, bytes)?;
+    let (status, applied, reason) = match outcome {
+        Outcome::Applied(n) => ("applied", n, None),
+        Outcome::Duplicate => ("duplicate", 0, None),
+        Outcome::Waiting(why) => ("waiting", 0, Some(why)),
+        Outcome::Stale(why) => ("stale", 0, Some(why)),
+        Outcome::Fork(why) => ("fork", 0, Some(why)),
+    };
+    let reason = reason.map_or_else(|| "null".to_owned(), |why| json::text(&why));
+    text(format!(
+        "{{\"status\":\"{status}\",\"dot\":\"{dot}\",\"applied\":{applied},\"reason\":{reason}}}"
+    ))
+}
+
+/// `SELECT nuda_applier(1)`: this connection only applies.
+fn applier(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    let on = args.int(0) == Some(1);
+    connection.set_dedicated(on)?;
+    Ok(OwnedValue::Int(i64::from(on)))
+}
+
+/// `SELECT nuda_head('site', seq)`: the chain hash there, or NULL.
+fn head(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    let site = Site::parse(required(&args, 0, "the site")?)
+        .ok_or_else(|| Error::refused("a site is 16 hexadecimal digits"))?;
+    let seq = args.int(1).and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+    match apply::head_hash(connection.db(), site, seq)? {
+        Some(hash) => text(hash.to_string()),
+        None => Ok(OwnedValue::Null),
+    }
+}
+
+/// `SELECT nuda_new_site(keep)`
+fn new_site(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    let keep = args
+        .int(0)
+        .and_then(|n| u64::try_from(n).ok())
+        .ok_or_else(|| Error::refused("the last number to keep is missing"))?;
+    let moved = renumber::renumber(connection, keep)?;
+    text(format!("{{\"renumbered\":{moved}}}"))
+}
+
+/// `SELECT nuda_set_members(version, 'a,b,c')`: the higher version wins.
+fn set_members(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    let version = args
+        .int(0)
+        .ok_or_else(|| Error::refused("the list's version is missing"))?;
+    let members = required(&args, 1, "the member list")?;
+    if !track::valid_members(members) {
+        return Err(Error::refused(format!(
+            "'{members}' is no list of node names: 'a,b,c'"
+        )));
+    }
+    let db = connection.db();
+    shadow::state(db)?;
+    db.run(
+        "UPDATE main.nuda_state SET members = ?, members_version = ?2 WHERE members_version < ?2",
+        &[Value::Text(members.as_bytes()), Value::Int(version)],
+    )?;
+    Ok(OwnedValue::Int(
+        db.int("SELECT members_version FROM main.nuda_state", &[])?,
+    ))
+}
+
+/// `SELECT nuda_acknowledge('node', 'vector')`: 1 if the report counts already.
+fn acknowledge(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    let node = required(&args, 0, "the node's name")?;
+    let accepted = collect::acknowledge(connection, node, required(&args, 1, "the vector")?)?;
+    Ok(OwnedValue::Int(i64::from(accepted)))
+}
+
+/// `SELECT nuda_collect(['vector'])`
+fn collect_log(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    let (dropped, frontier) = collect::collect(connection, args.text(0))?;
+    text(format!(
+        "{{\"dropped\":{dropped},\"frontier\":{}}}",
+        json::text(&frontier)
+    ))
+}
+
+/// `SELECT nuda_digest()`
+fn digest_tables(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
+    text(digest::digest(connection)?)
+}
+
+/// `SELECT nuda_write_consistency(['level'])`
+fn write_consistency(_: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    text(levels::function("nuda_write_consistency", args.text(0)).map_err(Error::refused)?)
+}
+
+/// `SELECT nuda_read_consistency(['level'])`
+fn read_consistency(_: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    text(levels::function("nuda_read_consistency", args.text(0)).map_err(Error::refused)?)
+}

@@ -1,0 +1,315 @@
+//! Looking at a user's table: can it be replicated, and as what?
+//!
+//! Every refusal names the reason and the way out. What SQLite's pragmas do not tell (CHECKs,
+//! conflict clauses) is read off the text of the definition, token by token.
+
+use nuda_core::limits;
+use nuda_core::value::{OwnedValue, Value};
+
+use crate::error::{Error, Result};
+use crate::ffi::db::Db;
+use crate::sql::{self, Token};
+use crate::tracked::{Column, ColumnType};
+
+/// A table that can be tracked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// As the schema spells it.
+    pub(crate) name: String,
+    /// The text of CREATE TABLE.
+    pub(crate) sql: String,
+    /// The key's columns first, in key order, then the others as declared; without generated
+    /// columns, which every replica computes.
+    pub(crate) columns: Vec<Column>,
+    /// Whether SQLite invents keys for rows inserted without one.
+    pub(crate) invents_keys: bool,
+    /// Definitions of its indexes.
+    pub(crate) indexes: Vec<String>,
+}
+
+/// Types that the design names and this version does not have yet.
+const LATER_TYPES: &[&str] = &["MAXREG", "MINREG", "MVREG", "ORSET", "DOC", "TEXTDOC"];
+
+/// Looks at table `name` of the main database.
+pub(crate) fn inspect(db: Db, name: &str) -> Result<Shape> {
+    let found = db.first(
+        "SELECT name, type, sql FROM main.sqlite_schema \
+         WHERE name = ? COLLATE NOCASE AND type IN ('table', 'view')",
+        &[Value::Text(name.as_bytes())],
+    )?;
+    let Some(
+        [
+            OwnedValue::Text(real),
+            OwnedValue::Text(kind),
+            OwnedValue::Text(sql),
+        ],
+    ) = found.as_deref()
+    else {
+        return Err(Error::refused(format!("no such table: {name}")));
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (real, sql) = (text(real), text(sql));
+    if kind == b"view" {
+        return Err(Error::refused(format!(
+            "{real} is a view; track the tables behind it"
+        )));
+    }
+    let prefix = real.to_ascii_lowercase();
+    if prefix.starts_with("nuda_") || prefix.starts_with("sqlite_") {
+        return Err(Error::refused(format!(
+            "{real} is bookkeeping and is not replicated as a table"
+        )));
+    }
+    let tokens = sql::tokens(&sql);
+    if tokens.iter().take(3).any(|t| t.is_word("VIRTUAL")) {
+        return Err(Error::refused(format!(
+            "{real} is a virtual table; its content is not captured"
+        )));
+    }
+    if real.len() > limits::NAME_BYTES || sql.len() > limits::DEFINITION_BYTES {
+        return Err(Error::refused(format!(
+            "{real}: its name or definition is too long"
+        )));
+    }
+    let (columns, invents_keys) = columns(db, &real)?;
+    refuse_conflict_clauses(&real, &tokens)?;
+    refuse_checks(&real, &tokens, &columns)?;
+    refuse_unique(db, &real)?;
+    refuse_enforced_foreign_keys(db, &real)?;
+    let indexes = db
+        .all(
+            "SELECT sql FROM main.sqlite_schema \
+             WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL ORDER BY name",
+            &[Value::Text(real.as_bytes())],
+        )?
+        .into_iter()
+        .filter_map(|row| match row.into_iter().next() {
+            Some(OwnedValue::Text(sql)) => Some(text(&sql)),
+            _ => None,
+        })
+        .collect();
+    Ok(Shape {
+        name: real,
+        sql,
+        columns,
+        invents_keys,
+        indexes,
+    })
+}
+
+/// A column as PRAGMA table_xinfo tells it.
+struct Declared {
+    name: String,
+    declared: String,
+    key: i64,
+    hidden: i64,
+}
+
+fn declared(db: Db, table: &str) -> Result<Vec<Declared>> {
+    let rows = db.all(
+        "SELECT name, type, pk, hidden FROM pragma_table_xinfo(?) ORDER BY cid",
+        &[Value::Text(table.as_bytes())],
+    )?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| match row.as_slice() {
+            [
+                OwnedValue::Text(name),
+                OwnedValue::Text(declared),
+                OwnedValue::Int(key),
+                OwnedValue::Int(hidden),
+            ] => Some(Declared {
+                name: String::from_utf8_lossy(name).into_owned(),
+                declared: String::from_utf8_lossy(declared).into_owned(),
+                key: *key,
+                hidden: *hidden,
+            }),
+            _ => None,
+        })
+        .collect())
+}
+
+fn columns(db: Db, table: &str) -> Result<(Vec<Column>, bool)> {
+    let all = declared(db, table)?;
+    let mut key: Vec<&Declared> = all.iter().filter(|c| c.key > 0).collect();
+    key.sort_by_key(|c| c.key);
+    if key.is_empty() {
+        return Err(Error::refused(format!(
+            "{table} has no primary key, so replicas could not tell its rows apart; \
+             add one, for example: id TEXT PRIMARY KEY DEFAULT (nuda_uuid7())"
+        )));
+    }
+    if key.len() > limits::KEY_COLUMNS {
+        return Err(Error::refused(format!(
+            "{table}: a key of {} columns is too wide",
+            key.len()
+        )));
+    }
+    let mut columns = Vec::with_capacity(all.len());
+    for column in &key {
+        if let Some(collation) = db.collation(table, &column.name)
+            && !collation.eq_ignore_ascii_case("BINARY")
+        {
+            return Err(Error::refused(format!(
+                "{table}.{}: a primary key with COLLATE {collation} is not supported yet; \
+                 use the default collation for the key",
+                column.name
+            )));
+        }
+        let kind = column_type(db, table, column)?;
+        if kind != ColumnType::Lww {
+            return Err(Error::refused(format!(
+                "{table}.{}: a key column cannot be a {}",
+                column.name,
+                kind.name()
+            )));
+        }
+        columns.push(Column {
+            name: column.name.clone(),
+            kind,
+            is_key: true,
+        });
+    }
+    for column in all.iter().filter(|c| c.key == 0 && c.hidden == 0) {
+        let kind = column_type(db, table, column)?;
+        columns.push(Column {
+            name: column.name.clone(),
+            kind,
+            is_key: false,
+        });
+    }
+    if columns.len() > limits::COLUMNS || columns.iter().any(|c| c.name.len() > limits::NAME_BYTES)
+    {
+        return Err(Error::refused(format!(
+            "{table}: too many columns, or too long a name"
+        )));
+    }
+    let invents_keys = match key.as_slice() {
+        [one] => one.declared.eq_ignore_ascii_case("INTEGER") && has_rowid(db, table)?,
+        _ => false,
+    };
+    Ok((columns, invents_keys))
+}
+
+/// Whether the table has a rowid (that an INTEGER PRIMARY KEY would be).
+fn has_rowid(db: Db, table: &str) -> Result<bool> {
+    // A rowid table has no index for an INTEGER PRIMARY KEY: the key is the rowid.
+    let indexes = db.int(
+        "SELECT count(*) FROM pragma_index_list(?) WHERE origin = 'pk'",
+        &[Value::Text(table.as_bytes())],
+    )?;
+    Ok(indexes == 0)
+}
+
+/// The type that was set by `nuda_column`, or the declared one.
+fn column_type(db: Db, table: &str, column: &Declared) -> Result<ColumnType> {
+    let chosen = db.text(
+        "SELECT type FROM main.nuda_column WHERE number = 0 AND name = ?",
+        &[Value::Text(
+            format!("{table}.{}", column.name)
+                .to_ascii_lowercase()
+                .as_bytes(),
+        )],
+    )?;
+    let word = chosen.unwrap_or_else(|| {
+        column
+            .declared
+            .split_whitespace()
+            .next()
+            .unwrap_or_default()
+            .to_ascii_uppercase()
+    });
+    parse_type(table, &column.name, &word)
+}
+
+/// A conflict-free type by its name; anything else is last-writer-wins.
+pub(crate) fn parse_type(table: &str, column: &str, word: &str) -> Result<ColumnType> {
+    if LATER_TYPES
+        .iter()
+        .any(|later| word.eq_ignore_ascii_case(later))
+    {
+        return Err(Error::refused(format!(
+            "{table}.{column}: the type {word} is not built yet; LWW and COUNTER are"
+        )));
+    }
+    Ok(ColumnType::parse(word).unwrap_or(ColumnType::Lww))
+}
+
+fn refuse_conflict_clauses(table: &str, tokens: &[Token<'_>]) -> Result<()> {
+    for window in tokens.windows(3) {
+        if let [on, conflict, policy] = window
+            && on.is_word("ON")
+            && conflict.is_word("CONFLICT")
+            && policy.is_word("REPLACE")
+        {
+            return Err(Error::refused(format!(
+                "{table}: ON CONFLICT REPLACE in a definition removes rows without a trace; \
+                 declare the table without it and write INSERT OR REPLACE instead"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn refuse_checks(table: &str, tokens: &[Token<'_>], columns: &[Column]) -> Result<()> {
+    let mut at = 0;
+    while let Some(found) = tokens.iter().skip(at).position(|t| t.is_word("CHECK")) {
+        let start = at + found + 1;
+        let body = sql::parenthesised(tokens.get(start..).unwrap_or_default());
+        let named: Vec<&Column> = columns
+            .iter()
+            .filter(|c| body.iter().any(|t| t.is_name(&c.name)))
+            .collect();
+        if let Some(counter) = named.iter().find(|c| c.kind == ColumnType::Counter) {
+            return Err(Error::refused(format!(
+                "{table}: a CHECK on the COUNTER {} cannot hold when increments of several nodes \
+                 add up; drop the CHECK (a strong table will be able to keep it)",
+                counter.name
+            )));
+        }
+        if named.len() > 1 {
+            let names: Vec<&str> = named.iter().map(|c| c.name.as_str()).collect();
+            return Err(Error::refused(format!(
+                "{table}: a CHECK over several columns ({}) may be broken by merging columns \
+                 written on different nodes, and keeping such columns together is not built yet; \
+                 split the CHECK by column",
+                names.join(", ")
+            )));
+        }
+        at = start + body.len();
+    }
+    Ok(())
+}
+
+fn refuse_unique(db: Db, table: &str) -> Result<()> {
+    let unique = db.text(
+        "SELECT name FROM pragma_index_list(?) WHERE \"unique\" = 1 AND origin <> 'pk' LIMIT 1",
+        &[Value::Text(table.as_bytes())],
+    )?;
+    match unique {
+        None => Ok(()),
+        Some(index) => Err(Error::refused(format!(
+            "{table}: the UNIQUE constraint {index} cannot hold when two nodes write at the same \
+             time, and choosing between such rows is not built yet; make it a plain index, or \
+             make its columns the primary key"
+        ))),
+    }
+}
+
+fn refuse_enforced_foreign_keys(db: Db, table: &str) -> Result<()> {
+    if db.int("PRAGMA foreign_keys", &[])? == 0 {
+        return Ok(());
+    }
+    let parent = db.text(
+        "SELECT \"table\" FROM pragma_foreign_key_list(?) LIMIT 1",
+        &[Value::Text(table.as_bytes())],
+    )?;
+    match parent {
+        None => Ok(()),
+        Some(parent) => Err(Error::refused(format!(
+            "{table}: its FOREIGN KEY to {parent} is enforced here, but cannot be when the parent \
+             is deleted on another node at the same time; turn enforcement off \
+             (PRAGMA foreign_keys = off) to replicate the table without it"
+        ))),
+    }
+}

@@ -1,0 +1,65 @@
+//! NUDA as a SQLite extension: `.load ./libnuda`, and the same as a Rust library.
+//!
+//! An ordinary SQLite file becomes a replica; ordinary statements are captured, shipped by the
+//! `nuda` daemon (or by anybody, see `nuda_changes_since`), and merged elsewhere. In the order
+//! in which an UPDATE travels:
+//!
+//! - `triggers` hand rows to `ffi::capture_table`, `capture` buffers them (`buffer`), and at the
+//!   commit writes the `net` effect as one record of the `log`;
+//! - `changes` reads records, `apply` delivers them elsewhere, in order and whole; `arrive`
+//!   brings tables, `rows` changes rows, asking `concurrent` what the change had not seen and
+//!   `nuda_core::merge` what that amounts to; `images` keeps what deletes hid, `conflicts`
+//!   reports what lost;
+//! - `collect` drops what nobody needs, `renumber` mends a site used twice, `digest` proves
+//!   equality;
+//! - `track`, `inspect`, `definition` and `shadow` hold what is replicated and as what;
+//!   `functions` is the SQL surface; `connection` is what is remembered between calls.
+//!
+//! All `unsafe` is in `ffi`.
+
+mod apply;
+mod arrive;
+mod buffer;
+mod capture;
+mod changes;
+mod collect;
+mod concurrent;
+mod conflicts;
+mod connection;
+mod definition;
+mod digest;
+mod error;
+mod ffi;
+mod functions;
+mod identity;
+mod images;
+mod index;
+mod inspect;
+mod json;
+mod levels;
+mod log;
+mod net;
+mod renumber;
+mod rows;
+mod shadow;
+mod signal;
+mod sql;
+mod track;
+mod tracked;
+mod triggers;
+
+pub use error::Error;
+pub use ffi::entry::sqlite3_nuda_init;
+
+/// Makes every connection that this program opens from here on load the extension.
+///
+/// For programs that link SQLite statically; pass its `sqlite3_auto_extension` (in rusqlite:
+/// `rusqlite::ffi::sqlite3_auto_extension`).
+///
+/// # Errors
+/// If SQLite refuses.
+pub fn register_static(
+    auto_extension: unsafe extern "C" fn(Option<unsafe extern "C" fn()>) -> std::os::raw::c_int,
+) -> Result<(), Error> {
+    ffi::entry::register_static(auto_extension)
+}

@@ -1,0 +1,124 @@
+//! The log: one record per transaction, in parts, keyed by site, number and part.
+//!
+//! The key makes every question about a site's history a range of the table, without an
+//! index. The records of a site are contiguous: collected from the front, appended at the end.
+
+use nuda_core::changeset::{ChainHash, Header};
+use nuda_core::hlc::Stamp;
+use nuda_core::limits;
+use nuda_core::site::Seq;
+use nuda_core::value::Value;
+use nuda_core::version_vector::VersionVector;
+
+use crate::error::{Error, Result};
+use crate::ffi::db::{Db, Stmt};
+use crate::shadow::{Sites, damaged, hash_from, stamp_from};
+
+const PART_BITS: u32 = limits::PARTS.trailing_zeros();
+const SITE_SHIFT: u32 = limits::SEQ.trailing_zeros() + PART_BITS;
+
+/// The log's key. The limits keep it below 2^63.
+pub(crate) fn key(site_id: i64, seq: Seq, part: u32) -> i64 {
+    (site_id << SITE_SHIFT) | (crate::shadow::to_i64(seq) << PART_BITS) | i64::from(part)
+}
+
+/// The parts of a key.
+pub(crate) fn split(key: i64) -> (i64, Seq, u32) {
+    let seq = (key >> PART_BITS) & (crate::shadow::to_i64(limits::SEQ) - 1);
+    let part = key & (i64::from(limits::PARTS) - 1);
+    (
+        key >> SITE_SHIFT,
+        u64::try_from(seq).unwrap_or(0),
+        u32::try_from(part).unwrap_or(0),
+    )
+}
+
+/// The latest changeset of a site, as a place to continue from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) seq: Seq,
+    pub(crate) stamp: Stamp,
+    pub(crate) seen: VersionVector,
+    pub(crate) hash: ChainHash,
+}
+
+/// Adds a part of a record.
+pub(crate) const INSERT: &str = "INSERT INTO main.nuda_log(id, header, previous, seen, body, hash, images) \
+     VALUES (?, ?, ?, ?, ?, ?, ?)";
+
+/// The query that [`head`] runs; parameters: two keys that enclose the site.
+pub(crate) const LAST_RECORD: &str = "SELECT id, header, seen, hash FROM main.nuda_log WHERE id BETWEEN ? AND ? \
+     ORDER BY id DESC LIMIT 1";
+
+/// The latest changeset of `site_id`: the last record of the log, or what collection left in
+/// the site table.
+pub(crate) fn head(db: Db, last_record: &mut Stmt, site_id: i64, sites: &Sites) -> Result<Head> {
+    let bounds = [
+        Value::Int(key(site_id, 0, 0)),
+        Value::Int(key(site_id + 1, 0, 0) - 1),
+    ];
+    last_record.bind(&bounds)?;
+    if !last_record.step()? {
+        last_record.reset();
+        return collected_head(db, site_id, sites);
+    }
+    let (_, seq, part) = split(last_record.int(0));
+    let hash = hash_from(last_record.blob(3))?;
+    let head = if part == 0 {
+        let header = Header::decode(last_record.blob(1))?;
+        let seen = sites.decode_seen(last_record.blob(2))?;
+        Head {
+            seq,
+            stamp: header.stamp,
+            seen,
+            hash,
+        }
+    } else {
+        let first = db.first(
+            "SELECT header, seen FROM main.nuda_log WHERE id = ?",
+            &[Value::Int(key(site_id, seq, 0))],
+        )?;
+        let Some([header, seen]) = first.as_deref() else {
+            return Err(damaged("nuda_log"));
+        };
+        let (Value::Blob(header), Value::Blob(seen)) = (header.as_ref(), seen.as_ref()) else {
+            return Err(damaged("nuda_log"));
+        };
+        let stamp = Header::decode(header)?.stamp;
+        Head {
+            seq,
+            stamp,
+            seen: sites.decode_seen(seen)?,
+            hash,
+        }
+    };
+    last_record.reset();
+    Ok(head)
+}
+
+/// What the site table knows of a site's latest changeset.
+pub(crate) fn collected_head(db: Db, site_id: i64, sites: &Sites) -> Result<Head> {
+    let mut query =
+        db.prepare("SELECT applied, stamp, seen, hash FROM main.nuda_site WHERE id = ?")?;
+    query.bind(&[Value::Int(site_id)])?;
+    if !query.step()? {
+        return Err(damaged("nuda_site"));
+    }
+    Ok(Head {
+        seq: u64::try_from(query.int(0)).map_err(|_| damaged("nuda_site"))?,
+        stamp: stamp_from(query.int(1))?,
+        seen: sites.decode_seen(query.blob(2))?,
+        hash: hash_from(query.blob(3))?,
+    })
+}
+
+/// The next number of a site.
+pub(crate) fn next_seq(seq: Seq) -> Result<Seq> {
+    let next = seq + 1;
+    if next >= limits::SEQ {
+        return Err(Error::refused(
+            "this site has used up its sequence numbers; re-seed the file",
+        ));
+    }
+    Ok(next)
+}

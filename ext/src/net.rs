@@ -1,0 +1,384 @@
+//! The net effect: from events in order of arrival to at most a few changes per row.
+//!
+//! A row that was there before and after is an update of the differing columns, whatever
+//! happened in between (REPLACE, delete and insert, several updates). Where a row has several
+//! events, the registers' values are read from the row itself as it stands now: triggers of
+//! the user may run before ours, so the order of arrival need not be the order of writing.
+//! Counters need no order, their differences add up. A row updated and then deleted ships
+//! both, so that every replica keeps the same image of it.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
+
+use nuda_core::codec::{Reader, put_varint};
+use nuda_core::row::{self, Cell};
+use nuda_core::value::{OwnedValue, Value};
+
+use crate::buffer::{Buffer, Event, Kind};
+use crate::error::Result;
+use crate::ffi::db::Db;
+use crate::shadow::damaged;
+use crate::tracked::{ColumnType, Table, Tables};
+
+/// A part of a changeset's body, and the images of the rows that it deletes.
+#[derive(Debug, Default)]
+pub(crate) struct NetEffect {
+    pub(crate) body: Vec<u8>,
+    pub(crate) images: Vec<u8>,
+    body_table: Option<u32>,
+    image_table: Option<u32>,
+}
+
+/// Row hashes are spread already.
+#[derive(Debug, Default, Clone, Copy)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, _: &[u8]) {}
+    fn write_u64(&mut self, n: u64) {
+        self.0 = n;
+    }
+}
+
+type RowSet = HashSet<u64, BuildHasherDefault<Spread>>;
+
+/// Computes the net effect of the buffered events.
+pub(crate) fn net_effect(db: Db, buffer: &Buffer, tables: &Tables) -> Result<NetEffect> {
+    let mut seen = RowSet::default();
+    let mut repeated = RowSet::default();
+    for event in buffer.iter() {
+        if !seen.insert(event.row) {
+            repeated.insert(event.row);
+        }
+    }
+    drop(seen);
+    let mut net = NetEffect::default();
+    net.body.reserve(buffer.len());
+    let mut rows: Vec<History> = Vec::new();
+    let mut index: HashMap<(u32, Vec<u8>), usize> = HashMap::new();
+    for event in buffer.iter() {
+        if event.kind == Kind::Definition {
+            net.definition(event.payload);
+            continue;
+        }
+        let table = tables
+            .get(event.table)
+            .ok_or_else(|| damaged("nuda_table"))?;
+        if !repeated.contains(&event.row) {
+            net.push(table, &event)?;
+            continue;
+        }
+        let key = key_bytes(table, &event)?;
+        let place = *index.entry((event.table, key)).or_insert_with(|| {
+            rows.push(History::new(Rc::clone(table)));
+            rows.len() - 1
+        });
+        if let Some(history) = rows.get_mut(place) {
+            history.add(&event)?;
+        }
+    }
+    for history in rows {
+        history.write(db, &mut net)?;
+    }
+    Ok(net)
+}
+
+impl NetEffect {
+    fn table(&mut self, table: &Table) {
+        if self.body_table != Some(table.at.number) {
+            row::put_table(&mut self.body, &table.at);
+            self.body_table = Some(table.at.number);
+        }
+    }
+
+    /// Ships one event as it is.
+    fn push(&mut self, table: &Table, event: &Event<'_>) -> Result<()> {
+        self.table(table);
+        match event.kind {
+            Kind::Insert => {
+                row::begin_insert(&mut self.body);
+                self.body.extend_from_slice(event.payload);
+            }
+            Kind::Update => {
+                row::begin_update(&mut self.body);
+                self.body.extend_from_slice(event.payload);
+            }
+            Kind::Delete => {
+                let key = key_length(table, event.payload)?;
+                row::begin_delete(&mut self.body);
+                self.body
+                    .extend_from_slice(event.payload.get(..key).unwrap_or_default());
+                self.image(table, event.payload);
+            }
+            Kind::Definition => self.definition(event.payload),
+        }
+        Ok(())
+    }
+
+    fn definition(&mut self, definition: &[u8]) {
+        row::put_schema(&mut self.body, definition);
+        self.body_table = None;
+    }
+
+    /// The images were rewritten: the next one names its table again.
+    pub(crate) fn forget_image_table(&mut self) {
+        self.image_table = None;
+    }
+
+    /// Keeps the image of a deleted row: one value for each column.
+    pub(crate) fn image(&mut self, table: &Table, values: &[u8]) {
+        if self.image_table != Some(table.at.number) {
+            row::put_table(&mut self.images, &table.at);
+            self.image_table = Some(table.at.number);
+        }
+        row::begin_insert(&mut self.images);
+        self.images.extend_from_slice(values);
+    }
+}
+
+/// How many bytes of an encoded row are its key.
+fn key_length(table: &Table, payload: &[u8]) -> Result<usize> {
+    let mut reader = Reader::new(payload);
+    for _ in 0..table.at.key_columns {
+        Value::decode(&mut reader)?;
+    }
+    Ok(payload.len() - reader.rest().len())
+}
+
+fn key_bytes(table: &Table, event: &Event<'_>) -> Result<Vec<u8>> {
+    let length = key_length(table, event.payload)?;
+    Ok(event.payload.get(..length).unwrap_or_default().to_vec())
+}
+
+/// What a row went through in this part of the transaction.
+#[derive(Debug)]
+struct History {
+    table: Rc<Table>,
+    key: Vec<OwnedValue>,
+    inserts: i32,
+    deletes: i32,
+    /// The row as the first delete found it.
+    image: Option<Vec<u8>>,
+    /// The latest insert's cells.
+    inserted: Option<Vec<u8>>,
+    /// Columns touched since the row was last inserted or was there, and what was added to
+    /// the counters among them.
+    touched: HashMap<usize, i128>,
+    /// The same, before the first delete.
+    touched_before: HashMap<usize, i128>,
+}
+
+impl History {
+    fn new(table: Rc<Table>) -> Self {
+        Self {
+            table,
+            key: Vec::new(),
+            inserts: 0,
+            deletes: 0,
+            image: None,
+            inserted: None,
+            touched: HashMap::new(),
+            touched_before: HashMap::new(),
+        }
+    }
+
+    fn add(&mut self, event: &Event<'_>) -> Result<()> {
+        let mut reader = Reader::new(event.payload);
+        if self.key.is_empty() {
+            for _ in 0..self.table.at.key_columns {
+                self.key.push(Value::decode(&mut reader)?.into());
+            }
+        } else {
+            for _ in 0..self.table.at.key_columns {
+                Value::decode(&mut reader)?;
+            }
+        }
+        match event.kind {
+            Kind::Insert => {
+                self.inserts += 1;
+                self.inserted = Some(event.payload.to_vec());
+            }
+            Kind::Delete => {
+                self.deletes += 1;
+                if self.inserts < self.deletes && self.image.is_none() {
+                    self.image = Some(event.payload.to_vec());
+                    self.touched_before = std::mem::take(&mut self.touched);
+                }
+                self.touched.clear();
+                self.inserted = None;
+            }
+            Kind::Definition => {}
+            Kind::Update => {
+                let count = reader.varint("changed columns")?;
+                let mut column = 0;
+                for _ in 0..count {
+                    column += usize::try_from(reader.varint("a column")?).unwrap_or(usize::MAX);
+                    let added = match Cell::decode(&mut reader)? {
+                        Cell::Add(n) => n,
+                        Cell::Value(_) => 0,
+                    };
+                    let sum = self.touched.entry(column).or_insert(0);
+                    *sum = sum.saturating_add(added);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write(self, db: Db, net: &mut NetEffect) -> Result<()> {
+        let now = self.read(db)?;
+        // What went in and did not go out again is what is there beyond what was.
+        let was_there = i32::from(now.is_some()) - self.inserts + self.deletes > 0;
+        match (was_there, now) {
+            (false, None) => Ok(()),
+            (false, Some(row)) => {
+                net.table(&self.table);
+                row::begin_insert(&mut net.body);
+                for (value, column) in row.iter().zip(&self.table.columns) {
+                    absolute(value.as_ref(), column.kind).encode(&mut net.body);
+                }
+                Ok(())
+            }
+            (true, None) => {
+                let before = if self.image.is_some() {
+                    &self.touched_before
+                } else {
+                    &self.touched
+                };
+                if let Some(image) = &self.image {
+                    self.write_update_before(before, image, net)?;
+                    net.table(&self.table);
+                    row::begin_delete(&mut net.body);
+                    for value in &self.key {
+                        value.as_ref().encode(&mut net.body);
+                    }
+                    net.image(&self.table, image);
+                }
+                Ok(())
+            }
+            (true, Some(row)) => self.write_update(&row, net),
+        }
+    }
+
+    /// The row as it stands now, one value for each column.
+    fn read(&self, db: Db) -> Result<Option<Vec<OwnedValue>>> {
+        let sql = format!(
+            "SELECT {} FROM {} WHERE {}",
+            self.table.column_list(),
+            self.table.quoted(),
+            self.table.key_condition()
+        );
+        let key: Vec<Value<'_>> = self.key.iter().map(OwnedValue::as_ref).collect();
+        db.first(&sql, &key)
+    }
+
+    /// The updates of a row that was deleted in the end: everyone's image must hold them.
+    fn write_update_before(
+        &self,
+        touched: &HashMap<usize, i128>,
+        image: &[u8],
+        net: &mut NetEffect,
+    ) -> Result<()> {
+        let mut reader = Reader::new(image);
+        let mut values = Vec::with_capacity(self.table.at.columns);
+        for _ in 0..self.table.at.columns {
+            values.push(OwnedValue::from(Value::decode(&mut reader)?));
+        }
+        self.put_update(touched, &values, net);
+        Ok(())
+    }
+
+    /// The row was there and is there: the differing columns.
+    fn write_update(&self, now: &[OwnedValue], net: &mut NetEffect) -> Result<()> {
+        let mut touched = self.touched.clone();
+        if let Some(image) = &self.image {
+            // Deleted and inserted again (REPLACE): compare with the row that was replaced.
+            for (column, added) in &self.touched_before {
+                touched
+                    .entry(*column)
+                    .and_modify(|n| *n += added)
+                    .or_insert(*added);
+            }
+            let mut reader = Reader::new(image);
+            let mut inserted = self.inserted.as_deref().map(Reader::new);
+            for (n, column) in self.table.columns.iter().enumerate() {
+                let old = Value::decode(&mut reader)?;
+                let fresh = match &mut inserted {
+                    Some(reader) => Some(Cell::decode(reader)?),
+                    None => None,
+                };
+                match (column.kind, old, fresh) {
+                    (ColumnType::Counter, Value::Int(old), Some(Cell::Add(new))) => {
+                        let difference = new - i128::from(old);
+                        if difference != 0 {
+                            *touched.entry(n).or_insert(0) += difference;
+                        }
+                    }
+                    (ColumnType::Lww, old, _) => {
+                        if now.get(n).is_some_and(|value| !same(value.as_ref(), old)) {
+                            touched.entry(n).or_insert(0);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        self.put_update(&touched, now, net);
+        Ok(())
+    }
+
+    fn put_update(
+        &self,
+        touched: &HashMap<usize, i128>,
+        values: &[OwnedValue],
+        net: &mut NetEffect,
+    ) {
+        let mut columns: Vec<(usize, Cell<'_>)> = touched
+            .iter()
+            .filter_map(|(n, added)| {
+                let column = self.table.columns.get(*n).filter(|c| !c.is_key)?;
+                match column.kind {
+                    ColumnType::Counter if *added == 0 => None,
+                    ColumnType::Counter => Some((*n, Cell::Add(*added))),
+                    ColumnType::Lww => values.get(*n).map(|v| (*n, Cell::Value(v.as_ref()))),
+                }
+            })
+            .collect();
+        if columns.is_empty() {
+            return;
+        }
+        columns.sort_by_key(|(n, _)| *n);
+        net.table(&self.table);
+        row::begin_update(&mut net.body);
+        for value in &self.key {
+            value.as_ref().encode(&mut net.body);
+        }
+        put_varint(&mut net.body, columns.len() as u64);
+        let mut previous = 0;
+        for (n, cell) in columns {
+            put_varint(&mut net.body, (n - previous) as u64);
+            cell.encode(&mut net.body);
+            previous = n;
+        }
+    }
+}
+
+/// Whether two values are the same to the last bit.
+fn same(a: Value<'_>, b: Value<'_>) -> bool {
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    a.encode(&mut left);
+    b.encode(&mut right);
+    left == right
+}
+
+/// A new row's cell: a counter begins as a difference from 0.
+pub(crate) fn absolute(value: Value<'_>, kind: ColumnType) -> Cell<'_> {
+    match (kind, value) {
+        (ColumnType::Counter, Value::Int(n)) => Cell::Add(i128::from(n)),
+        _ => Cell::Value(value),
+    }
+}

@@ -1,0 +1,425 @@
+//! Applying changes of rows to the user's tables.
+//!
+//! The common case, no concurrent change of the row, is one prepared statement. Otherwise the
+//! merge decides (see [`nuda_core::merge`]) and this module carries its plan out, keeps the
+//! images of rows it hides, and reports the values that lost.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use nuda_core::changeset::Header;
+use nuda_core::merge::{Event, Lost, Plan, merge};
+use nuda_core::row::{Cell, Change, RowChange};
+use nuda_core::value::{OwnedValue, Value};
+use nuda_core::version_vector::VersionVector;
+
+use crate::concurrent::{Found, LogIndex, RowName};
+use crate::conflicts;
+use crate::error::{Error, Result};
+use crate::ffi::db::{Db, Stmt};
+use crate::images;
+use crate::net::NetEffect;
+use crate::shadow::Sites;
+use crate::tracked::{ColumnType, Table, quote};
+
+/// Prepared statements for the rows of tracked tables.
+#[derive(Debug, Default)]
+pub(crate) struct RowStatements {
+    by_shape: HashMap<(u32, Shape), Stmt>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Shape {
+    /// Insert this many columns, or overwrite them.
+    Insert(usize),
+    Update(Vec<usize>),
+    Delete,
+    Select,
+}
+
+/// Distinct column sets that are kept prepared.
+const STATEMENTS: usize = 256;
+
+impl RowStatements {
+    fn get(&mut self, db: Db, table: &Table, shape: Shape) -> Result<&mut Stmt> {
+        if self.by_shape.len() >= STATEMENTS {
+            self.by_shape.clear();
+        }
+        let key = (table.at.number, shape);
+        if !self.by_shape.contains_key(&key) {
+            let statement = db.prepare(&key.1.sql(table))?;
+            self.by_shape.insert(key.clone(), statement);
+        }
+        self.by_shape
+            .get_mut(&key)
+            .ok_or_else(|| Error::internal("a lost statement"))
+    }
+}
+
+impl Shape {
+    fn sql(&self, table: &Table) -> String {
+        let name = table.quoted();
+        let column = |n: usize| {
+            table
+                .columns
+                .get(n)
+                .map(|c| quote(&c.name))
+                .unwrap_or_default()
+        };
+        match self {
+            Self::Insert(count) => {
+                let columns: Vec<String> = (0..*count).map(column).collect();
+                let places = vec!["?"; *count].join(", ");
+                let keys: Vec<String> = table.key().map(|c| quote(&c.name)).collect();
+                let set: Vec<String> = columns
+                    .iter()
+                    .skip(table.at.key_columns)
+                    .map(|c| format!("{c} = excluded.{c}"))
+                    .collect();
+                let action = if set.is_empty() {
+                    "NOTHING".to_owned()
+                } else {
+                    format!("UPDATE SET {}", set.join(", "))
+                };
+                format!(
+                    "INSERT INTO {name}({}) VALUES ({places}) ON CONFLICT({}) DO {action}",
+                    columns.join(", "),
+                    keys.join(", ")
+                )
+            }
+            Self::Update(columns) => {
+                let first = table.at.key_columns + 1;
+                let set: Vec<String> = columns
+                    .iter()
+                    .enumerate()
+                    .map(|(place, n)| format!("{} = ?{}", column(*n), first + place))
+                    .collect();
+                format!(
+                    "UPDATE {name} SET {} WHERE {}",
+                    set.join(", "),
+                    table.key_condition()
+                )
+            }
+            Self::Delete => format!(
+                "DELETE FROM {name} WHERE {} RETURNING {}",
+                table.key_condition(),
+                table.column_list()
+            ),
+            Self::Select => format!(
+                "SELECT {} FROM {name} WHERE {}",
+                table.column_list(),
+                table.key_condition()
+            ),
+        }
+    }
+}
+
+/// One changeset being applied.
+pub(crate) struct Applying<'a> {
+    pub(crate) db: Db,
+    pub(crate) sites: &'a Sites,
+    pub(crate) header: &'a Header,
+    /// Everything the changeset had seen, not counting its own site.
+    pub(crate) seen: &'a VersionVector,
+    /// Present if anything concurrent has been applied here.
+    pub(crate) index: Option<&'a LogIndex>,
+    pub(crate) statements: &'a mut RowStatements,
+    /// Receives the images of the rows that are hidden.
+    pub(crate) net: &'a mut NetEffect,
+}
+
+impl Applying<'_> {
+    /// Applies one row's change. `place` is its position within the changeset.
+    pub(crate) fn apply(
+        &mut self,
+        table: &Rc<Table>,
+        row: &RowChange<'_>,
+        place: u64,
+    ) -> Result<()> {
+        let name = RowName {
+            table: table.at.number,
+            key: &row.key,
+        };
+        let concurrent = match self.index {
+            Some(index) => {
+                index.concurrent(self.db, self.sites, name, self.header.dot.site, self.seen)?
+            }
+            None => Vec::new(),
+        };
+        if concurrent.is_empty() && self.apply_directly(table, row)? {
+            return Ok(());
+        }
+        self.apply_merged(table, row, place, &concurrent)
+    }
+
+    /// Nothing concurrent: the change is newer than all there is. Answers `false` if the row
+    /// is not as the change found it, which only a merge can settle.
+    fn apply_directly(&mut self, table: &Rc<Table>, row: &RowChange<'_>) -> Result<bool> {
+        match &row.change {
+            Change::Insert(cells) => {
+                let values: Vec<Value<'_>> = cells.iter().map(|cell| absolute(*cell)).collect();
+                let shape = Shape::Insert(values.len());
+                self.statements.get(self.db, table, shape)?.run(&values)?;
+                Ok(true)
+            }
+            Change::Delete => {
+                self.hide(table, &row.key)?;
+                Ok(true)
+            }
+            Change::Update(cells) => {
+                let visible = self.select(table, &row.key, cells)?;
+                match visible {
+                    Some(now) => self.update(table, &row.key, cells, &now).map(|()| true),
+                    None => Ok(false),
+                }
+            }
+        }
+    }
+
+    /// The row as it stands, if a counter needs it or its presence must be known.
+    fn select(
+        &mut self,
+        table: &Rc<Table>,
+        key: &[Value<'_>],
+        cells: &[(usize, Cell<'_>)],
+    ) -> Result<Option<Vec<OwnedValue>>> {
+        if cells.iter().all(|(_, cell)| matches!(cell, Cell::Value(_))) {
+            // Registers need no look at the row: the update itself tells whether it is there.
+            let columns = cells.iter().map(|(n, _)| *n).collect();
+            let mut values = key.to_vec();
+            values.extend(cells.iter().map(|(_, cell)| absolute(*cell)));
+            self.statements
+                .get(self.db, table, Shape::Update(columns))?
+                .run(&values)?;
+            return Ok((self.db.changes() > 0).then(Vec::new));
+        }
+        self.read(table, key)
+    }
+
+    fn read(&mut self, table: &Rc<Table>, key: &[Value<'_>]) -> Result<Option<Vec<OwnedValue>>> {
+        let statement = self.statements.get(self.db, table, Shape::Select)?;
+        statement.bind(key)?;
+        let row = if statement.step()? {
+            Some(statement.row())
+        } else {
+            None
+        };
+        statement.reset();
+        Ok(row)
+    }
+
+    /// Sets columns of a visible row; `now` is the row, or empty if it was written already.
+    fn update(
+        &mut self,
+        table: &Rc<Table>,
+        key: &[Value<'_>],
+        cells: &[(usize, Cell<'_>)],
+        now: &[OwnedValue],
+    ) -> Result<()> {
+        if cells.is_empty() || now.is_empty() {
+            return Ok(());
+        }
+        let columns: Vec<usize> = cells.iter().map(|(n, _)| *n).collect();
+        let mut values = key.to_vec();
+        for (n, cell) in cells {
+            values.push(match (cell, now.get(*n)) {
+                (Cell::Value(value), _) => *value,
+                (Cell::Add(added), Some(OwnedValue::Int(count))) => {
+                    Value::Int(clamped(i128::from(*count).saturating_add(*added)))
+                }
+                (Cell::Add(added), _) => Value::Int(clamped(*added)),
+            });
+        }
+        self.statements
+            .get(self.db, table, Shape::Update(columns))?
+            .run(&values)
+    }
+
+    /// Deletes the row and keeps its image.
+    fn hide(&mut self, table: &Rc<Table>, key: &[Value<'_>]) -> Result<()> {
+        let statement = self.statements.get(self.db, table, Shape::Delete)?;
+        statement.bind(key)?;
+        while statement.step()? {
+            let mut image = Vec::new();
+            for n in 0..table.columns.len() {
+                statement.value(n).encode(&mut image);
+            }
+            self.net.image(table, &image);
+        }
+        statement.reset();
+        Ok(())
+    }
+
+    fn apply_merged(
+        &mut self,
+        table: &Rc<Table>,
+        row: &RowChange<'_>,
+        place: u64,
+        concurrent: &[Found],
+    ) -> Result<()> {
+        let now = self.read(table, &row.key)?;
+        let incoming = Event {
+            dot: self.header.dot,
+            index: place,
+            stamp: self.header.stamp,
+            seen: self.seen,
+            change: row.change.clone(),
+        };
+        let events: Vec<Event<'_>> = concurrent.iter().map(Found::event).collect();
+        let mut lost = Vec::new();
+        let plan = merge(&incoming, &events, now.is_some(), &mut lost);
+        self.report(table, row, &incoming, now.as_deref(), &lost)?;
+        match (plan, now) {
+            (Plan::Keep, _) => Ok(()),
+            (Plan::Hide, _) => self.hide(table, &row.key),
+            (Plan::Update(cells), Some(now)) => self.update(table, &row.key, &cells, &now),
+            (Plan::Revive(cells) | Plan::Update(cells), _) => self.revive(table, &row.key, &cells),
+            (Plan::Insert(cells), None) => self.insert(table, &cells),
+            (Plan::Insert(cells), Some(now)) => {
+                let cells: Vec<(usize, Cell<'_>)> = cells
+                    .into_iter()
+                    .filter(|(n, _)| *n >= table.at.key_columns)
+                    .map(|(n, cell)| (n, Cell::Value(absolute(cell))))
+                    .collect();
+                self.update(table, &row.key, &cells, &now)
+            }
+        }
+    }
+
+    fn insert(&mut self, table: &Rc<Table>, cells: &[(usize, Cell<'_>)]) -> Result<()> {
+        let mut cells = cells.to_vec();
+        cells.sort_by_key(|(n, _)| *n);
+        // Columns that the insert did not know keep their defaults: insert what is dense from
+        // the front, then set the rest.
+        let dense = cells
+            .iter()
+            .enumerate()
+            .take_while(|(place, (n, _))| place == n)
+            .count();
+        let values: Vec<Value<'_>> = cells
+            .iter()
+            .take(dense)
+            .map(|(_, cell)| absolute(*cell))
+            .collect();
+        self.statements
+            .get(self.db, table, Shape::Insert(dense))?
+            .run(&values)?;
+        let rest: Vec<(usize, Cell<'_>)> = cells.split_off(dense);
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let key: Vec<Value<'_>> = values.into_iter().take(table.at.key_columns).collect();
+        let columns = rest.iter().map(|(n, _)| *n).collect();
+        let mut bound = key;
+        bound.extend(rest.iter().map(|(_, cell)| absolute(*cell)));
+        self.statements
+            .get(self.db, table, Shape::Update(columns))?
+            .run(&bound)
+    }
+
+    /// Brings a hidden row back from its image, and edits it.
+    fn revive(
+        &mut self,
+        table: &Rc<Table>,
+        key: &[Value<'_>],
+        cells: &[(usize, Cell<'_>)],
+    ) -> Result<()> {
+        let name = RowName {
+            table: table.at.number,
+            key,
+        };
+        let image = match images::take(self.db, self.sites, self.index, name)? {
+            Some(image) => Some(image),
+            None => self.net.take_image(table, key)?,
+        };
+        let Some(image) = image else {
+            return Err(Error::corrupt(format!(
+                "{}: a row that is edited on another node is missing here; re-seed this replica \
+                 (`nuda verify` shows which tables differ)",
+                table.name
+            )));
+        };
+        let values: Vec<(usize, Cell<'_>)> = image
+            .iter()
+            .enumerate()
+            .map(|(n, value)| (n, Cell::Value(value.as_ref())))
+            .collect();
+        self.insert(table, &values)?;
+        self.update(table, key, cells, &image_row(table, &image))
+    }
+
+    /// Records the values that lost.
+    fn report(
+        &mut self,
+        table: &Rc<Table>,
+        row: &RowChange<'_>,
+        incoming: &Event<'_>,
+        now: Option<&[OwnedValue]>,
+        lost: &[Lost],
+    ) -> Result<()> {
+        for loss in lost {
+            let written = incoming_value(&row.change, loss.column);
+            let value = if loss.loser == incoming.rank() {
+                written
+            } else {
+                now.and_then(|now| now.get(loss.column))
+                    .map(OwnedValue::as_ref)
+            };
+            conflicts::record(self.db, table, &row.key, loss, value.unwrap_or(Value::Null))?;
+        }
+        Ok(())
+    }
+}
+
+/// A row for [`Applying::update`]: the image, padded to the table's width.
+fn image_row(table: &Table, image: &[OwnedValue]) -> Vec<OwnedValue> {
+    let mut row = image.to_vec();
+    row.resize(table.columns.len(), OwnedValue::Null);
+    row
+}
+
+fn incoming_value<'a>(change: &Change<'a>, column: usize) -> Option<Value<'a>> {
+    let cell = match change {
+        Change::Insert(cells) => cells.get(column).copied(),
+        Change::Update(cells) => cells
+            .iter()
+            .find(|(n, _)| *n == column)
+            .map(|(_, cell)| *cell),
+        Change::Delete => None,
+    };
+    cell.map(absolute)
+}
+
+/// A cell as the value of a new row.
+fn absolute(cell: Cell<'_>) -> Value<'_> {
+    match cell {
+        Cell::Value(value) => value,
+        Cell::Add(n) => Value::Int(clamped(n)),
+    }
+}
+
+/// A counter's value as a column can show it.
+fn clamped(n: i128) -> i64 {
+    i64::try_from(n).unwrap_or(if n < 0 { i64::MIN } else { i64::MAX })
+}
+
+/// Whether a change fits the table's column types.
+pub(crate) fn check_types(table: &Table, change: &Change<'_>) -> Result<()> {
+    let fits = |n: usize, cell: &Cell<'_>| match table.columns.get(n).map(|c| c.kind) {
+        Some(ColumnType::Counter) => matches!(cell, Cell::Add(_)),
+        Some(ColumnType::Lww) => matches!(cell, Cell::Value(_)),
+        None => false,
+    };
+    let ok = match change {
+        Change::Insert(cells) => cells.iter().enumerate().all(|(n, cell)| fits(n, cell)),
+        Change::Update(cells) => cells.iter().all(|(n, cell)| fits(*n, cell)),
+        Change::Delete => true,
+    };
+    if ok {
+        return Ok(());
+    }
+    Err(Error::corrupt(format!(
+        "a change of {} does not fit its column types; refused",
+        table.name
+    )))
+}

@@ -1,0 +1,349 @@
+//! The shadow tables: all of NUDA's bookkeeping, in the user's own file.
+//!
+//! Two things live here: the definitions, and reading the state row and the site table, which
+//! together say who this replica is and what it has seen. The writer's own latest changeset is
+//! not repeated in either: it is the last record of the log, so that a transaction writes one
+//! extra page and not two.
+
+use nuda_core::changeset::ChainHash;
+use nuda_core::hlc::Stamp;
+use nuda_core::site::{PartitionId, Seq, Site};
+use nuda_core::value::{OwnedValue, Value};
+use nuda_core::version_vector::VersionVector;
+
+use crate::error::{Error, Result};
+use crate::ffi::db::Db;
+
+/// Version of the shadow tables' layout.
+pub(crate) const LAYOUT: i64 = 1;
+
+/// What `nuda_init` creates and `nuda_eject` drops, besides triggers and capture tables.
+pub(crate) const DEFINITIONS: &str = "
+CREATE TABLE nuda_state(
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  layout INTEGER NOT NULL,          -- version of these tables
+  partition BLOB NOT NULL,          -- 16 random bytes, made by the founder
+  name TEXT NOT NULL,
+  node TEXT NOT NULL DEFAULT '',    -- whose replica this is; empty: no cluster
+  founder TEXT NOT NULL DEFAULT '', -- the node that may change the schema; empty: this one
+  site INTEGER NOT NULL,            -- nuda_site.id of this incarnation
+  identity TEXT NOT NULL,           -- boot, device and inode for which the site holds
+  stamp INTEGER NOT NULL DEFAULT 0, -- greatest stamp applied from others or collected
+  members TEXT NOT NULL DEFAULT '',
+  members_version INTEGER NOT NULL DEFAULT 0,
+  frontier TEXT NOT NULL DEFAULT '' -- what has been collected: a version vector
+);
+CREATE TABLE nuda_site(
+  id INTEGER PRIMARY KEY,           -- short name, of this file only
+  site INTEGER NOT NULL UNIQUE,     -- the 64 bits, as a signed integer
+  applied INTEGER NOT NULL DEFAULT 0, -- changesets applied; of the own site: collected
+  hash BLOB NOT NULL,               -- chain hash at `applied`
+  seen BLOB NOT NULL,               -- what the changeset `applied` had seen
+  stamp INTEGER NOT NULL DEFAULT 0, -- its stamp
+  stopped TEXT                      -- why nothing more of this site is taken, if so
+);
+CREATE TABLE nuda_log(
+  id INTEGER PRIMARY KEY,           -- nuda_site.id << 48 | seq << 14 | part
+  header BLOB,                      -- of part 0
+  previous BLOB,                    -- of part 0: the chain hash before it
+  seen BLOB,                        -- of part 0: everything the changeset had seen
+  body BLOB NOT NULL,
+  hash BLOB,                        -- of the last part
+  images BLOB                       -- rows that this part's deletes hid here; not shipped
+);
+CREATE TABLE nuda_waiting(
+  site INTEGER NOT NULL, seq INTEGER NOT NULL, part INTEGER NOT NULL,
+  changeset BLOB NOT NULL, reason TEXT NOT NULL,
+  PRIMARY KEY (site, seq, part)
+) WITHOUT ROWID;
+CREATE TABLE nuda_table(
+  number INTEGER PRIMARY KEY,       -- the same on every replica
+  name TEXT NOT NULL UNIQUE,
+  version INTEGER NOT NULL,
+  definition INTEGER NOT NULL,      -- hash of names, keys and types
+  kind TEXT NOT NULL DEFAULT 'eventual',
+  options TEXT NOT NULL DEFAULT ''
+);
+CREATE TABLE nuda_column(
+  number INTEGER NOT NULL, position INTEGER NOT NULL, -- the key's columns first
+  name TEXT NOT NULL, type TEXT NOT NULL, is_key INTEGER NOT NULL,
+  PRIMARY KEY (number, position)
+) WITHOUT ROWID;
+CREATE TABLE nuda_conflicts(
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  at_ms INTEGER NOT NULL, \"table\" TEXT NOT NULL, \"key\" TEXT NOT NULL, \"column\" TEXT,
+  lost, lost_site TEXT NOT NULL, lost_stamp INTEGER NOT NULL,
+  won_site TEXT NOT NULL, won_stamp INTEGER NOT NULL, reason TEXT NOT NULL
+);
+CREATE TABLE nuda_peers(node TEXT PRIMARY KEY, vector TEXT NOT NULL, at_ms INTEGER NOT NULL);
+CREATE VIEW nuda_tables AS
+  SELECT t.name, t.number, t.version, t.kind, t.options,
+    (SELECT group_concat(name || ' ' || type, ', ') FROM nuda_column c
+      WHERE c.number = t.number) AS columns
+  FROM nuda_table t;
+CREATE VIEW nuda_status AS
+  SELECT lower(hex(s.partition)) AS partition, s.name, s.node, s.founder,
+    nuda_site() AS site, nuda_version_vector() AS vector, s.frontier AS collected,
+    s.members, s.members_version,
+    (SELECT count(*) FROM nuda_waiting WHERE part = 0) AS waiting,
+    (SELECT count(*) FROM nuda_log WHERE header IS NOT NULL) AS log_records,
+    (SELECT coalesce(sum(length(body) + coalesce(length(images), 0)), 0) FROM nuda_log)
+      AS log_bytes,
+    s.stamp >> 16 AS stamp_ms,
+    (SELECT count(*) FROM nuda_conflicts) AS conflicts
+  FROM nuda_state s;
+";
+
+/// The tables and views of [`DEFINITIONS`], dependents first.
+pub(crate) const OBJECTS: &[(&str, &str)] = &[
+    ("VIEW", "nuda_status"),
+    ("VIEW", "nuda_tables"),
+    ("TABLE", "nuda_peers"),
+    ("TABLE", "nuda_conflicts"),
+    ("TABLE", "nuda_column"),
+    ("TABLE", "nuda_table"),
+    ("TABLE", "nuda_waiting"),
+    ("TABLE", "nuda_log"),
+    ("TABLE", "nuda_site"),
+    ("TABLE", "nuda_state"),
+];
+
+/// The state row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct State {
+    pub(crate) partition: PartitionId,
+    pub(crate) node: String,
+    pub(crate) founder: String,
+    /// `nuda_site.id` of this incarnation.
+    pub(crate) site_id: i64,
+    pub(crate) identity: String,
+    pub(crate) stamp: Stamp,
+}
+
+impl State {
+    /// The query that [`State::from_row`] reads.
+    pub(crate) const QUERY: &str =
+        "SELECT partition, node, founder, site, identity, stamp, layout FROM main.nuda_state";
+
+    pub(crate) fn from_row(row: &[OwnedValue]) -> Result<Self> {
+        let [
+            OwnedValue::Blob(partition),
+            OwnedValue::Text(node),
+            OwnedValue::Text(founder),
+            OwnedValue::Int(site_id),
+            OwnedValue::Text(identity),
+            OwnedValue::Int(stamp),
+            OwnedValue::Int(layout),
+        ] = row
+        else {
+            return Err(damaged("nuda_state"));
+        };
+        if *layout != LAYOUT {
+            return Err(Error::refused(format!(
+                "this file was written by another version (layout {layout}, this build knows \
+                 {LAYOUT}); use the newest extension on it"
+            )));
+        }
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok(Self {
+            partition: PartitionId(
+                partition
+                    .as_slice()
+                    .try_into()
+                    .map_err(|_| damaged("nuda_state"))?,
+            ),
+            node: text(node),
+            founder: text(founder),
+            site_id: *site_id,
+            identity: text(identity),
+            stamp: stamp_from(*stamp)?,
+        })
+    }
+
+    /// Whether this replica may track and change tables.
+    pub(crate) fn is_founder(&self) -> bool {
+        self.founder == self.node
+    }
+}
+
+/// Reads the state row; an error with advice if the file is no replica.
+pub(crate) fn state(db: Db) -> Result<State> {
+    if !is_replica(db)? {
+        return Err(Error::refused(
+            "this file is not a replica yet; run SELECT nuda_init('name') or `nuda create`",
+        ));
+    }
+    let row = db
+        .first(State::QUERY, &[])?
+        .ok_or_else(|| damaged("nuda_state"))?;
+    State::from_row(&row)
+}
+
+/// Whether the main database has NUDA's tables.
+pub(crate) fn is_replica(db: Db) -> Result<bool> {
+    let found = db.int(
+        "SELECT count(*) FROM main.sqlite_schema WHERE name = 'nuda_state'",
+        &[],
+    )?;
+    Ok(found == 1)
+}
+
+/// One incarnation, as this file knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SiteRow {
+    pub(crate) id: i64,
+    pub(crate) site: Site,
+    pub(crate) applied: Seq,
+    pub(crate) stopped: bool,
+}
+
+/// All sites of this file: few, so they are read as a whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Sites {
+    rows: Vec<SiteRow>,
+}
+
+impl Sites {
+    /// The query that [`Sites::push_row`] reads.
+    pub(crate) const QUERY: &str =
+        "SELECT id, site, applied, stopped IS NOT NULL FROM main.nuda_site ORDER BY id";
+
+    pub(crate) fn load(db: Db) -> Result<Self> {
+        let mut sites = Self::default();
+        for row in db.all(Self::QUERY, &[])? {
+            sites.push_row(&row)?;
+        }
+        Ok(sites)
+    }
+
+    pub(crate) fn push_row(&mut self, row: &[OwnedValue]) -> Result<()> {
+        let [
+            OwnedValue::Int(id),
+            OwnedValue::Int(site),
+            OwnedValue::Int(applied),
+            OwnedValue::Int(stopped),
+        ] = row
+        else {
+            return Err(damaged("nuda_site"));
+        };
+        self.rows.push(SiteRow {
+            id: *id,
+            site: site_from(*site)?,
+            applied: u64::try_from(*applied).map_err(|_| damaged("nuda_site"))?,
+            stopped: *stopped != 0,
+        });
+        Ok(())
+    }
+
+    pub(crate) fn by_id(&self, id: i64) -> Option<&SiteRow> {
+        self.rows.iter().find(|row| row.id == id)
+    }
+
+    pub(crate) fn by_site(&self, site: Site) -> Option<&SiteRow> {
+        self.rows.iter().find(|row| row.site == site)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &SiteRow> {
+        self.rows.iter()
+    }
+
+    /// Raises what is applied of a site, in this copy.
+    pub(crate) fn set_applied(&mut self, id: i64, seq: Seq) {
+        if let Some(row) = self.rows.iter_mut().find(|row| row.id == id) {
+            row.applied = seq;
+        }
+    }
+
+    /// The version vector; `own` is the own site's id and its latest number in the log.
+    pub(crate) fn vector(&self, own: (i64, Seq)) -> VersionVector {
+        self.rows
+            .iter()
+            .map(|row| (row.site, if row.id == own.0 { own.1 } else { row.applied }))
+            .collect()
+    }
+
+    /// The short form in which the log stores what a changeset had seen: pairs of
+    /// `nuda_site.id` and number.
+    pub(crate) fn encode_seen(&self, vector: &VersionVector) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.rows.len() * 4);
+        for row in &self.rows {
+            let seq = vector.get(row.site);
+            if seq > 0 {
+                nuda_core::codec::put_varint(&mut out, u64::try_from(row.id).unwrap_or(0));
+                nuda_core::codec::put_varint(&mut out, seq);
+            }
+        }
+        out
+    }
+
+    /// Reads what [`Sites::encode_seen`] wrote.
+    pub(crate) fn decode_seen(&self, bytes: &[u8]) -> Result<VersionVector> {
+        let mut reader = nuda_core::codec::Reader::new(bytes);
+        let mut vector = VersionVector::new();
+        while !reader.is_empty() {
+            let id = i64::try_from(reader.varint("a site's id")?).unwrap_or(0);
+            let seq = reader.varint("a sequence number")?;
+            vector.set(self.by_id(id).ok_or_else(|| damaged("nuda_log"))?.site, seq);
+        }
+        Ok(vector)
+    }
+}
+
+/// Adds a site that this file has not met; answers its id.
+pub(crate) fn add_site(db: Db, site: Site) -> Result<i64> {
+    let next = db.int("SELECT coalesce(max(id), 0) + 1 FROM main.nuda_site", &[])?;
+    if next >= i64::from(nuda_core::limits::SITES) {
+        return Err(Error::refused(
+            "this file has met too many site incarnations; re-seed it from a snapshot",
+        ));
+    }
+    db.run(
+        "INSERT INTO main.nuda_site(id, site, hash, seen) VALUES (?, ?, ?, x'')",
+        &[
+            Value::Int(next),
+            Value::Int(site_to(site)),
+            Value::Blob(&ChainHash::START.0),
+        ],
+    )?;
+    Ok(next)
+}
+
+/// A site as SQLite stores it.
+#[allow(clippy::cast_possible_wrap)]
+pub(crate) fn site_to(site: Site) -> i64 {
+    site.get() as i64
+}
+
+/// A site as SQLite stores it.
+#[allow(clippy::cast_sign_loss)]
+pub(crate) fn site_from(raw: i64) -> Result<Site> {
+    Site::from_u64(raw as u64).ok_or_else(|| damaged("nuda_site"))
+}
+
+/// A stamp as SQLite stores it.
+pub(crate) fn stamp_from(raw: i64) -> Result<Stamp> {
+    u64::try_from(raw)
+        .ok()
+        .and_then(Stamp::from_u64)
+        .ok_or_else(|| damaged("a stamp"))
+}
+
+/// A stamp or number as SQLite stores it; both stay below 2^63.
+pub(crate) fn to_i64(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// A chain hash from its column.
+pub(crate) fn hash_from(bytes: &[u8]) -> Result<ChainHash> {
+    bytes
+        .try_into()
+        .map(ChainHash)
+        .map_err(|_| damaged("a chain hash"))
+}
+
+/// The bookkeeping contradicts itself.
+pub(crate) fn damaged(what: &str) -> Error {
+    Error::corrupt(format!(
+        "the bookkeeping in {what} is damaged; restore this replica from another node's snapshot"
+    ))
+}

@@ -1,0 +1,113 @@
+//! Telling the daemon that there is something to ship, and what the file's VFS tells us.
+//!
+//! Losing a wake-up is harmless, the daemon also looks by itself; so nothing here waits.
+
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use nuda_vfs::{BarrierRefused, ConnectionHooks};
+
+use crate::levels;
+
+/// Shared between a connection and its file.
+#[derive(Debug)]
+pub(crate) struct Signal {
+    path: PathBuf,
+    /// A record was written by the transaction that is being committed.
+    pending: AtomicBool,
+    /// Commits of this connection that carried a log record, or were the applier's.
+    captured: AtomicU64,
+    socket: Mutex<Socket>,
+}
+
+/// The daemon's wake-up socket, found beside the file.
+#[derive(Debug, Default)]
+struct Socket {
+    connected: Option<UnixDatagram>,
+    failed_at: Option<Instant>,
+}
+
+impl Signal {
+    pub(crate) fn new(path: &str) -> Self {
+        Self {
+            path: PathBuf::from(path),
+            pending: AtomicBool::new(false),
+            captured: AtomicU64::new(0),
+            socket: Mutex::default(),
+        }
+    }
+
+    /// The running transaction wrote a record, or (false) it was rolled back.
+    pub(crate) fn set_pending(&self, pending: bool) {
+        self.pending.store(pending, Ordering::Relaxed);
+    }
+
+    /// Commits that carried a record.
+    pub(crate) fn captured(&self) -> u64 {
+        self.captured.load(Ordering::Relaxed)
+    }
+
+    /// A commit became visible: wakes the daemon if there is something to ship.
+    pub(crate) fn commit(&self) {
+        if self.pending.swap(false, Ordering::Relaxed) {
+            self.captured.fetch_add(1, Ordering::Relaxed);
+            self.socket
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .send(&self.path);
+        }
+    }
+}
+
+impl Socket {
+    /// Sends the file's name. An absent daemon is not asked again for a second.
+    fn send(&mut self, path: &Path) {
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+            return;
+        };
+        if self.failed_at.is_some_and(|at| at.elapsed().as_secs() < 1) {
+            return;
+        }
+        if self.connected.is_none() {
+            self.connected = connect(&directory.join(".nuda/wake.sock"));
+        }
+        let sent = self.connected.as_ref().is_some_and(|socket| {
+            match socket.send(name.as_encoded_bytes()) {
+                Ok(_) => true,
+                // A full queue means that the daemon is already awake.
+                Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
+            }
+        });
+        if sent {
+            self.failed_at = None;
+        } else {
+            self.connected = None;
+            self.failed_at = Some(Instant::now());
+        }
+    }
+}
+
+fn connect(path: &Path) -> Option<UnixDatagram> {
+    let socket = UnixDatagram::unbound().ok()?;
+    socket.set_nonblocking(true).ok()?;
+    socket.connect(path).ok()?;
+    Some(socket)
+}
+
+impl ConnectionHooks for Signal {
+    fn pragma(&self, name: &str, arg: Option<&str>) -> Option<Result<String, String>> {
+        levels::pragma(name, arg)
+    }
+
+    /// Eventual reads have nothing to wait for.
+    fn read_barrier(&self) -> Result<(), BarrierRefused> {
+        Ok(())
+    }
+
+    fn committed(&self) {
+        self.commit();
+    }
+}

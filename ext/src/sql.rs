@@ -1,0 +1,140 @@
+//! A tokenizer for SQLite's SQL: enough to find words in a definition without being fooled by
+//! quotes, comments and strings. It does not parse.
+
+/// A piece of SQL text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Token<'a> {
+    /// A keyword or plain identifier.
+    Word(&'a str),
+    /// An identifier in quotes, brackets or backticks, without them (inner quotes still
+    /// doubled).
+    Quoted(&'a str),
+    /// A string, number, or anything else of no interest.
+    Other,
+    /// `(`
+    Open,
+    /// `)`
+    Close,
+}
+
+impl Token<'_> {
+    /// Whether this is the keyword `word`.
+    pub(crate) fn is_word(&self, word: &str) -> bool {
+        matches!(self, Self::Word(w) if w.eq_ignore_ascii_case(word))
+    }
+
+    /// Whether this names `name`.
+    pub(crate) fn is_name(&self, name: &str) -> bool {
+        match self {
+            Self::Word(w) => w.eq_ignore_ascii_case(name),
+            Self::Quoted(q) => q.replace("\"\"", "\"").eq_ignore_ascii_case(name),
+            _ => false,
+        }
+    }
+}
+
+/// Splits SQL text.
+pub(crate) fn tokens(sql: &str) -> Vec<Token<'_>> {
+    let mut tokens = Vec::new();
+    let mut rest = sql;
+    while let Some(first) = rest.chars().next() {
+        let (token, used) = next(rest, first);
+        tokens.extend(token);
+        rest = rest.get(used..).unwrap_or_default();
+    }
+    tokens
+}
+
+fn next(rest: &str, first: char) -> (Option<Token<'_>>, usize) {
+    let until = |end: &str, from: usize| {
+        rest.get(from..)
+            .and_then(|r| r.find(end))
+            .map_or(rest.len(), |n| from + n + end.len())
+    };
+    match first {
+        _ if rest.starts_with("--") => (None, until("\n", 2)),
+        _ if rest.starts_with("/*") => (None, until("*/", 2)),
+        '(' => (Some(Token::Open), 1),
+        ')' => (Some(Token::Close), 1),
+        '\'' => (Some(Token::Other), quoted(rest, '\'')),
+        '"' | '`' => {
+            let end = quoted(rest, first);
+            (Some(Token::Quoted(inside(rest, end))), end)
+        }
+        '[' => {
+            let end = until("]", 1);
+            (Some(Token::Quoted(inside(rest, end))), end)
+        }
+        _ if is_word(first) => {
+            let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+            (Some(Token::Word(rest.get(..end).unwrap_or_default())), end)
+        }
+        _ if first.is_whitespace() => (None, first.len_utf8()),
+        _ => (Some(Token::Other), first.len_utf8()),
+    }
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_' || c == '$' || !c.is_ascii()
+}
+
+fn inside(rest: &str, end: usize) -> &str {
+    rest.get(1..end.saturating_sub(1)).unwrap_or_default()
+}
+
+/// Length of a quoted piece whose quotes are doubled inside.
+fn quoted(rest: &str, quote: char) -> usize {
+    let mut chars = rest.char_indices().skip(1).peekable();
+    while let Some((at, c)) = chars.next() {
+        if c == quote {
+            if chars.peek().is_some_and(|(_, next)| *next == quote) {
+                chars.next();
+            } else {
+                return at + 1;
+            }
+        }
+    }
+    rest.len()
+}
+
+/// The tokens of a parenthesised expression at the beginning of `tokens`, parentheses included.
+pub(crate) fn parenthesised<'t, 'a>(tokens: &'t [Token<'a>]) -> &'t [Token<'a>] {
+    let mut depth = 0usize;
+    for (n, token) in tokens.iter().enumerate() {
+        match token {
+            Token::Open => depth += 1,
+            Token::Close => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 {
+            return tokens.get(..=n).unwrap_or_default();
+        }
+    }
+    tokens
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_and_comments_hide_words() {
+        let sql =
+            "CREATE TABLE \"CHECK\"(a TEXT DEFAULT '-- CHECK (x)', /* CHECK */ [b c] INT) -- CHECK";
+        let tokens = tokens(sql);
+        assert!(!tokens.iter().any(|t| t.is_word("CHECK")));
+        assert!(tokens.iter().any(|t| t.is_name("check")));
+        assert!(tokens.iter().any(|t| t.is_name("B C")));
+    }
+
+    #[test]
+    fn doubled_quotes() {
+        assert!(tokens("\"a\"\"b\"").iter().any(|t| t.is_name("a\"b")));
+    }
+
+    #[test]
+    fn finds_the_closing_parenthesis() {
+        let tokens = tokens("(a > (b + 1)) , c");
+        assert_eq!(parenthesised(&tokens).len(), 9);
+    }
+}

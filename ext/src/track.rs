@@ -1,0 +1,392 @@
+//! `nuda_init`, `nuda_track`, `nuda_untrack`, `nuda_column`: what is replicated, and as what.
+//!
+//! Tracking a table is one transaction that is itself replicated: the definition and the rows
+//! that are there already travel as one changeset, so that every replica starts from the same.
+
+use std::rc::Rc;
+
+use nuda_core::limits;
+use nuda_core::row::TableRef;
+use nuda_core::site::{PartitionId, is_valid_name};
+use nuda_core::value::{OwnedValue, Value};
+
+use crate::capture;
+use crate::connection::Connection;
+use crate::definition::{Definition, SchemaChange};
+use crate::error::{Error, Result};
+use crate::ffi::db::Db;
+use crate::identity;
+use crate::inspect::{self, Shape};
+use crate::shadow::{self, LAYOUT};
+use crate::tracked::{Table, quote};
+use crate::triggers;
+
+/// Runs `body` in a savepoint: whole or not at all, inside or outside a transaction.
+pub(crate) fn atomically<T>(db: Db, body: impl FnOnce() -> Result<T>) -> Result<T> {
+    db.exec("SAVEPOINT nuda")?;
+    match body().and_then(|value| db.exec("RELEASE nuda").map(|()| value)) {
+        Ok(value) => Ok(value),
+        Err(error) => {
+            // The first error is the one to report; after a full disk or a lost lock SQLite
+            // may have rolled back already.
+            let _ = db.exec("ROLLBACK TO nuda");
+            let _ = db.exec("RELEASE nuda");
+            Err(error)
+        }
+    }
+}
+
+/// `nuda_init([name])`: makes the open file a replica. Answers the partition's id.
+pub(crate) fn init(connection: &Rc<Connection>, name: Option<&str>) -> Result<PartitionId> {
+    let db = connection.db();
+    if shadow::is_replica(db)? {
+        return shadow::state(db).map(|state| state.partition);
+    }
+    if connection.path().is_empty() {
+        return Err(Error::refused(
+            "an in-memory or temporary database has no file to replicate; open a file",
+        ));
+    }
+    if db.is_read_only() {
+        return Err(Error::refused(format!(
+            "{} is read-only",
+            connection.path()
+        )));
+    }
+    let stem = std::path::Path::new(connection.path())
+        .file_stem()
+        .map(|s| s.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let name = name.unwrap_or(&stem);
+    if !is_valid_name(name) {
+        return Err(Error::refused(format!(
+            "'{name}' is no partition name: use letters, digits, '_', '-' and '.'"
+        )));
+    }
+    ensure_wal(db)?;
+    atomically(db, || {
+        db.exec(shadow::DEFINITIONS)?;
+        let site = shadow::add_site(db, identity::new_site(db)?)?;
+        db.run(
+            "INSERT INTO main.nuda_state(id, layout, partition, name, site, identity) \
+             VALUES (1, ?, randomblob(16), ?, ?, ?)",
+            &[
+                Value::Int(LAYOUT),
+                Value::Text(name.as_bytes()),
+                Value::Int(site),
+                Value::Text(connection.identity().as_bytes()),
+            ],
+        )?;
+        shadow::state(db).map(|state| state.partition)
+    })
+}
+
+/// Replication needs the write-ahead log: readers must not block the applier.
+fn ensure_wal(db: Db) -> Result<()> {
+    let mode = db
+        .text("PRAGMA main.journal_mode", &[])?
+        .unwrap_or_default();
+    if mode == "wal" {
+        return Ok(());
+    }
+    let advice = "end the transaction, or close other connections, and run \
+                  PRAGMA journal_mode = WAL";
+    if !db.is_autocommit() {
+        return Err(Error::refused(format!(
+            "the file is in journal mode {mode}; {advice}"
+        )));
+    }
+    match db.text("PRAGMA main.journal_mode = WAL", &[])? {
+        Some(mode) if mode == "wal" => Ok(()),
+        mode => Err(Error::refused(format!(
+            "the file stays in journal mode {}; {advice}",
+            mode.unwrap_or_default()
+        ))),
+    }
+}
+
+/// `nuda_trackable(table)`: why not, if not.
+pub(crate) fn trackable(connection: &Rc<Connection>, name: &str) -> Result<Option<String>> {
+    shadow::state(connection.db())?;
+    Ok(inspect::inspect(connection.db(), name)
+        .err()
+        .map(|error| error.message))
+}
+
+/// `nuda_track(table[, kind[, options]])`. Answers a sentence.
+pub(crate) fn track(
+    connection: &Rc<Connection>,
+    name: &str,
+    kind: &str,
+    options: &str,
+) -> Result<String> {
+    let db = connection.db();
+    if !shadow::is_replica(db)? {
+        init(connection, None)?;
+    }
+    let state = shadow::state(db)?;
+    if !state.is_founder() {
+        return Err(Error::refused(format!(
+            "only the founding node {} tracks and changes tables; run it there, the table then \
+             appears here",
+            state.founder
+        )));
+    }
+    refuse_unbuilt(kind, options)?;
+    let shape = inspect::inspect(db, name)?;
+    if let Some(table) = connection.tables()?.by_name(&shape.name) {
+        return Ok(format!("{} is tracked already", table.name));
+    }
+    atomically(db, || {
+        let number = db.int(
+            "SELECT coalesce(max(number), 0) + 1 FROM main.nuda_table",
+            &[],
+        )?;
+        let number = u32::try_from(number).map_err(|_| shadow::damaged("nuda_table"))?;
+        let table = table_of(&shape, number, 1);
+        record(db, &table)?;
+        triggers::create(db, &table, shape.invents_keys)?;
+        connection.forget_tables();
+        triggers::touch(db)?;
+        let definition = Definition {
+            table: table.clone(),
+            sql: shape.sql.clone(),
+            indexes: shape.indexes.clone(),
+        };
+        capture::define(connection, &SchemaChange::Define(definition).encode())?;
+        let rows = capture_existing(connection, &table)?;
+        Ok(answer(&table, rows, &shape))
+    })
+}
+
+fn answer(table: &Table, rows: u64, shape: &Shape) -> String {
+    let mut answer = format!("tracking {} ({rows} rows)", table.name);
+    if shape.invents_keys {
+        answer.push_str("; rows need explicit keys, nuda_uuid7() in a TEXT key is easiest");
+    }
+    answer
+}
+
+fn refuse_unbuilt(kind: &str, options: &str) -> Result<()> {
+    match kind {
+        "eventual" => {}
+        "strong" => {
+            return Err(Error::refused(
+                "strong tables need consensus, which is not built yet; use 'eventual'",
+            ));
+        }
+        other => {
+            return Err(Error::refused(format!(
+                "'{other}' is no kind of table; use 'eventual' or 'strong'"
+            )));
+        }
+    }
+    match options
+        .split(',')
+        .map(str::trim)
+        .find(|option| !option.is_empty())
+    {
+        None => Ok(()),
+        Some(option @ ("delete_wins" | "site_ranges" | "unique=keep_first")) => Err(
+            Error::refused(format!("the option {option} is not built yet")),
+        ),
+        Some(option) => Err(Error::refused(format!(
+            "'{option}' is no option; there are delete_wins, site_ranges, unique=keep_first"
+        ))),
+    }
+}
+
+/// The table that a shape becomes.
+pub(crate) fn table_of(shape: &Shape, number: u32, version: u32) -> Table {
+    let columns = shape.columns.clone();
+    Table {
+        name: shape.name.clone(),
+        at: TableRef {
+            number,
+            version,
+            definition: Table::definition_hash(&columns),
+            key_columns: columns.iter().filter(|c| c.is_key).count(),
+            columns: columns.len(),
+        },
+        columns,
+    }
+}
+
+/// Writes a table's row and columns into the shadow tables.
+pub(crate) fn record(db: Db, table: &Table) -> Result<()> {
+    let number = Value::Int(i64::from(table.at.number));
+    #[allow(clippy::cast_possible_wrap)]
+    let definition = table.at.definition as i64;
+    db.run(
+        "INSERT INTO main.nuda_table(number, name, version, definition) VALUES (?1, ?2, ?3, ?4) \
+         ON CONFLICT(number) DO UPDATE SET version = ?3, definition = ?4",
+        &[
+            number,
+            Value::Text(table.name.as_bytes()),
+            Value::Int(i64::from(table.at.version)),
+            Value::Int(definition),
+        ],
+    )?;
+    db.run("DELETE FROM main.nuda_column WHERE number = ?", &[number])?;
+    for (position, column) in table.columns.iter().enumerate() {
+        db.run(
+            "INSERT INTO main.nuda_column(number, position, name, type, is_key) \
+             VALUES (?, ?, ?, ?, ?)",
+            &[
+                number,
+                Value::Int(i64::try_from(position).unwrap_or(i64::MAX)),
+                Value::Text(column.name.as_bytes()),
+                Value::Text(column.kind.name().as_bytes()),
+                Value::Int(i64::from(column.is_key)),
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+/// Captures the rows that a table has already.
+fn capture_existing(connection: &Connection, table: &Table) -> Result<u64> {
+    let sql = format!("SELECT {} FROM {}", table.column_list(), table.quoted());
+    let mut rows = connection.db().prepare(&sql)?;
+    rows.bind(&[])?;
+    let mut count = 0;
+    while rows.step()? {
+        capture::existing_row(connection, table, &rows.row())?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// `nuda_untrack(table)`: stops replicating it, everywhere. The rows stay.
+pub(crate) fn untrack(connection: &Rc<Connection>, name: &str) -> Result<String> {
+    let db = connection.db();
+    let state = shadow::state(db)?;
+    if !state.is_founder() {
+        return Err(Error::refused(format!(
+            "only the founding node {} untracks tables; run it there",
+            state.founder
+        )));
+    }
+    let Some(table) = connection.tables()?.by_name(name).cloned() else {
+        return Err(Error::refused(format!(
+            "{name} is not tracked; see SELECT * FROM nuda_tables"
+        )));
+    };
+    atomically(db, || {
+        triggers::touch(db)?;
+        capture::define(connection, &SchemaChange::Untrack(table.at.number).encode())?;
+        forget(connection, table.at.number)?;
+        Ok(format!(
+            "{} is no longer replicated; its rows stay",
+            table.name
+        ))
+    })
+}
+
+/// Removes a table from the shadow tables, and its triggers.
+pub(crate) fn forget(connection: &Connection, number: u32) -> Result<()> {
+    let db = connection.db();
+    let value = Value::Int(i64::from(number));
+    triggers::drop_all(db, number)?;
+    // The row stays as a mark that the number was used; numbers are never given twice.
+    db.run("DELETE FROM main.nuda_column WHERE number = ?", &[value])?;
+    db.run(
+        "UPDATE main.nuda_table SET name = 'untracked ' || number, kind = 'untracked' \
+         WHERE number = ?",
+        &[value],
+    )?;
+    connection.forget_tables();
+    Ok(())
+}
+
+/// `nuda_column(table, column, type)`: says the type where the declaration cannot.
+pub(crate) fn set_column(
+    connection: &Rc<Connection>,
+    table: &str,
+    column: &str,
+    kind: &str,
+) -> Result<String> {
+    let db = connection.db();
+    if !shadow::is_replica(db)? {
+        init(connection, None)?;
+    }
+    if connection.tables()?.by_name(table).is_some() {
+        return Err(Error::refused(format!(
+            "{table} is tracked already; set column types before nuda_track('{table}')"
+        )));
+    }
+    let known = db.int(
+        "SELECT count(*) FROM pragma_table_xinfo(?) WHERE name = ? COLLATE NOCASE",
+        &[
+            Value::Text(table.as_bytes()),
+            Value::Text(column.as_bytes()),
+        ],
+    )?;
+    if known == 0 {
+        return Err(Error::refused(format!("no such column: {table}.{column}")));
+    }
+    if !kind.eq_ignore_ascii_case("LWW") {
+        let parsed = inspect::parse_type(table, column, kind)?;
+        if !parsed.name().eq_ignore_ascii_case(kind) {
+            return Err(Error::refused(format!(
+                "'{kind}' is no column type; there are LWW and COUNTER"
+            )));
+        }
+    }
+    let name = format!("{table}.{column}").to_ascii_lowercase();
+    let name = Value::Text(name.as_bytes());
+    db.run(
+        "DELETE FROM main.nuda_column WHERE number = 0 AND name = ?",
+        &[name],
+    )?;
+    db.run(
+        "INSERT INTO main.nuda_column(number, position, name, type, is_key) \
+         SELECT 0, coalesce(max(position), 0) + 1, ?, ?, 0 FROM main.nuda_column WHERE number = 0",
+        &[name, Value::Text(kind.to_ascii_uppercase().as_bytes())],
+    )?;
+    Ok(format!("{table}.{column} is {}", kind.to_ascii_uppercase()))
+}
+
+/// `nuda_eject()`: removes every trace, and leaves the user's tables as they are.
+pub(crate) fn eject(connection: &Rc<Connection>) -> Result<String> {
+    let db = connection.db();
+    let state = shadow::state(db)?;
+    if !connection.capture()?.buffer.is_empty() {
+        return Err(Error::refused("end the open transaction first"));
+    }
+    atomically(db, || {
+        let ours = db.all(
+            "SELECT type, name FROM main.sqlite_schema WHERE \
+             (type = 'trigger' AND name GLOB 'nuda_[0-9]*') \
+             OR (type = 'table' AND name GLOB 'nuda_capture_[0-9]*')",
+            &[],
+        )?;
+        for object in ours {
+            if let [OwnedValue::Text(kind), OwnedValue::Text(name)] = object.as_slice() {
+                let kind = String::from_utf8_lossy(kind);
+                db.exec(&format!(
+                    "DROP {kind} main.{}",
+                    quote(&String::from_utf8_lossy(name))
+                ))?;
+            }
+        }
+        for (kind, name) in shadow::OBJECTS {
+            db.exec(&format!("DROP {kind} IF EXISTS main.{name}"))?;
+        }
+        connection.forget_tables();
+        Ok(())
+    })?;
+    connection.forget_statements();
+    let unshipped = if state.node.is_empty() {
+        ""
+    } else {
+        "; changes not shipped yet are gone"
+    };
+    Ok(format!("no trace of NUDA is left{unshipped}"))
+}
+
+/// Whether a name is short enough for a member list.
+pub(crate) fn valid_members(members: &str) -> bool {
+    members.len() <= limits::DEFINITION_BYTES
+        && members.split(',').all(|name| is_valid_name(name.trim()))
+}
