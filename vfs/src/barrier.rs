@@ -64,3 +64,64 @@ impl PassSlot {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::hooks::{BarrierRefused, ConnectionHooks, Origin};
+
+    #[derive(Default)]
+    struct Count(AtomicU32);
+
+    impl ConnectionHooks for Count {
+        fn pragma(&self, _name: &str, _arg: Option<&str>) -> Option<Result<String, String>> {
+            None
+        }
+
+        fn read_barrier(&self) -> Result<(), BarrierRefused> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+
+        fn committed(&self) {}
+    }
+
+    #[test]
+    fn a_pass_serves_one_request_of_its_own_arming_and_time() {
+        let shared = Arc::new(Shared::new(Origin::Adopted, String::from("unix")));
+        let hooks = Arc::new(Count::default());
+        let runs = || hooks.0.load(Ordering::Relaxed);
+        let attached = shared.plug(1, hooks.clone()).unwrap();
+        attached.arm_barrier(true);
+        let slot = PassSlot::default();
+
+        let pass = slot.admit(&shared).unwrap();
+        slot.keep(pass);
+        slot.admit(&shared).unwrap();
+        assert_eq!(runs(), 1, "spared once");
+        let pass = slot.admit(&shared).unwrap();
+        assert_eq!(runs(), 2, "and not again");
+
+        slot.keep(pass);
+        slot.clear();
+        let pass = slot.admit(&shared).unwrap();
+        assert_eq!(runs(), 3, "cleared");
+
+        slot.keep(pass);
+        attached.arm_barrier(false);
+        attached.arm_barrier(true);
+        let pass = slot.admit(&shared).unwrap();
+        assert_eq!(runs(), 4, "armed anew");
+
+        let stale = Pass {
+            at: pass.at.checked_sub(PASS_LIFETIME).unwrap(),
+            ..pass
+        };
+        slot.keep(stale);
+        slot.admit(&shared).unwrap();
+        assert_eq!(runs(), 5, "too old");
+    }
+}

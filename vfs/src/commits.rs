@@ -129,7 +129,6 @@ impl CommitWatch {
         if level >= LOCK_RESERVED {
             return 0;
         }
-        self.db_written.set(false);
         self.never_released.set(false);
         u32::from(self.pending.replace(false))
     }

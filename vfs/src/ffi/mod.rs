@@ -85,7 +85,8 @@ unsafe fn control<T>(db: *mut sqlite::sqlite3, op: c_int) -> *mut T {
     }
 }
 
-/// Whether this is SQLite's in-memory VFS: `sqlite3_serialize` knows its files by their methods pointer.
+/// Whether this is SQLite's in-memory VFS. Its files have names in older versions (3.40 among them), and
+/// `sqlite3_serialize` knows them by their methods pointer, so they must not be wrapped.
 ///
 /// # Safety
 /// `vfs` is NULL or a registered VFS.
