@@ -168,17 +168,28 @@ impl Replication {
         }
     }
 
-    /// When this peer will have been silent for too long, if it may be excluded at all.
+    /// When this peer will have been silent for too long, if it may be excluded at all: a
+    /// strict majority, this node included, must have been heard of clearly later. (A node that
+    /// is cut off from all would otherwise exclude the first minority that comes to its mind.)
     pub(super) fn exclusion_due(&self, node: NodeId) -> Option<u64> {
         let after = self.config.exclude_after_ms;
-        let peer = self.peers.get(&node)?;
+        let heard = |node: NodeId| {
+            let peer = self.peers.get(&node)?;
+            Some(peer.last_contact_ms.unwrap_or(peer.since_ms))
+        };
+        let since = heard(node)?;
+        let later = |other: NodeId| heard(other).is_some_and(|at| at > since + after / 2);
+        let in_touch = self
+            .members
+            .iter()
+            .filter(|m| !m.excluded && (m.node == self.me || later(m.node)))
+            .count();
         let possible = after > 0
             && self.halted.is_none()
             && self.members.counts(node)
             && self.members.counts(self.me)
-            && self.members.clone().exclude(node);
-        let since = peer.last_contact_ms.unwrap_or(self.started_ms.unwrap_or(0));
-        possible.then(|| since + after)
+            && in_touch * 2 > self.members.iter().count();
+        possible.then_some(since + after)
     }
 
     fn mark_excluded(&mut self, node: NodeId) {
@@ -192,11 +203,18 @@ impl Replication {
 
     /// Takes over a newer member list and draws the consequences for this node.
     pub(super) fn learn_members(&mut self, now_ms: u64, from: NodeId, list: &super::Members) {
-        let joined = self.members.get(self.me).map(|m| m.joined);
+        let before = self.members.clone();
+        let joined = before.get(self.me).map(|m| m.joined);
         if !self.members.learn(list) {
             return;
         }
-        self.peers.retain(|node, _| list.get(*node).is_some());
+        // What was known of a member's earlier life is void.
+        let lives_on = |node: NodeId| {
+            let now = self.members.get(node).map(|m| m.joined);
+            now.is_some() && now == before.get(node).map(|m| m.joined)
+        };
+        self.peers.retain(|node, _| lives_on(*node));
+        self.inbox.retain(|batch| lives_on(batch.from));
         self.add_peers(now_ms);
         let excluded: Vec<NodeId> = self
             .members

@@ -90,6 +90,8 @@ pub struct Replication {
     stopped: BTreeSet<Site>,
     /// Joining members that the host has been told to seed: list version.
     announced: BTreeMap<NodeId, u64>,
+    /// Members whose list excludes this node.
+    refused_by: BTreeSet<NodeId>,
     /// Why this replica neither ships nor applies.
     halted: Option<String>,
     started_ms: Option<u64>,
@@ -137,6 +139,7 @@ impl Replication {
             fork: None,
             stopped: BTreeSet::new(),
             announced: BTreeMap::new(),
+            refused_by: BTreeSet::new(),
             halted: None,
             started_ms: None,
             random: opened.entropy,
@@ -224,6 +227,7 @@ impl Replication {
     fn add_peers(&mut self, now_ms: u64) {
         for member in self.members.iter().filter(|m| m.node != self.me) {
             self.peers.entry(member.node).or_insert_with(|| Peer {
+                since_ms: now_ms,
                 exchange_at_ms: now_ms,
                 ..Peer::default()
             });
@@ -275,6 +279,12 @@ impl Replication {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
+    }
+
+    /// The member list in force.
+    #[must_use]
+    pub fn members(&self) -> &Members {
+        &self.members
     }
 
     /// When to give [`Event::Tick`] if nothing else happens; `None`: not at all.

@@ -23,6 +23,8 @@ pub(super) struct Relay {
 /// A member other than this node.
 #[derive(Debug, Default)]
 pub(super) struct Peer {
+    /// Since when it is a peer.
+    pub since_ms: u64,
     /// What it has, as far as we know.
     pub known: VersionVector,
     /// Its sites; the last one is the present one. Empty until it told us.
@@ -90,7 +92,10 @@ impl Peer {
         self.in_flight = None;
         self.asked = None;
         self.exchange_at_ms = now_ms + pause + jitter % (pause / 4 + 1);
-        if !self.is_incompatible() {
+        if !matches!(
+            self.problem,
+            Some((PeerState::Incompatible | PeerState::MustReseed, _))
+        ) {
             self.problem = Some((PeerState::Unreachable, reason.to_owned()));
         }
     }

@@ -28,7 +28,9 @@ impl Replication {
         if let Some(standing) = message.standing() {
             let joined = self.members.get(from).map_or(0, |m| m.joined);
             if standing.members.version < joined {
-                // Sent before it was re-seeded: what it says there is void.
+                // Sent before it was re-seeded, or by a backup from then: void.
+                let list = self.members.clone();
+                self.send(from, Message::Refused(Refusal::NotMember(list)));
                 return;
             }
             let list = standing.members.clone();
@@ -78,6 +80,7 @@ impl Replication {
         let Some(peer) = self.peers.get_mut(&from) else {
             return false;
         };
+        self.refused_by.remove(&from);
         peer.last_contact_ms = Some(now_ms);
         if peer.failures > 0 {
             peer.failures = 0;
@@ -327,6 +330,18 @@ impl Replication {
         }
     }
 
+    /// Views that exclude each other cannot be united; the one of a majority stands.
+    fn on_excluded(&mut self, from: NodeId) {
+        self.refused_by.insert(from);
+        let refusing = self
+            .members
+            .iter()
+            .filter(|m| self.refused_by.contains(&m.node));
+        if refusing.count() * 2 > self.members.iter().count() {
+            self.reseed(from, "a majority of the members excluded this node");
+        }
+    }
+
     fn on_refused(&mut self, now_ms: u64, from: NodeId, refusal: &Refusal) {
         match refusal {
             Refusal::Stale(collected) => {
@@ -347,6 +362,9 @@ impl Replication {
             }
             Refusal::NotMember(list) => {
                 self.learn_members(now_ms, from, list);
+                if !list.counts(self.me) && list.version >= self.members.version {
+                    self.on_excluded(from);
+                }
             }
             Refusal::UnknownPartition => {
                 let jitter = self.roll();

@@ -1,0 +1,175 @@
+//! Whole runs of replication in a simulated bad world; one seed replays everything.
+//!
+//! Three or five model replicas (`replica`) are driven by the real state machine over a
+//! network that loses, repeats, delays and reorders messages and is cut one way or both
+//! (`world`), with crashes, power cuts, restored backups, clocks an hour apart, exclusions and
+//! re-seeding. After healing all replicas must hold equal rows, vectors and changesets, with
+//! empty logs; the rows must equal the definition (`naive`) and the tally rows the sum of all
+//! increments that were not lost with a disk. Replicas assert causal order and exactly-once.
+//!
+//! `NUDA_SEEDS=1000` runs more seeds, `NUDA_SEED=17` only that one. The tests `breaking_*`
+//! break one rule each and demand that the simulation notices: deduplication, the lookup of
+//! concurrent changes, the frontier (one peer's word instead of all), the refusal of late
+//! changes.
+
+mod naive;
+mod replica;
+mod rng;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use replica::{Op, Record};
+use world::{Stats, TALLY, World};
+
+/// A rule that is broken on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sabotage {
+    /// Nothing is broken.
+    None,
+    /// Changesets are applied whenever they arrive.
+    Dedup,
+    /// Merging ignores concurrent changes.
+    Concurrency,
+    /// A log record is dropped when any one peer has it.
+    Frontier,
+    /// Late changes are accepted.
+    Stale,
+}
+
+/// Seeds that once found a bug.
+const FOUND: &[u64] = &[];
+
+fn tally(record: &Record) -> i128 {
+    let counted = record.ops.iter().filter(|(key, _)| TALLY.contains(key));
+    counted.map(|(_, op): &(i64, Op)| op.added()).sum()
+}
+
+/// One run.
+fn run(seed: u64, sabotage: Sabotage) -> Stats {
+    let mut world = World::new(seed, sabotage);
+    let rested = world.run();
+    if world.evidence {
+        return world.stats;
+    }
+    assert!(rested, "seed {seed}: no rest\n{}", world.describe());
+    let first = &world.nodes[0].file;
+    for node in &world.nodes {
+        assert_eq!(node.file.rows, first.rows, "seed {seed}: rows differ");
+        assert_eq!(
+            node.file.applied, first.applied,
+            "seed {seed}: changesets differ"
+        );
+        assert!(node.file.images.is_empty(), "seed {seed}: images left");
+    }
+    assert_eq!(
+        world.vector().total() as usize,
+        first.applied.len(),
+        "seed {seed}: vector"
+    );
+    let records: Vec<&Record> = first
+        .applied
+        .iter()
+        .map(|hash| &*world.registry[hash])
+        .collect();
+    assert_eq!(
+        first.rows,
+        naive::rows(&records),
+        "seed {seed}: not what the definition says"
+    );
+    let mut sum = 0;
+    for (hash, record) in &world.registry {
+        let present = first.applied.contains(hash);
+        let moved = world.moved.contains_key(hash);
+        if present {
+            assert!(!moved, "seed {seed}: {} counts twice", record.dot);
+            sum += tally(record);
+        } else if !moved && tally(record) != 0 {
+            assert!(
+                world.lost.contains(hash),
+                "seed {seed}: {} was lost",
+                record.dot
+            );
+        }
+    }
+    let held: i128 = TALLY.iter().map(|key| first.rows[key].n).sum();
+    assert_eq!(held, sum, "seed {seed}: increments lost");
+    world.stats
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn replicas_converge() {
+    let seeds: Vec<u64> = match number("NUDA_SEED") {
+        Some(seed) => vec![seed],
+        None => {
+            let from = number("NUDA_SEED_FROM").unwrap_or(0);
+            let random = from..from + number("NUDA_SEEDS").unwrap_or(200);
+            FOUND.iter().copied().chain(random).collect()
+        }
+    };
+    let mut total = Stats::default();
+    let mut failed = Vec::new();
+    let count = seeds.len();
+    for seed in seeds {
+        match catch_unwind(AssertUnwindSafe(|| run(seed, Sabotage::None))) {
+            Ok(stats) => total.add(&stats),
+            Err(_) => failed.push(seed),
+        }
+    }
+    println!("{count} seeds: {total:?}");
+    assert!(
+        failed.is_empty(),
+        "failing seeds, replay with NUDA_SEED=n: {failed:?}"
+    );
+    if count >= 100 {
+        let exercised = [
+            total.collected,
+            total.reseeds,
+            total.renumbered,
+            total.restores,
+        ];
+        assert!(
+            exercised.iter().all(|n| *n > 0),
+            "something was never exercised: {total:?}"
+        );
+        assert!(
+            total.evidence * 10 < count as u64,
+            "too many runs end early: {total:?}"
+        );
+    }
+}
+
+fn is_noticed(sabotage: Sabotage) {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let red = (0..12)
+        .filter(|seed| catch_unwind(|| run(*seed, sabotage)).is_err())
+        .count();
+    std::panic::set_hook(hook);
+    println!("{sabotage:?}: {red} of 12 runs are red");
+    assert!(red > 0, "{sabotage:?} goes unnoticed");
+}
+
+#[test]
+fn breaking_deduplication_is_noticed() {
+    is_noticed(Sabotage::Dedup);
+}
+
+#[test]
+fn breaking_the_lookup_of_concurrent_changes_is_noticed() {
+    is_noticed(Sabotage::Concurrency);
+}
+
+#[test]
+fn breaking_the_frontier_is_noticed() {
+    is_noticed(Sabotage::Frontier);
+}
+
+#[test]
+fn breaking_the_refusal_of_late_changes_is_noticed() {
+    is_noticed(Sabotage::Stale);
+}

@@ -1,0 +1,654 @@
+//! A model replica: what a partition's file holds, and the applier on it.
+//!
+//! It does what the SQL applier does, with maps instead of tables: real encoded changesets in
+//! a log, rows without metadata, `nuda_core::merge` with the concurrent changes looked up in
+//! the log, images of hidden rows beside the delete that hid them. It asserts what must never
+//! happen: a changeset applied twice, or before what it saw, or one whose image is gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use nuda_core::changeset::{ChainHash, ChainHasher, Header, Level, Part};
+use nuda_core::hlc::Stamp;
+use nuda_core::merge::{Event, Plan, merge};
+use nuda_core::protocol::{Blocked, Head, Members, PartBytes, Partial, Range};
+use nuda_core::row::{BodyReader, Cell, Change, Item, RowChange, TableRef, put_row, put_table};
+use nuda_core::site::{Dot, PartitionId, Seq, Site};
+use nuda_core::value::Value;
+use nuda_core::version_vector::VersionVector;
+
+use crate::Sabotage;
+use crate::rng::Rng;
+
+/// A chain hash as a name: what tells two variants of one dot apart.
+pub(crate) type Id = [u8; 16];
+
+pub(crate) const PARTITION: PartitionId = PartitionId([7; 16]);
+
+/// Two registers and a counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Row {
+    pub(crate) a: i64,
+    pub(crate) b: i64,
+    pub(crate) n: i128,
+}
+
+/// A change of one row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Op {
+    Insert(Row),
+    Update {
+        a: Option<i64>,
+        b: Option<i64>,
+        n: Option<i128>,
+    },
+    Delete,
+}
+
+impl Op {
+    /// What it adds to the counter.
+    pub(crate) fn added(&self) -> i128 {
+        match self {
+            Self::Insert(row) => row.n,
+            Self::Update { n, .. } => n.unwrap_or(0),
+            Self::Delete => 0,
+        }
+    }
+
+    fn change(&self, key: i64) -> Change<'static> {
+        match self {
+            Self::Insert(row) => Change::Insert(vec![
+                Cell::Value(Value::Int(key)),
+                Cell::Value(Value::Int(row.a)),
+                Cell::Value(Value::Int(row.b)),
+                Cell::Add(row.n),
+            ]),
+            Self::Update { a, b, n } => {
+                let mut cells = Vec::new();
+                cells.extend(a.map(|a| (1, Cell::Value(Value::Int(a)))));
+                cells.extend(b.map(|b| (2, Cell::Value(Value::Int(b)))));
+                cells.extend(n.map(|n| (3, Cell::Add(n))));
+                Change::Update(cells)
+            }
+            Self::Delete => Change::Delete,
+        }
+    }
+
+    fn of(change: &RowChange<'_>) -> (i64, Self) {
+        let Value::Int(key) = change.key[0] else {
+            panic!("a key that is no integer")
+        };
+        let mut a = None;
+        let mut b = None;
+        let mut n = None;
+        let mut set = |column: usize, cell: &Cell<'_>| match (column, cell) {
+            (1, Cell::Value(Value::Int(v))) => a = Some(*v),
+            (2, Cell::Value(Value::Int(v))) => b = Some(*v),
+            (3, Cell::Add(v)) => n = Some(*v),
+            _ => {}
+        };
+        let op = match &change.change {
+            Change::Delete => Self::Delete,
+            Change::Update(cells) => {
+                cells.iter().for_each(|(column, cell)| set(*column, cell));
+                Self::Update { a, b, n }
+            }
+            Change::Insert(cells) => {
+                cells
+                    .iter()
+                    .enumerate()
+                    .for_each(|(column, cell)| set(column, cell));
+                let row = Row {
+                    a: a.unwrap(),
+                    b: b.unwrap(),
+                    n: n.unwrap(),
+                };
+                Self::Insert(row)
+            }
+        };
+        (key, op)
+    }
+}
+
+/// A changeset in the log.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) dot: Dot,
+    pub(crate) stamp: Stamp,
+    /// All it had seen of other sites.
+    pub(crate) seen: VersionVector,
+    pub(crate) hash: ChainHash,
+    pub(crate) ops: Vec<(i64, Op)>,
+    pub(crate) parts: Vec<PartBytes>,
+}
+
+impl Record {
+    fn event(&self, index: usize) -> Event<'_> {
+        let (key, op) = &self.ops[index];
+        Event {
+            dot: self.dot,
+            index: index as u64,
+            stamp: self.stamp,
+            seen: &self.seen,
+            change: op.change(*key),
+        }
+    }
+}
+
+/// What the file holds. Cloned at an fsync: the clone survives a power cut.
+#[derive(Debug, Clone)]
+pub(crate) struct File {
+    pub(crate) site: Site,
+    pub(crate) own_sites: Vec<Site>,
+    pub(crate) heads: BTreeMap<Site, (Seq, ChainHash)>,
+    pub(crate) vector: VersionVector,
+    pub(crate) latest: Stamp,
+    pub(crate) log: Vec<Rc<Record>>,
+    pub(crate) rows: BTreeMap<i64, Row>,
+    /// Images of hidden rows: (changeset, index of the delete) -> key and values.
+    pub(crate) images: BTreeMap<(Dot, usize), (i64, Row)>,
+    /// All that the newest changeset of a site had seen.
+    pub(crate) seen: BTreeMap<Site, VersionVector>,
+    /// The same for the newest collected one.
+    pub(crate) seen_collected: BTreeMap<Site, VersionVector>,
+    pub(crate) partials: BTreeMap<Dot, Vec<PartBytes>>,
+    pub(crate) applied: BTreeSet<Id>,
+    pub(crate) floor: VersionVector,
+    pub(crate) collected: VersionVector,
+    pub(crate) members: Members,
+}
+
+const TABLE: TableRef = TableRef {
+    number: 1,
+    version: 1,
+    definition: 99,
+    key_columns: 1,
+    columns: 4,
+};
+
+impl File {
+    pub(crate) fn new(site: Site, members: Members) -> Self {
+        Self {
+            site,
+            own_sites: vec![site],
+            heads: BTreeMap::new(),
+            vector: VersionVector::new(),
+            latest: Stamp::BASELINE,
+            log: Vec::new(),
+            rows: BTreeMap::new(),
+            images: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            seen_collected: BTreeMap::new(),
+            partials: BTreeMap::new(),
+            applied: BTreeSet::new(),
+            floor: VersionVector::new(),
+            collected: VersionVector::new(),
+            members,
+        }
+    }
+
+    pub(crate) fn head(&self, site: Site) -> Head {
+        let (seq, hash) = self.heads.get(&site).copied().unwrap_or_default();
+        Head { site, seq, hash }
+    }
+
+    pub(crate) fn all_heads(&self) -> Vec<Head> {
+        self.heads.keys().map(|site| self.head(*site)).collect()
+    }
+
+    pub(crate) fn take_site(&mut self, site: Site) {
+        self.site = site;
+        self.own_sites.push(site);
+    }
+
+    /// A local transaction.
+    pub(crate) fn commit(
+        &mut self,
+        wall_ms: u64,
+        ops: Vec<(i64, Op)>,
+        rng: &mut Rng,
+    ) -> Rc<Record> {
+        let stamp = Stamp::next(self.latest, wall_ms).unwrap();
+        let mut seen = self.vector.clone();
+        seen.set(self.site, 0);
+        let before = self.seen.get(&self.site).cloned().unwrap_or_default();
+        let seq = self.vector.get(self.site) + 1;
+        let record = encode(
+            Dot {
+                site: self.site,
+                seq,
+            },
+            stamp,
+            seen,
+            &before,
+            self.head(self.site).hash,
+            ops,
+            rng,
+        );
+        self.apply(Rc::clone(&record), Sabotage::None);
+        record
+    }
+
+    /// Applies a decoded changeset whose dependencies are here.
+    fn apply(&mut self, record: Rc<Record>, sabotage: Sabotage) {
+        if sabotage != Sabotage::Dedup {
+            assert!(
+                self.vector.covers(&record.seen),
+                "applied before what it saw: {}",
+                record.dot
+            );
+            assert_eq!(
+                record.dot.seq,
+                self.vector.get(record.dot.site) + 1,
+                "out of order"
+            );
+            assert!(
+                self.applied.insert(record.hash.0),
+                "applied twice: {}",
+                record.dot
+            );
+        }
+        for index in 0..record.ops.len() {
+            self.apply_op(&record, index, sabotage);
+        }
+        self.vector.raise(record.dot.site, record.dot.seq);
+        self.heads
+            .insert(record.dot.site, (record.dot.seq, record.hash));
+        self.seen.insert(record.dot.site, record.seen.clone());
+        self.latest = self.latest.max(record.stamp);
+        self.log.push(record);
+    }
+
+    fn apply_op(&mut self, record: &Rc<Record>, index: usize, sabotage: Sabotage) {
+        let key = record.ops[index].0;
+        let incoming = record.event(index);
+        let mut concurrent = Vec::new();
+        if sabotage != Sabotage::Concurrency {
+            for other in &self.log {
+                for i in (0..other.ops.len()).filter(|i| other.ops[*i].0 == key) {
+                    let event = other.event(i);
+                    if !incoming.saw(&event) {
+                        concurrent.push(event);
+                    }
+                }
+            }
+        }
+        let mut lost = Vec::new();
+        let visible = self.rows.contains_key(&key);
+        match merge(&incoming, &concurrent, visible, &mut lost) {
+            Plan::Update(cells) => set(self.rows.get_mut(&key).unwrap(), &cells, false),
+            Plan::Revive(cells) => {
+                let image = self.images.values().find(|(k, _)| *k == key);
+                let mut row = match image {
+                    Some((_, row)) => *row,
+                    None if sabotage == Sabotage::None => {
+                        panic!("no image of row {key} for {}", record.dot)
+                    }
+                    None => Row::default(),
+                };
+                set(&mut row, &cells, false);
+                self.rows.insert(key, row);
+                self.images.retain(|_, (k, _)| *k != key);
+            }
+            Plan::Insert(cells) => {
+                let mut row = Row::default();
+                set(&mut row, &cells, true);
+                self.rows.insert(key, row);
+                self.images.retain(|_, (k, _)| *k != key);
+            }
+            Plan::Hide => {
+                let row = self.rows.remove(&key).unwrap();
+                self.images.insert((record.dot, index), (key, row));
+            }
+            Plan::Keep => {}
+        }
+    }
+
+    /// Applies a batch as `Command::Apply` says.
+    pub(crate) fn apply_batch(
+        &mut self,
+        parts: &[PartBytes],
+        must_cover: &VersionVector,
+        direct: &[Site],
+        direct_floor: &VersionVector,
+        sabotage: Sabotage,
+    ) -> (Vec<Rc<Record>>, Option<Blocked>) {
+        let mut applied = Vec::new();
+        for part in parts {
+            if self.vector.contains(part.dot) && sabotage != Sabotage::Dedup {
+                continue;
+            }
+            let floor = direct.contains(&part.dot.site).then_some(direct_floor);
+            match self.take_part(part, must_cover, floor, sabotage) {
+                Ok(Some(record)) => {
+                    self.apply(Rc::clone(&record), sabotage);
+                    applied.push(record);
+                }
+                Ok(None) => {}
+                Err(blocked) => return (applied, Some(blocked)),
+            }
+        }
+        (applied, None)
+    }
+
+    fn take_part(
+        &mut self,
+        bytes: &PartBytes,
+        must_cover: &VersionVector,
+        floor: Option<&VersionVector>,
+        sabotage: Sabotage,
+    ) -> Result<Option<Rc<Record>>, Blocked> {
+        let dot = bytes.dot;
+        let part = Part::decode(&bytes.bytes).map_err(|e| Blocked::Malformed(e.to_string()))?;
+        let stored = self.partials.get(&dot).map_or(0, Vec::len);
+        if (bytes.part as usize) < stored {
+            return Ok(None);
+        }
+        if bytes.part as usize > stored {
+            return Err(Blocked::Dependencies);
+        }
+        if let Some((previous, header)) = part.first {
+            let header = Header::decode(header).map_err(|e| Blocked::Malformed(e.to_string()))?;
+            if dot.seq > self.vector.get(dot.site) + 1 {
+                return Err(Blocked::Dependencies);
+            }
+            let mut full = self.seen.get(&dot.site).cloned().unwrap_or_default();
+            full.join(&header.rose);
+            full.raise(dot.site, dot.seq - 1);
+            let fresh = full.covers(must_cover) && floor.is_none_or(|floor| full.covers(floor));
+            if !fresh && sabotage != Sabotage::Stale {
+                return Err(Blocked::Stale(dot));
+            }
+            if !self.vector.covers(&full) {
+                return Err(Blocked::Dependencies);
+            }
+            if previous != self.head(dot.site).hash && sabotage != Sabotage::Dedup {
+                return Err(Blocked::Fork(dot));
+            }
+        }
+        let parts = self.partials.entry(dot).or_default();
+        parts.push(bytes.clone());
+        if part.last.is_none() {
+            return Ok(None);
+        }
+        let parts = self.partials.remove(&dot).unwrap();
+        let before = self.seen.get(&dot.site).cloned().unwrap_or_default();
+        Ok(Some(decode(parts, &before)))
+    }
+
+    pub(crate) fn partial_list(&self) -> Vec<Partial> {
+        let of = |(dot, parts): (&Dot, &Vec<PartBytes>)| Partial {
+            dot: *dot,
+            parts: parts.len() as u32,
+        };
+        self.partials.iter().map(of).collect()
+    }
+
+    /// Answers `Command::Read`.
+    pub(crate) fn read(&self, ranges: &[Range], limit_bytes: usize) -> Vec<PartBytes> {
+        let mut out: Vec<PartBytes> = Vec::new();
+        let mut bytes = 0;
+        for record in &self.log {
+            let dot = record.dot;
+            let range = ranges
+                .iter()
+                .find(|r| r.site == dot.site && r.after < dot.seq && dot.seq <= r.upto);
+            let Some(range) = range else { continue };
+            let skip = if dot.seq == range.after + 1 {
+                range.parts as usize
+            } else {
+                0
+            };
+            for part in record.parts.iter().skip(skip) {
+                if bytes >= limit_bytes && !out.is_empty() {
+                    return out;
+                }
+                bytes += part.bytes.len();
+                out.push(part.clone());
+            }
+        }
+        out
+    }
+
+    /// Drops log records; images move on to another delete of the row that is still there.
+    pub(crate) fn collect(&mut self, frontier: &VersionVector) {
+        let (gone, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.log)
+            .into_iter()
+            .partition(|r| frontier.contains(r.dot));
+        self.log = kept;
+        for record in gone {
+            self.seen_collected
+                .insert(record.dot.site, record.seen.clone());
+            for index in 0..record.ops.len() {
+                let Some((key, row)) = self.images.remove(&(record.dot, index)) else {
+                    continue;
+                };
+                let heir = self.log.iter().find_map(|r| {
+                    let i = r
+                        .ops
+                        .iter()
+                        .position(|(k, op)| *k == key && *op == Op::Delete)?;
+                    Some((r.dot, i))
+                });
+                if let Some(heir) = heir {
+                    self.images.insert(heir, (key, row));
+                }
+            }
+        }
+        self.collected.join(frontier);
+    }
+
+    /// Links of a chain, descending, as far as the log has them.
+    pub(crate) fn links(&self, site: Site, upto: Seq, limit: usize) -> Vec<(Seq, ChainHash)> {
+        let of_site = self
+            .log
+            .iter()
+            .filter(|r| r.dot.site == site && r.dot.seq <= upto);
+        let mut links: Vec<(Seq, ChainHash)> = of_site.map(|r| (r.dot.seq, r.hash)).collect();
+        let (seq, hash) = self.heads.get(&site).copied().unwrap_or_default();
+        if seq > 0 && seq <= upto && links.iter().all(|l| l.0 != seq) {
+            links.push((seq, hash));
+        }
+        links.sort_by_key(|link| std::cmp::Reverse(link.0));
+        links.truncate(limit);
+        links
+    }
+
+    /// Answers `Command::CompareChain`.
+    pub(crate) fn agree(&self, site: Site, links: &[(Seq, ChainHash)]) -> Option<Seq> {
+        let ours = self.links(site, Seq::MAX, usize::MAX);
+        let shared =
+            |link: &&(Seq, ChainHash)| ours.contains(link) || link.0 <= self.collected.get(site);
+        links.iter().find(shared).map(|link| link.0)
+    }
+
+    /// Keeps the present site up to `keep`, renumbers the rest under the least greater unused
+    /// site id: ties between equal stamps stay decided as they were.
+    pub(crate) fn renumber(&mut self, keep: Seq, rng: &mut Rng) -> Vec<(Id, Rc<Record>)> {
+        let old = self.site;
+        let mut next = old.get() + 1;
+        while self.own_sites.iter().any(|s| s.get() == next) {
+            next += 1;
+        }
+        let new = Site::from_u64(next).unwrap();
+        let mut renumbered = Vec::new();
+        let kept = self
+            .log
+            .iter()
+            .rfind(|r| r.dot.site == old && r.dot.seq <= keep);
+        let head = kept.map(|r| (r.dot.seq, r.hash, r.seen.clone()));
+        match head {
+            Some((seq, hash, seen)) => {
+                self.heads.insert(old, (seq, hash));
+                self.seen.insert(old, seen);
+            }
+            None if keep == 0 => {
+                self.heads.remove(&old);
+                self.seen.remove(&old);
+            }
+            None => {
+                self.seen.insert(
+                    old,
+                    self.seen_collected.get(&old).cloned().unwrap_or_default(),
+                );
+                assert_eq!(
+                    self.heads[&old].0, keep,
+                    "renumbered below what was collected"
+                );
+            }
+        }
+        self.vector.set(old, keep);
+        self.take_site(new);
+        for slot in 0..self.log.len() {
+            let record = Rc::clone(&self.log[slot]);
+            if record.dot.site != old || record.dot.seq <= keep {
+                continue;
+            }
+            let mut seen = record.seen.clone();
+            seen.raise(old, keep);
+            let before = self.seen.get(&new).cloned().unwrap_or_default();
+            let dot = Dot {
+                site: new,
+                seq: self.vector.get(new) + 1,
+            };
+            let fresh = encode(
+                dot,
+                record.stamp,
+                seen.clone(),
+                &before,
+                self.head(new).hash,
+                record.ops.clone(),
+                rng,
+            );
+            for index in 0..record.ops.len() {
+                if let Some(image) = self.images.remove(&(record.dot, index)) {
+                    self.images.insert((dot, index), image);
+                }
+            }
+            self.vector.set(new, dot.seq);
+            self.heads.insert(new, (dot.seq, fresh.hash));
+            self.seen.insert(new, seen);
+            self.applied.remove(&record.hash.0);
+            self.applied.insert(fresh.hash.0);
+            self.log[slot] = Rc::clone(&fresh);
+            renumbered.push((record.hash.0, fresh));
+        }
+        renumbered
+    }
+}
+
+fn set(row: &mut Row, cells: &[(usize, Cell<'_>)], absolute: bool) {
+    for (column, cell) in cells {
+        match (column, cell) {
+            (1, Cell::Value(Value::Int(v))) => row.a = *v,
+            (2, Cell::Value(Value::Int(v))) => row.b = *v,
+            (3, Cell::Add(n)) if absolute => row.n = *n,
+            (3, Cell::Add(n)) => row.n += *n,
+            _ => {}
+        }
+    }
+}
+
+fn encode(
+    dot: Dot,
+    stamp: Stamp,
+    seen: VersionVector,
+    before: &VersionVector,
+    previous: ChainHash,
+    ops: Vec<(i64, Op)>,
+    rng: &mut Rng,
+) -> Rc<Record> {
+    let rose = seen
+        .iter()
+        .filter(|(site, seq)| *seq > before.get(*site))
+        .collect();
+    let header = Header {
+        dot,
+        stamp,
+        level: Level::Eventual,
+        author: String::new(),
+        rose,
+    }
+    .encode();
+    // One part, or one for each row.
+    let split = rng.chance(30);
+    let mut bodies = vec![Vec::new()];
+    for (n, (key, op)) in ops.iter().enumerate() {
+        if n > 0 && split {
+            bodies.push(Vec::new());
+        }
+        let body = bodies.last_mut().unwrap();
+        if body.is_empty() {
+            put_table(body, &TABLE);
+        }
+        put_row(
+            body,
+            &RowChange {
+                key: vec![Value::Int(*key)],
+                change: op.change(*key),
+            },
+        );
+    }
+    let mut hasher = ChainHasher::new(previous, &header);
+    bodies.iter().for_each(|body| hasher.update(body));
+    let hash = hasher.finish();
+    let count = bodies.len();
+    let parts = bodies.iter().enumerate().map(|(n, body)| {
+        let part = Part {
+            partition: PARTITION,
+            dot,
+            part: n as u32,
+            first: (n == 0).then_some((previous, header.as_slice())),
+            last: (n + 1 == count).then_some(hash),
+            body,
+        };
+        PartBytes::new(part.encode()).unwrap()
+    });
+    let parts = parts.collect();
+    Rc::new(Record {
+        dot,
+        stamp,
+        seen,
+        hash,
+        ops,
+        parts,
+    })
+}
+
+fn decode(parts: Vec<PartBytes>, before: &VersionVector) -> Rc<Record> {
+    let mut ops = Vec::new();
+    let mut start = None;
+    let mut end = None;
+    for bytes in &parts {
+        let part = Part::decode(&bytes.bytes).unwrap();
+        if let Some((previous, header)) = part.first {
+            let decoded = Header::decode(header).unwrap();
+            start = Some((decoded, ChainHasher::new(previous, header)));
+        }
+        start.as_mut().unwrap().1.update(part.body);
+        end = part.last.or(end);
+        let mut reader = BodyReader::new(part.body);
+        while let Some(item) = reader.next_item().unwrap() {
+            if let Item::Row(change) = item {
+                ops.push(Op::of(&change));
+            }
+        }
+    }
+    let (header, hasher) = start.unwrap();
+    let hash = hasher.finish();
+    assert_eq!(
+        Some(hash),
+        end,
+        "a changeset whose hash is not its content's"
+    );
+    let mut seen = before.clone();
+    seen.join(&header.rose);
+    Rc::new(Record {
+        dot: header.dot,
+        stamp: header.stamp,
+        seen,
+        hash,
+        ops,
+        parts,
+    })
+}

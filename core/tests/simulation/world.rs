@@ -1,0 +1,805 @@
+//! The world of one run: virtual time, a bad network, crashing nodes, an operator.
+//!
+//! Everything is an item of one queue ordered by time; one seed decides all of it. Messages
+//! travel encoded. Hosts work after a short delay, so that commits, messages and crashes fall
+//! between a command and its answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use nuda_core::protocol::{
+    Command, Config, Envelope, Event, Member, Members, Message, NodeId, Opened, Refusal,
+    Replication, Work,
+};
+use nuda_core::site::Site;
+use nuda_core::version_vector::VersionVector;
+
+use crate::Sabotage;
+use crate::replica::{File, Id, Op, PARTITION, Record, Row};
+use crate::rng::Rng;
+
+/// Keys whose rows live for ever and are only counted: the sum check.
+pub(crate) const TALLY: [i64; 2] = [0, 1];
+const KEYS: u64 = 7;
+const CHAOS_MS: u64 = 45_000;
+const HEAL_MS: u64 = 240_000;
+
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) file: File,
+    disk: File,
+    backups: Vec<File>,
+    pub(crate) engine: Option<Replication>,
+    epoch: u64,
+    pub(crate) reseeding: bool,
+    new_boot: bool,
+    wall_skew_ms: u64,
+    origin_ms: u64,
+    wake_at: u64,
+}
+
+enum Item {
+    Deliver {
+        to: usize,
+        bytes: Vec<u8>,
+    },
+    Feed {
+        node: usize,
+        epoch: u64,
+        event: Event,
+    },
+    Work {
+        node: usize,
+        epoch: u64,
+        command: Command,
+    },
+    Wake {
+        node: usize,
+        epoch: u64,
+    },
+    Commit,
+    Chaos,
+    Operator,
+}
+
+pub(crate) struct World {
+    pub(crate) now: u64,
+    rng: Rng,
+    queue: BTreeMap<(u64, u64), Item>,
+    count: u64,
+    pub(crate) nodes: Vec<Node>,
+    cuts: BTreeSet<(usize, usize)>,
+    calm: bool,
+    config: Config,
+    undetected: bool,
+    pub(crate) registry: BTreeMap<Id, Rc<Record>>,
+    /// Old hash -> new hash of renumbered and re-issued changesets.
+    pub(crate) moved: BTreeMap<Id, Id>,
+    /// Forgotten by their author's node; they count only if someone else has them.
+    pub(crate) lost: BTreeSet<Id>,
+    /// Two shipped variants of a changeset were reported: the run ends here.
+    pub(crate) evidence: bool,
+    sabotage: Sabotage,
+    job: Option<(usize, usize)>,
+    pub(crate) stats: Stats,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Stats {
+    pub(crate) commits: u64,
+    pub(crate) messages: u64,
+    pub(crate) crashes: u64,
+    pub(crate) restores: u64,
+    pub(crate) reseeds: u64,
+    pub(crate) renumbered: u64,
+    pub(crate) collected: u64,
+    pub(crate) evidence: u64,
+    pub(crate) reissued: u64,
+    pub(crate) repeated: u64,
+}
+
+impl Stats {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.commits += other.commits;
+        self.messages += other.messages;
+        self.crashes += other.crashes;
+        self.restores += other.restores;
+        self.reseeds += other.reseeds;
+        self.renumbered += other.renumbered;
+        self.collected += other.collected;
+        self.evidence += other.evidence;
+        self.reissued += other.reissued;
+        self.repeated += other.repeated;
+    }
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, sabotage: Sabotage) -> Self {
+        let mut rng = Rng::new(seed);
+        let count = if rng.chance(60) { 3 } else { 5 };
+        let exclude = if rng.chance(40) { 12_000 } else { 0 };
+        let config = Config {
+            batch_bytes: 300 + rng.below(2_000) as usize,
+            relay_after_ms: 300,
+            exchange_every_ms: 3_000,
+            answer_within_ms: 1_500,
+            backoff_ms: (100, 2_000),
+            secure_after_ms: 100 + rng.below(1_000),
+            collect_after_ms: 300 + rng.below(2_000),
+            collect_changesets: 50,
+            exclude_after_ms: exclude,
+        };
+        let undetected = rng.chance(25);
+        let mut world = Self {
+            now: 1_000,
+            rng,
+            queue: BTreeMap::new(),
+            count: 0,
+            nodes: Vec::new(),
+            cuts: BTreeSet::new(),
+            calm: false,
+            config,
+            undetected,
+            registry: BTreeMap::new(),
+            moved: BTreeMap::new(),
+            lost: BTreeSet::new(),
+            evidence: false,
+            sabotage,
+            job: None,
+            stats: Stats::default(),
+        };
+        world.found(count);
+        world
+    }
+
+    fn found(&mut self, count: usize) {
+        let ids: Vec<NodeId> = (0..count)
+            .map(|n| NodeId::of_name(&format!("node{n}")))
+            .collect();
+        let member = |node: &NodeId| Member {
+            node: *node,
+            joined: 1,
+            excluded: false,
+        };
+        let members = Members::new(1, ids.iter().map(member));
+        let mut first = File::new(self.site(), members);
+        let ops = TALLY
+            .iter()
+            .map(|key| (*key, Op::Insert(Row::default())))
+            .collect();
+        let record = first.commit(1_000, ops, &mut self.rng);
+        self.registry.insert(record.hash.0, record);
+        for (n, id) in ids.iter().enumerate() {
+            let mut file = first.clone();
+            if n > 0 {
+                file.site = self.site();
+                file.own_sites = vec![file.site];
+            }
+            let skew = if self.rng.chance(30) {
+                3_600_000
+            } else {
+                self.rng.below(20)
+            };
+            self.nodes.push(Node {
+                id: *id,
+                disk: file.clone(),
+                file,
+                backups: Vec::new(),
+                engine: None,
+                epoch: 0,
+                reseeding: false,
+                new_boot: false,
+                wall_skew_ms: skew,
+                origin_ms: self.rng.below(1_000_000),
+                wake_at: u64::MAX,
+            });
+        }
+        for n in 0..count {
+            self.start(n);
+        }
+        self.at(10, Item::Commit);
+        self.at(500, Item::Chaos);
+        self.at(500, Item::Operator);
+    }
+
+    fn site(&mut self) -> Site {
+        // Room for renumbering between any two sites.
+        Site::from_random((self.rng.next() | 16) & !0xff | 0x100).unwrap()
+    }
+
+    fn at(&mut self, delay_ms: u64, item: Item) {
+        self.count += 1;
+        self.queue.insert((self.now + delay_ms, self.count), item);
+    }
+
+    /// Runs until nothing is left to do or the time is up; true if all came to rest.
+    pub(crate) fn run(&mut self) -> bool {
+        let mut checked = 0;
+        while let Some(((time, _), item)) = self.queue.pop_first() {
+            self.now = time;
+            if !self.calm && self.now > CHAOS_MS {
+                self.heal();
+            }
+            self.step(item);
+            if self.evidence {
+                return true;
+            }
+            if self.calm && self.now > checked + 500 {
+                checked = self.now;
+                if self.at_rest() {
+                    return true;
+                }
+            }
+            if self.now > CHAOS_MS + HEAL_MS {
+                return false;
+            }
+        }
+        false
+    }
+
+    fn at_rest(&self) -> bool {
+        let first = &self.nodes[0].file;
+        self.nodes.iter().all(|node| {
+            node.engine.is_some()
+                && !node.reseeding
+                && node.file.vector == first.vector
+                && node.file.log.is_empty()
+        })
+    }
+
+    fn heal(&mut self) {
+        self.calm = true;
+        self.cuts.clear();
+        for node in 0..self.nodes.len() {
+            if self.nodes[node].engine.is_none() && !self.nodes[node].reseeding {
+                self.start(node);
+            }
+        }
+    }
+
+    fn step(&mut self, item: Item) {
+        match item {
+            Item::Deliver { to, bytes } => self.deliver(to, &bytes),
+            Item::Feed { node, epoch, event } if epoch == self.nodes[node].epoch => {
+                self.feed(node, event);
+            }
+            Item::Work {
+                node,
+                epoch,
+                command,
+            } if epoch == self.nodes[node].epoch => {
+                self.work(node, command);
+            }
+            Item::Wake { node, epoch } if epoch == self.nodes[node].epoch => {
+                if self.nodes[node].wake_at <= self.now {
+                    self.nodes[node].wake_at = u64::MAX;
+                    self.feed(node, Event::Tick);
+                }
+            }
+            Item::Commit if !self.calm => {
+                self.commit();
+                let pause = 5 + self.rng.below(120);
+                self.at(pause, Item::Commit);
+            }
+            Item::Chaos if !self.calm => {
+                self.chaos();
+                let pause = 200 + self.rng.below(1_500);
+                self.at(pause, Item::Chaos);
+            }
+            Item::Operator => {
+                self.operate();
+                self.at(300, Item::Operator);
+            }
+            _ => {}
+        }
+    }
+
+    fn feed(&mut self, node: usize, event: Event) {
+        let it = &mut self.nodes[node];
+        let local_now = self.now + it.origin_ms;
+        let Some(engine) = &mut it.engine else { return };
+        let commands = engine.handle(local_now, event);
+        let deadline = engine.next_deadline();
+        if let Some(deadline) = deadline {
+            assert!(deadline > local_now, "node {node} would spin: {engine:#?}");
+        }
+        let wake = deadline.map_or(u64::MAX, |d| d - it.origin_ms);
+        if wake < it.wake_at {
+            it.wake_at = wake;
+            let epoch = it.epoch;
+            self.at(wake - self.now, Item::Wake { node, epoch });
+        }
+        for command in commands {
+            match command {
+                Command::Send { to, message } => self.send(node, to, message),
+                other => {
+                    let epoch = self.nodes[node].epoch;
+                    let delay = self.rng.below(15);
+                    self.at(
+                        delay,
+                        Item::Work {
+                            node,
+                            epoch,
+                            command: other,
+                        },
+                    );
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, from: usize, to: NodeId, message: Message) {
+        if self.sabotage == Sabotage::Stale
+            && matches!(
+                message,
+                Message::Refused(Refusal::Stale(_) | Refusal::StaleChange(_))
+            )
+        {
+            return;
+        }
+        self.stats.messages += 1;
+        let target = self.nodes.iter().position(|n| n.id == to).unwrap();
+        let envelope = Envelope {
+            partition: PARTITION,
+            from: self.nodes[from].id,
+            to,
+            message,
+        };
+        let bytes = envelope.encode();
+        let cut = self.cuts.contains(&(from, target)) || self.nodes[target].engine.is_none();
+        if cut {
+            if self.rng.chance(30) {
+                let epoch = self.nodes[from].epoch;
+                let event = Event::Unreachable {
+                    peer: to,
+                    reason: "cut".into(),
+                };
+                self.at(
+                    20,
+                    Item::Feed {
+                        node: from,
+                        epoch,
+                        event,
+                    },
+                );
+            }
+            return;
+        }
+        if !self.calm && self.rng.chance(5) {
+            return;
+        }
+        if !self.calm && self.rng.chance(5) {
+            let delay = self.rng.below(3_000);
+            self.at(
+                delay,
+                Item::Deliver {
+                    to: target,
+                    bytes: bytes.clone(),
+                },
+            );
+        }
+        let slow = !self.calm && self.rng.chance(5);
+        let delay = 1 + self.rng.below(if slow { 4_000 } else { 40 });
+        self.at(delay, Item::Deliver { to: target, bytes });
+    }
+
+    fn deliver(&mut self, to: usize, bytes: &[u8]) {
+        let envelope = Envelope::decode(bytes).unwrap();
+        assert_eq!(envelope.encode(), bytes);
+        let Envelope { from, message, .. } = envelope;
+        if self.sabotage == Sabotage::Frontier
+            && let Some(standing) = message.standing()
+        {
+            let mut frontier = standing.durable.clone();
+            frontier.meet(&self.nodes[to].file.vector);
+            self.nodes[to].file.collect(&frontier);
+        }
+        if let Message::Push { parts, .. } = &message {
+            let known = |dot| self.nodes[to].file.vector.contains(dot);
+            self.stats.repeated += parts.iter().filter(|p| known(p.dot)).count() as u64;
+        }
+        self.feed(to, Event::Received { from, message });
+    }
+
+    fn work(&mut self, node: usize, command: Command) {
+        if self.rng.chance(1) {
+            let failed = match &command {
+                Command::Read { peer, .. } => Some(Work::Read(*peer)),
+                Command::Apply { .. } => Some(Work::Apply),
+                Command::Secure { .. } => Some(Work::Secure),
+                Command::Collect(_) => Some(Work::Collect),
+                _ => None,
+            };
+            if let Some(work) = failed {
+                return self.feed(node, Event::Failed(work));
+            }
+        }
+        let rng = &mut self.rng;
+        let it = &mut self.nodes[node];
+        let event = match command {
+            Command::Read {
+                peer,
+                ranges,
+                limit_bytes,
+            } => Event::Read {
+                peer,
+                parts: it.file.read(&ranges, limit_bytes),
+            },
+            Command::Apply {
+                from,
+                parts,
+                must_cover,
+                direct,
+                direct_floor,
+            } => {
+                let (_, blocked) =
+                    it.file
+                        .apply_batch(&parts, &must_cover, &direct, &direct_floor, self.sabotage);
+                let heads = it.file.all_heads();
+                Event::Applied {
+                    from,
+                    heads,
+                    partial: it.file.partial_list(),
+                    blocked,
+                }
+            }
+            Command::Secure { floor, members } => {
+                it.file.floor.join(&floor);
+                it.file.members = members;
+                it.disk = it.file.clone();
+                Event::Secured(it.file.vector.clone())
+            }
+            Command::Collect(frontier) => {
+                assert!(it.file.vector.covers(&frontier));
+                self.stats.collected += 1;
+                if self.sabotage != Sabotage::Frontier {
+                    it.file.collect(&frontier);
+                }
+                Event::Collected(frontier)
+            }
+            Command::NewSite { keep, .. } => {
+                let old = it.file.site;
+                for (from, record) in it.file.renumber(keep, rng) {
+                    self.moved.insert(from, record.hash.0);
+                    self.registry.insert(record.hash.0, record);
+                }
+                self.stats.renumbered += 1;
+                Event::NewSite {
+                    keep: it.file.head(old),
+                    head: it.file.head(it.file.site),
+                }
+            }
+            Command::ReadChain {
+                peer,
+                site,
+                upto,
+                limit,
+            } => Event::ReadChain {
+                peer,
+                site,
+                links: it.file.links(site, upto, limit),
+            },
+            Command::CompareChain { peer, site, links } => Event::CompareChain {
+                peer,
+                site,
+                agree: it.file.agree(site, &links),
+            },
+            Command::StopSite { .. } => {
+                self.evidence = true;
+                self.stats.evidence += 1;
+                return;
+            }
+            Command::Reseed { .. } => {
+                it.reseeding = true;
+                it.engine = None;
+                it.epoch += 1;
+                return;
+            }
+            Command::Seed(_) | Command::Send { .. } => return,
+        };
+        self.feed(node, event);
+    }
+
+    fn commit(&mut self) {
+        let node = self.rng.below(self.nodes.len() as u64) as usize;
+        if self.nodes[node].engine.is_none() {
+            return;
+        }
+        let mut ops: Vec<(i64, Op)> = Vec::new();
+        for _ in 0..=self.rng.below(4) {
+            let key = self.rng.below(KEYS) as i64;
+            if ops.iter().all(|(k, _)| *k != key) {
+                let op = self.op(node, key);
+                ops.push((key, op));
+            }
+        }
+        self.write(node, ops);
+    }
+
+    fn op(&mut self, node: usize, key: i64) -> Op {
+        let rng = &mut self.rng;
+        let value = rng.below(1_000) as i64;
+        let visible = self.nodes[node].file.rows.contains_key(&key);
+        if TALLY.contains(&key) {
+            return Op::Update {
+                a: None,
+                b: None,
+                n: Some(i128::from(rng.below(9) + 1)),
+            };
+        }
+        if !visible {
+            return Op::Insert(Row {
+                a: value,
+                b: -value,
+                n: i128::from(rng.below(5)),
+            });
+        }
+        match rng.below(4) {
+            0 => Op::Delete,
+            1 => Op::Update {
+                a: Some(value),
+                b: None,
+                n: Some(1),
+            },
+            2 => Op::Update {
+                a: None,
+                b: Some(value),
+                n: None,
+            },
+            _ => Op::Update {
+                a: Some(value),
+                b: Some(-value),
+                n: Some(-2),
+            },
+        }
+    }
+
+    fn write(&mut self, node: usize, ops: Vec<(i64, Op)>) -> Id {
+        let it = &mut self.nodes[node];
+        let wall = 1_700_000_000_000 + self.now + it.wall_skew_ms;
+        if std::mem::take(&mut it.new_boot) {
+            let site = self.site();
+            self.nodes[node].file.take_site(site);
+        }
+        let it = &mut self.nodes[node];
+        let record = it.file.commit(wall, ops, &mut self.rng);
+        let hash = record.hash.0;
+        self.registry.insert(hash, record);
+        self.stats.commits += 1;
+        let head = self.nodes[node].file.head(self.nodes[node].file.site);
+        self.feed(node, Event::Committed(head));
+        hash
+    }
+
+    fn chaos(&mut self) {
+        let count = self.nodes.len() as u64;
+        let node = self.rng.below(count) as usize;
+        let other = self.rng.below(count) as usize;
+        match self.rng.below(12) {
+            0 => {
+                self.cuts.insert((node, other));
+            }
+            1 => {
+                for n in 0..self.nodes.len() {
+                    self.cuts.insert((node, n));
+                    self.cuts.insert((n, node));
+                }
+            }
+            2 | 3 => self.cuts.clear(),
+            4 | 5 => self.crash(node),
+            6 => {
+                let it = &mut self.nodes[node];
+                it.backups.push(it.file.clone());
+            }
+            7 if self.rng.chance(40) => self.restore(node),
+            8..=10 => {
+                let down = (0..self.nodes.len())
+                    .find(|n| self.nodes[*n].engine.is_none() && !self.nodes[*n].reseeding);
+                if let Some(down) = down {
+                    self.start(down);
+                }
+            }
+            _ => {
+                let id = self.nodes[other].id;
+                if node != other {
+                    self.feed(node, Event::Reachable(id));
+                }
+            }
+        }
+    }
+
+    fn crash(&mut self, node: usize) {
+        if self.nodes[node].reseeding {
+            return;
+        }
+        let power = self.rng.chance(60);
+        self.stats.crashes += 1;
+        let it = &mut self.nodes[node];
+        it.engine = None;
+        it.epoch += 1;
+        if power {
+            let before = std::mem::replace(&mut it.file, it.disk.clone());
+            it.new_boot = true;
+            self.note_lost(node, &before);
+        }
+    }
+
+    fn restore(&mut self, node: usize) {
+        let choice = self.rng.next() as usize;
+        let undetected = self.undetected && self.rng.chance(50);
+        let it = &mut self.nodes[node];
+        if it.reseeding || it.backups.is_empty() {
+            return;
+        }
+        self.stats.restores += 1;
+        let backup = it.backups[choice % it.backups.len()].clone();
+        let before = std::mem::replace(&mut it.file, backup);
+        it.disk = it.file.clone();
+        it.epoch += 1;
+        it.new_boot = !undetected;
+        self.note_lost(node, &before);
+        self.start(node);
+    }
+
+    fn note_lost(&mut self, node: usize, before: &File) {
+        let after = &self.nodes[node].file;
+        let own = before
+            .log
+            .iter()
+            .filter(|r| before.own_sites.contains(&r.dot.site));
+        let gone = own.filter(|r| !after.applied.contains(&r.hash.0));
+        self.lost.extend(gone.map(|r| r.hash.0));
+    }
+
+    fn start(&mut self, node: usize) {
+        let entropy = self.rng.next();
+        let it = &mut self.nodes[node];
+        let opened = Opened {
+            site: it.file.site,
+            own_sites: it.file.own_sites.clone(),
+            heads: it.file.all_heads(),
+            durable: it.disk.vector.clone(),
+            floor: it.file.floor.clone(),
+            collected: it.file.collected.clone(),
+            members: it.file.members.clone(),
+            entropy,
+        };
+        it.engine = Some(Replication::new(it.id, self.config.clone(), opened));
+        it.wake_at = u64::MAX;
+        self.feed(node, Event::Tick);
+    }
+
+    /// Re-seeds one node at a time, as an operator (or the daemons) would.
+    fn operate(&mut self) {
+        let usable = |n: &Node| n.engine.is_some() && !n.reseeding;
+        let Some((node, donor)) = self.job else {
+            self.plan();
+            return;
+        };
+        let id = self.nodes[node].id;
+        let blocked = self.nodes.iter().any(|n| {
+            n.reseeding
+                && n.id != id
+                && self.nodes[donor]
+                    .engine
+                    .as_ref()
+                    .is_some_and(|e| e.members().counts(n.id))
+        });
+        let expected = self.nodes[donor]
+            .engine
+            .as_ref()
+            .is_some_and(|e| e.members().counts(id));
+        if !usable(&self.nodes[donor]) || blocked || !expected {
+            self.job = None;
+        } else if self.nodes[donor]
+            .engine
+            .as_ref()
+            .is_some_and(|e| e.may_seed(id))
+        {
+            self.job = None;
+            self.seed(node, donor);
+        }
+    }
+
+    fn plan(&mut self) {
+        let waiting: Vec<usize> = (0..self.nodes.len())
+            .filter(|n| self.nodes[*n].reseeding)
+            .collect();
+        let Some(node) = waiting.first().copied() else {
+            return;
+        };
+        let donors: Vec<usize> = (0..self.nodes.len())
+            .filter(|n| {
+                let it = &self.nodes[*n];
+                it.engine
+                    .as_ref()
+                    .is_some_and(|e| e.members().counts(it.id))
+            })
+            .collect();
+        if donors.is_empty() {
+            return;
+        }
+        let donor = donors[self.rng.below(donors.len() as u64) as usize];
+        let mut members = self.nodes[donor].engine.as_ref().unwrap().members().clone();
+        for other in waiting.iter().filter(|n| **n != node) {
+            members = members.without(self.nodes[*other].id);
+        }
+        members = members.joining(self.nodes[node].id);
+        self.job = Some((node, donor));
+        self.feed(donor, Event::Members(members));
+    }
+
+    fn seed(&mut self, node: usize, donor: usize) {
+        self.stats.reseeds += 1;
+        let site = self.site();
+        let mut file = self.nodes[donor].file.clone();
+        file.site = site;
+        file.own_sites = vec![site];
+        file.partials.clear();
+        let old = std::mem::replace(&mut self.nodes[node].file, file);
+        self.nodes[node].backups.clear();
+        self.nodes[node].new_boot = false;
+        let own = old
+            .log
+            .iter()
+            .filter(|r| old.own_sites.contains(&r.dot.site));
+        for record in own {
+            if !self.nodes[node].file.applied.contains(&record.hash.0) {
+                self.reissue(node, record);
+            }
+        }
+        let it = &mut self.nodes[node];
+        it.disk = it.file.clone();
+        it.reseeding = false;
+        it.epoch += 1;
+        self.start(node);
+    }
+
+    /// What only the re-seeded node had becomes a new transaction of its new site.
+    fn reissue(&mut self, node: usize, record: &Record) {
+        let rows = &self.nodes[node].file.rows;
+        let ops = record.ops.iter().filter_map(|(key, op)| {
+            let visible = rows.contains_key(key);
+            let op = match op {
+                Op::Insert(row) if visible => Op::Update {
+                    a: Some(row.a),
+                    b: Some(row.b),
+                    n: Some(row.n),
+                },
+                Op::Update { .. } | Op::Delete if !visible => return None,
+                op => op.clone(),
+            };
+            Some((*key, op))
+        });
+        let ops: Vec<(i64, Op)> = ops.collect();
+        if !ops.is_empty() {
+            let hash = self.write(node, ops);
+            self.stats.reissued += 1;
+            self.moved.insert(record.hash.0, hash);
+        }
+    }
+
+    /// Why it did not come to rest.
+    pub(crate) fn describe(&self) -> String {
+        let mut text = format!("at {} ms, job {:?}\n", self.now, self.job);
+        for node in &self.nodes {
+            text += &format!(
+                "{} up={} reseeding={} log={} vector={}\n  floor={}\n  collected={}\n  status={:?}\n",
+                node.id,
+                node.engine.is_some(),
+                node.reseeding,
+                node.file.log.len(),
+                node.file.vector,
+                node.file.floor,
+                node.file.collected,
+                node.engine.as_ref().map(Replication::status),
+            );
+        }
+        text
+    }
+
+    /// The greatest vector (all are equal at rest).
+    pub(crate) fn vector(&self) -> &VersionVector {
+        &self.nodes[0].file.vector
+    }
+}
