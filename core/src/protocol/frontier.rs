@@ -64,7 +64,7 @@ impl Replication {
             }
             None => self.floor.clone(),
         };
-        let growth = wanted.total().saturating_sub(self.floor.total());
+        let growth = wanted.total().saturating_sub(self.secured.floor.total());
         note(&mut self.floor_since_ms, now_ms, growth > 0);
         note(
             &mut self.dirty_since_ms,

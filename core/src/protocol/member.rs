@@ -1,9 +1,9 @@
 //! Who holds the partition: nodes, the versioned member list, and who is excluded.
 //!
-//! A list with a greater version replaces one with a smaller; of two with one version the
-//! exclusions are united, so that no coordinator is needed to agree on who is away. Invariant:
-//! a strict majority of a list is never excluded, so two halves of a cut network cannot
-//! exclude each other.
+//! A list with a greater version replaces one with a smaller; exclusions are united, so that no
+//! coordinator is needed to agree on who is away, and end only when the member joins again.
+//! Invariant: no node excludes a member if no strict majority would be left, so two halves of
+//! a cut network cannot exclude each other.
 
 use std::fmt;
 
@@ -124,17 +124,31 @@ impl Members {
         if other.version < self.version {
             return false;
         }
-        let united = if other.version > self.version {
-            other.clone()
+        let newer = other.version > self.version;
+        let united = if newer {
+            self.carried_over(other)
         } else {
             self.united(other)
         };
         let counting = united.iter().filter(|m| !m.excluded).count();
-        if united == *self || (other.version == self.version && counting * 2 <= united.list.len()) {
+        if united == *self || (!newer && counting * 2 <= united.list.len()) {
             return false;
         }
         *self = united;
         true
+    }
+
+    /// The newer list, with our exclusions: only a new life ends one.
+    fn carried_over(&self, newer: &Self) -> Self {
+        let excluded = |m: &Member| {
+            let mine = self.get(m.node);
+            mine.is_some_and(|mine| mine.excluded && mine.joined == m.joined)
+        };
+        let list = newer.iter().map(|m| Member {
+            excluded: m.excluded || excluded(&m),
+            ..m
+        });
+        Self::new(newer.version, list)
     }
 
     /// The least list of this version that says what both say: later lives win, exclusions of

@@ -21,6 +21,10 @@ impl Replication {
             return;
         }
         if !self.members.counts(from) {
+            // Whoever is away may still bring a newer list; its exclusion outlives that.
+            if let (Some(standing), Some(_)) = (message.standing(), self.members.get(from)) {
+                self.learn_members(now_ms, from, &standing.members);
+            }
             let list = self.members.clone();
             self.send(from, Message::Refused(Refusal::NotMember(list)));
             return;
@@ -339,6 +343,18 @@ impl Replication {
             .filter(|m| self.refused_by.contains(&m.node));
         if refusing.count() * 2 > self.members.iter().count() {
             self.reseed(from, "a majority of the members excluded this node");
+            return;
+        }
+        // Those whom we exclude have not been asked for their view.
+        let silent: Vec<NodeId> = self
+            .members
+            .iter()
+            .filter(|m| m.excluded && m.node != self.me && !self.refused_by.contains(&m.node))
+            .map(|m| m.node)
+            .collect();
+        for node in silent {
+            let message = self.vector_message(None, None);
+            self.send(node, message);
         }
     }
 

@@ -782,9 +782,20 @@ impl World {
     /// Why it did not come to rest.
     pub(crate) fn describe(&self) -> String {
         let mut text = format!("at {} ms, job {:?}\n", self.now, self.job);
+        if std::env::var("NUDA_VERBOSE").is_ok() {
+            for node in &self.nodes {
+                text += &format!("{:#?}\n", node.engine);
+            }
+        }
         for node in &self.nodes {
+            if let Some(engine) = &node.engine {
+                text += &format!("v{} ", engine.members().version);
+                for m in engine.members().iter() {
+                    text += &format!("{}:{}:{} ", m.node, m.joined, m.excluded);
+                }
+            }
             text += &format!(
-                "{} up={} reseeding={} log={} vector={}\n  floor={}\n  collected={}\n  status={:?}\n",
+                "\n{} up={} reseeding={} log={} vector={}\n  floor={}\n  collected={}\n  status={:?}\n",
                 node.id,
                 node.engine.is_some(),
                 node.reseeding,
