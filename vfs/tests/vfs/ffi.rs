@@ -65,6 +65,26 @@ pub(crate) fn attach(
     unsafe { nuda_vfs::attach(conn.handle().cast(), hooks) }
 }
 
+/// A way to run SQL on a connection from within its own hooks, which can't own it.
+pub(crate) fn own_connection(conn: &Connection) -> impl Fn(&str) + Send + use<> {
+    // SAFETY: only its address is kept here.
+    let address = unsafe { conn.handle() } as usize;
+    move |sql| {
+        let sql = CString::new(sql).unwrap();
+        // SAFETY: hooks run only while their connection lives, on the thread that uses it.
+        let rc = unsafe {
+            ffi::sqlite3_exec(
+                address as *mut ffi::sqlite3,
+                sql.as_ptr(),
+                None,
+                ptr::null_mut(),
+                ptr::null_mut(),
+            )
+        };
+        assert_eq!(rc, ffi::SQLITE_OK);
+    }
+}
+
 /// What a second SQLite library in the process would do.
 pub(crate) fn init_with_other_api() -> Result<(), InitError> {
     let other = Box::leak(Box::new([0u8; 8192])).as_mut_ptr();

@@ -48,6 +48,7 @@ pub(crate) struct Recorder {
     pub(crate) refuse: AtomicBool,
     pub(crate) panic: AtomicBool,
     pub(crate) on_barrier: Mutex<Option<Action>>,
+    pub(crate) on_pragma: Mutex<Option<Action>>,
 }
 
 impl Recorder {
@@ -69,6 +70,9 @@ impl ConnectionHooks for Recorder {
             .lock()
             .unwrap()
             .push((name.to_owned(), arg.map(str::to_owned)));
+        if let Some(action) = &*self.on_pragma.lock().unwrap() {
+            action();
+        }
         match name {
             "nuda_echo" => Some(Ok(arg.unwrap_or("nothing").to_owned())),
             "nuda_empty" => Some(Ok(String::new())),

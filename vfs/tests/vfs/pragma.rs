@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use rusqlite::Connection;
 
-use crate::{BOTH_WAYS, Place, Way, insert, set_journal};
+use crate::{BOTH_WAYS, Place, Way, ffi, insert, set_journal};
 
 fn ask(conn: &Connection, sql: &str) -> rusqlite::Result<Option<String>> {
     let mut statement = conn.prepare(sql)?;
@@ -128,6 +128,33 @@ fn a_panic_in_a_pragma_is_an_error() {
     assert!(message.contains("internal error"), "{message}");
     subject.recorder.panic.store(false, Ordering::Relaxed);
     assert!(ask(&subject.conn, "PRAGMA nuda_echo").is_ok());
+}
+
+/// A level may live in the user's file: the hook of a pragma reads and writes there.
+#[test]
+fn a_pragma_may_use_its_own_connection() {
+    let place = Place::new();
+    for way in BOTH_WAYS {
+        for journal in ["wal", "delete"] {
+            let subject = place.attached(way, journal);
+            let exec = ffi::own_connection(&subject.conn);
+            *subject.recorder.on_pragma.lock().unwrap() = Some(Box::new(move || {
+                exec("INSERT INTO t(b) VALUES (1); SELECT * FROM t")
+            }));
+            subject.attached.arm_barrier(true);
+            let before = crate::count(&subject.conn).unwrap();
+            ask(&subject.conn, "PRAGMA nuda_echo=x").unwrap();
+            subject
+                .conn
+                .execute_batch("BEGIN; PRAGMA nuda_echo=y; COMMIT")
+                .unwrap();
+            assert_eq!(
+                crate::count(&subject.conn).unwrap(),
+                before + 2,
+                "{way:?} {journal}"
+            );
+        }
+    }
 }
 
 #[test]
