@@ -269,8 +269,12 @@ pub enum Command {
     /// Delete the log records with dots in this frontier.
     Collect(VersionVector),
     /// Our site's numbers were used twice: keep its changesets up to `keep`, renumber the rest
-    /// under a new site.
+    /// under a new site whose id lies next to the old one (no third site may lie between), so
+    /// that ties between equal stamps stay decided as they were. If `site` is no longer the
+    /// present one, renumber nothing and answer with the heads as they are.
     NewSite {
+        /// Which site.
+        site: Site,
         /// The last changeset that stays.
         keep: Seq,
         /// For humans.

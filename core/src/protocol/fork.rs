@@ -130,7 +130,7 @@ impl Replication {
         match agree {
             // The peer has only what we have.
             Some(seq) if seq == theirs && seq <= ours => self.fork = None,
-            Some(seq) => self.renumber(peer, seq),
+            Some(seq) => self.renumber(peer, seq.min(ours)),
             None if asked <= 1 => self.renumber(peer, 0),
             None => self.send(
                 peer,
@@ -143,6 +143,7 @@ impl Replication {
     }
 
     fn renumber(&mut self, peer: NodeId, keep: Seq) {
+        let Some(site) = self.site() else { return };
         if let Some(check) = &mut self.fork {
             check.renumbering = true;
             check.until_ms = u64::MAX;
@@ -151,7 +152,7 @@ impl Replication {
             "node {peer} knows other changesets of this site after number {keep}: this file is \
              older than what it once shipped (a restored backup?)"
         );
-        self.out.push(Command::NewSite { keep, reason });
+        self.out.push(Command::NewSite { site, keep, reason });
     }
 
     pub(super) fn on_new_site(&mut self, now_ms: u64, keep: Head, head: Head) {

@@ -472,6 +472,7 @@ impl File {
         }
         let new = Site::from_u64(next).unwrap();
         let mut renumbered = Vec::new();
+        assert!(keep <= self.vector.get(old));
         let kept = self
             .log
             .iter()

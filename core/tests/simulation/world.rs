@@ -457,15 +457,16 @@ impl World {
                 }
                 Event::Collected(frontier)
             }
-            Command::NewSite { keep, .. } => {
-                let old = it.file.site;
-                for (from, record) in it.file.renumber(keep, rng) {
-                    self.moved.insert(from, record.hash.0);
-                    self.registry.insert(record.hash.0, record);
+            Command::NewSite { site, keep, .. } => {
+                if it.file.site == site {
+                    self.stats.renumbered += 1;
+                    for (from, record) in it.file.renumber(keep, rng) {
+                        self.moved.insert(from, record.hash.0);
+                        self.registry.insert(record.hash.0, record);
+                    }
                 }
-                self.stats.renumbered += 1;
                 Event::NewSite {
-                    keep: it.file.head(old),
+                    keep: it.file.head(site),
                     head: it.file.head(it.file.site),
                 }
             }
