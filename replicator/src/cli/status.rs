@@ -1,0 +1,107 @@
+//! `nuda status`: how a node and its partitions are doing.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{ago, print};
+use crate::control::{Request, client};
+use crate::error::Result;
+use crate::status::{NodeStatus, PartitionStatus};
+
+#[derive(Debug, Args)]
+pub(super) struct Status {
+    /// One partition only.
+    partition: Option<String>,
+    /// Print everything as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: super::Target,
+}
+
+impl Status {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let request = Request::Status {
+            partition: self.partition,
+        };
+        let status: NodeStatus = client::ask(&self.target.dir(), &request, super::progress)?;
+        if self.json {
+            super::print_json(&status)?;
+        } else {
+            show(&status)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn show(status: &NodeStatus) -> Result<()> {
+    print(&format!(
+        "node {} at {}, nuda {}, up {}",
+        status.node,
+        status.address,
+        status.version,
+        ago(status.up_ms)
+    ))?;
+    if status.clock_ahead_ms > 60_000 {
+        print(&format!(
+            "  ALARM: this clock is {} ahead of the other nodes'",
+            ago(status.clock_ahead_ms.unsigned_abs())
+        ))?;
+    }
+    for node in &status.nodes {
+        let how = match (&node.failure, node.heard_ms_ago) {
+            _ if node.incompatible => "incompatible".to_owned(),
+            (Some(failure), _) => format!("unreachable: {failure}"),
+            (None, Some(ms)) => format!("heard {} ago", ago(ms)),
+            (None, None) => "not heard yet".to_owned(),
+        };
+        print(&format!("  node {} at {}: {how}", node.node, node.address))?;
+    }
+    for partition in &status.partitions {
+        show_partition(partition)?;
+    }
+    if status.partitions.is_empty() {
+        print("no partitions; make one with `nuda create NAME`")?;
+    }
+    Ok(())
+}
+
+fn show_partition(p: &PartitionStatus) -> Result<()> {
+    let reason = p.reason.as_deref().map(|r| format!(": {r}"));
+    print(&format!(
+        "partition {} ({}{}) on {}",
+        p.name,
+        p.state,
+        reason.unwrap_or_default(),
+        p.members.join(", ")
+    ))?;
+    let mut line = format!(
+        "  {} changesets, {} durable, {} collected",
+        p.applied, p.durable, p.collected
+    );
+    if let Some(counts) = &p.counts {
+        line.push_str(&format!(
+            "; log {} records, {} bytes; {} waiting, {} conflicts",
+            counts.log_records, counts.log_bytes, counts.waiting, counts.conflicts
+        ));
+    }
+    print(&line)?;
+    for peer in &p.peers {
+        let mut line = format!("  {:<12} {:<12} lag {}", peer.node, peer.state, peer.lacks);
+        if peer.ahead > 0 {
+            line.push_str(&format!(", {} to come", peer.ahead));
+        }
+        if let Some(ms) = peer.heard_ms_ago {
+            line.push_str(&format!(", heard {} ago", ago(ms)));
+        }
+        if !peer.reason.is_empty() {
+            line.push_str(&format!("; {}", peer.reason));
+        }
+        print(&line)?;
+    }
+    for alarm in &p.alarms {
+        print(&format!("  ALARM: {alarm}"))?;
+    }
+    Ok(())
+}

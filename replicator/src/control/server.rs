@@ -1,0 +1,151 @@
+//! The daemon's side of the control socket.
+
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc};
+
+use super::{Line, Progress, Request};
+use crate::dir::DataDir;
+use crate::error::{Error, Kind, Result};
+use crate::limits;
+use crate::node::Node;
+use crate::{status, task};
+
+/// Binds the socket, in place of one that an earlier process left.
+pub(crate) fn bind(dir: &DataDir) -> Result<UnixListener> {
+    let path = dir.control_socket();
+    remove_stale(&path)?;
+    let listener = UnixListener::bind(&path).map_err(|e| {
+        Error::refused(format!(
+            "cannot make {}; {e}; choose a shorter --dir",
+            path.display()
+        ))
+    })?;
+    make_private(&path)?;
+    Ok(listener)
+}
+
+/// Removes a socket that an earlier process left: the directory's lock is held, so nobody
+/// listens on it.
+pub(crate) fn remove_stale(path: &Path) -> Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(meta) if meta.file_type().is_socket() => Ok(std::fs::remove_file(path)?),
+        Ok(_) => Err(Error::refused(format!(
+            "{} is in the way; remove it",
+            path.display()
+        ))),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Only the owner may connect.
+pub(crate) fn make_private(path: &Path) -> Result<()> {
+    Ok(std::fs::set_permissions(
+        path,
+        std::fs::Permissions::from_mode(0o600),
+    )?)
+}
+
+/// Answers requests until the node stops.
+pub(crate) async fn run(node: Arc<Node>, listener: UnixListener) {
+    let owner = std::fs::metadata(node.dir.control_socket()).map_or(0, |m| m.uid());
+    let connections = Arc::new(Semaphore::new(limits::CONTROL_CONNECTIONS));
+    loop {
+        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
+            return;
+        };
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let caller = stream.peer_cred().map(|c| c.uid());
+        if !caller.is_ok_and(|uid| uid == owner || uid == 0) {
+            tracing::warn!("refused a caller of another user on the control socket");
+            continue;
+        }
+        let worker = Arc::clone(&node);
+        node.spawn(async move {
+            if let Err(e) = serve(&worker, stream).await {
+                tracing::debug!(error = %e, "a command-line connection ended early");
+            }
+            drop(permit);
+        });
+    }
+}
+
+async fn serve(node: &Arc<Node>, stream: UnixStream) -> Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut line = Vec::new();
+    let bounded = reader.take(limits::CONTROL_LINE_BYTES as u64);
+    let mut bounded = BufReader::new(bounded);
+    let read = bounded.read_until(b'\n', &mut line);
+    tokio::time::timeout(limits::HEADER_TIMEOUT, read)
+        .await
+        .map_err(|_| Error::retry("no request in time"))??;
+    let (tell, mut told) = mpsc::channel(64);
+    let worker = Arc::clone(node);
+    let mut work = tokio::spawn(async move {
+        let request = serde_json::from_slice(&line)?;
+        carry_out(&worker, request, &Progress(tell)).await
+    });
+    let done = loop {
+        tokio::select! {
+            biased;
+            Some(text) = told.recv() => put(&mut writer, &Line::Progress(text)).await?,
+            done = &mut work => break done?,
+        }
+    };
+    let line = match done {
+        Ok(value) => Line::Done(value),
+        Err(e) => Line::Failed {
+            not_found: e.kind == Kind::NotFound,
+            text: e.to_string(),
+        },
+    };
+    put(&mut writer, &line).await
+}
+
+async fn put(writer: &mut (impl AsyncWriteExt + Unpin), line: &Line) -> Result<()> {
+    let mut bytes = serde_json::to_vec(line)?;
+    bytes.push(b'\n');
+    writer.write_all(&bytes).await?;
+    Ok(())
+}
+
+async fn carry_out(
+    node: &Arc<Node>,
+    request: Request,
+    progress: &Progress,
+) -> Result<serde_json::Value> {
+    match request {
+        Request::Create { name, on, from } => {
+            let created = task::create::run(node, &name, &on, from, progress).await?;
+            Ok(serde_json::to_value(created)?)
+        }
+        Request::Status { partition } => {
+            let status = status::gather(node, partition.as_deref()).await?;
+            Ok(serde_json::to_value(status)?)
+        }
+        Request::Verify {
+            partition,
+            timeout_ms,
+        } => {
+            let timeout = Duration::from_millis(timeout_ms);
+            let found = task::verify::run(node, &partition, timeout, progress).await?;
+            Ok(serde_json::to_value(found)?)
+        }
+        Request::Fault { .. } if !node.config.allow_faults => Err(Error::refused(
+            "this daemon takes no faults; start it with --allow-faults, for tests only",
+        )),
+        Request::Fault { cut } => {
+            tracing::warn!(?cut, "traffic is cut");
+            node.peers.set_cut(cut);
+            Ok(serde_json::json!({}))
+        }
+    }
+}

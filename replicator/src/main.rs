@@ -1,0 +1,34 @@
+//! The `nuda` program: daemon and command line.
+//!
+//! In reading order: `cli` (what is typed), `config`, `dir` (what lies where), `daemon` (the
+//! life of a node), `node` (what its tasks share), `partition` (one partition's worker),
+//! `sql` (the contract with the extension), `task` (background actions), `transport` (bytes
+//! between nodes), `peers` (the address list), `control` (the command line's socket),
+//! `status`, `health`, `metrics` (what can be seen). Replication decisions are in
+//! `nuda_core::protocol`; capture and apply are in the extension.
+
+mod cli;
+mod clock;
+mod config;
+mod control;
+mod daemon;
+mod dir;
+mod error;
+mod extension;
+mod health;
+mod limits;
+mod logging;
+mod metrics;
+mod node;
+mod partition;
+mod peers;
+mod random;
+mod registry;
+mod sql;
+mod status;
+mod task;
+mod transport;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

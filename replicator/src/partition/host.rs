@@ -1,0 +1,359 @@
+//! Carries out what the protocol commands for one partition, on its file.
+//!
+//! Holds the state machine for as long as the process lives and the connection for as long
+//! as there is work. A local commit that the machine has not heard of is found by comparing
+//! the file's vector with the one the machine knows; anything else that moved behind its
+//! back (a new site, foreign changesets applied by somebody else) begins a new machine from
+//! the file. What a command does to the file is in `work`.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use nuda_core::limits::CLOCK_AHEAD_MS;
+use nuda_core::protocol::{
+    Command, Config, Envelope, Event, Head, Member, Members, NodeId, Opened, Replication, Status,
+};
+use nuda_core::site::{PartitionId, Site};
+use nuda_core::version_vector::VersionVector;
+
+use super::{Job, Partition, work};
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::node::Node;
+use crate::sql::{Kept, Replica};
+use crate::transport::wire::Frame;
+
+/// A try that failed for a reason that passes is repeated after this long.
+const RETRY_MS: u64 = 250;
+
+/// What the machine was built from, and what has moved since with its knowledge.
+pub(crate) struct Live {
+    pub(crate) machine: Replication,
+    pub(crate) partition: PartitionId,
+    pub(crate) site: Site,
+    pub(crate) vector: VersionVector,
+    pub(crate) collected: VersionVector,
+    pub(crate) kept: Kept,
+    /// Changesets with two variants, for people.
+    pub(crate) alarms: Vec<String>,
+}
+
+impl Live {
+    /// The file writes under `site` from now on.
+    pub(crate) fn own_site(&mut self, replica: &Replica, site: Site) -> Result<()> {
+        self.site = site;
+        self.kept.own_sites.retain(|own| *own != site);
+        self.kept.own_sites.push(site);
+        replica.keep_own_sites(&self.kept.own_sites)
+    }
+}
+
+/// The worker's state.
+#[derive(Default)]
+pub(crate) struct Host {
+    replica: Option<Replica>,
+    pub(crate) live: Option<Live>,
+    used_ms: u64,
+    /// The file must be looked at again although nobody will say so.
+    retry_at: Option<u64>,
+}
+
+impl Host {
+    /// Does one job.
+    pub(crate) fn work(&mut self, node: &Arc<Node>, at: &Partition, job: Job) -> Result<()> {
+        let done = match job {
+            Job::Wake => self.look(node, at),
+            Job::Event(Event::Tick) if self.retry_due() => self
+                .look(node, at)
+                .and_then(|()| self.feed(node, at, Event::Tick)),
+            Job::Event(event) => match self.live(node, at) {
+                Ok(_) => self.feed(node, at, event),
+                Err(e) => Err(e),
+            },
+        };
+        if done.is_err() {
+            self.retry_at = Some(clock::now_ms() + RETRY_MS);
+            // Whatever was wrong, a fresh connection does not inherit it.
+            self.replica = None;
+        }
+        done
+    }
+
+    /// When the protocol must be called again.
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        let machine = self.live.as_ref().and_then(|l| l.machine.next_deadline());
+        match (machine, self.retry_at) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    fn retry_due(&self) -> bool {
+        self.retry_at.is_some_and(|at| clock::now_ms() >= at)
+    }
+
+    /// The connection, opened if need be.
+    pub(crate) fn replica(&mut self, at: &Partition) -> Result<&mut Replica> {
+        self.used_ms = clock::now_ms();
+        if self.replica.is_none() {
+            let replica = Replica::open(&at.path)?;
+            if !replica.is_replica()? {
+                return Err(Error::refused(format!(
+                    "{} is an ordinary database, not a partition; make one of it with `nuda create NAME --from FILE`",
+                    at.path.display()
+                )));
+            }
+            self.replica = Some(replica);
+        }
+        self.replica
+            .as_mut()
+            .ok_or_else(|| Error::internal("no connection"))
+    }
+
+    /// Closes a connection that nobody used for a while.
+    pub(crate) fn close_if_idle(&mut self, idle_ms: u64) {
+        if clock::now_ms().saturating_sub(self.used_ms) >= idle_ms {
+            self.replica = None;
+        }
+    }
+
+    /// Forgets everything: the file is about to be, or was, replaced.
+    pub(crate) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The machine, made from the file if need be.
+    pub(crate) fn live(&mut self, node: &Arc<Node>, at: &Partition) -> Result<&mut Live> {
+        if self.live.is_none() {
+            let replica = self.replica(at)?;
+            let live = open(node, at, replica)?;
+            if !at.set_id(live.partition) {
+                return Err(Error::refused(format!(
+                    "{} now holds another partition ({}) than when this process began; restart the daemon if that is meant",
+                    at.path.display(),
+                    live.partition
+                )));
+            }
+            node.partitions.learn_id(live.partition, &at.name);
+            self.live = Some(live);
+            self.retry_at = None;
+            self.feed(node, at, Event::Tick)?;
+        }
+        self.live
+            .as_mut()
+            .ok_or_else(|| Error::internal("no machine"))
+    }
+
+    /// Looks at the file for local commits.
+    fn look(&mut self, node: &Arc<Node>, at: &Partition) -> Result<()> {
+        self.retry_at = None;
+        self.live(node, at)?;
+        let ahead_ms = u64::try_from(node.peers.clock_ahead_ms()).unwrap_or(0);
+        let replica = self.replica(at)?;
+        let mut now = replica.identity()?;
+        let Some(live) = self.live.as_ref() else {
+            return Ok(());
+        };
+        if ahead_ms > CLOCK_AHEAD_MS && now.vector != live.vector {
+            // Judged once, here, before shipping; receivers never drop for a stamp.
+            let max_ms = clock::wall_ms().saturating_sub(ahead_ms);
+            let replica = self.replica(at)?;
+            replica.transaction(|r| r.restamp(max_ms))?;
+            node.metrics.clock_ahead.add(1);
+            tracing::warn!(partition = %at.name, ahead_ms, "this node's clock is ahead of its peers'; unshipped changes are re-stamped");
+            now = self.replica(at)?.identity()?;
+        }
+        let Some(live) = self.live.as_mut() else {
+            return Ok(());
+        };
+        let own = now.vector.get(now.site);
+        let mut expected = live.vector.clone();
+        expected.set(now.site, own);
+        if now.site != live.site
+            && let Some(replica) = self.replica.as_ref()
+        {
+            tracing::info!(partition = %at.name, site = %now.site, "the file took a new site");
+            live.own_site(replica, now.site)?;
+        }
+        if expected != now.vector {
+            tracing::info!(partition = %at.name, site = %now.site, "the file changed behind the daemon; starting from it anew");
+            self.live = None;
+            self.live(node, at)?;
+            return Ok(());
+        }
+        if own > live.vector.get(now.site) {
+            live.vector = now.vector;
+            let site = now.site;
+            let hash = self.replica(at)?.link(site, own)?.unwrap_or_default();
+            let head = Head {
+                site,
+                seq: own,
+                hash,
+            };
+            self.feed(node, at, Event::Committed(head))?;
+        }
+        Ok(())
+    }
+
+    /// Gives the machine a fact and carries out what it answers, and so on.
+    pub(crate) fn feed(&mut self, node: &Arc<Node>, at: &Partition, event: Event) -> Result<()> {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let Some(live) = self.live.as_mut() else {
+                return Ok(());
+            };
+            let commands = live.machine.handle(clock::now_ms(), event);
+            for command in commands {
+                if let Some(event) = self.carry_out(node, at, command)? {
+                    events.push_back(event);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn carry_out(
+        &mut self,
+        node: &Arc<Node>,
+        at: &Partition,
+        command: Command,
+    ) -> Result<Option<Event>> {
+        match command {
+            Command::Send { to, message } => Ok(self.send(node, to, message)),
+            Command::Seed(joiner) => {
+                node.invite(at, joiner);
+                Ok(None)
+            }
+            Command::Reseed { donor, reason } => {
+                node.reseed(at, donor, reason);
+                Ok(None)
+            }
+            Command::StopSite { dot, peer } => {
+                let peer = node.name_of(peer);
+                tracing::error!(partition = %at.name, %dot, peer, "two variants of one change exist; nothing more of that site is shipped or taken");
+                if let Some(live) = self.live.as_mut() {
+                    live.alarms.push(format!(
+                        "two variants of {dot} exist (the other one at {peer}); the site that wrote it is stopped"
+                    ));
+                }
+                Ok(None)
+            }
+            command => {
+                self.replica(at)?;
+                let (Some(replica), Some(live)) = (self.replica.as_mut(), self.live.as_mut())
+                else {
+                    return Ok(None);
+                };
+                let failed = work::failure_of(&command);
+                match work::on_file(node, at, replica, live, command) {
+                    Ok(event) => Ok(Some(event)),
+                    Err(e) => {
+                        tracing::warn!(partition = %at.name, error = %e, "will be tried again");
+                        Ok(failed.map(Event::Failed))
+                    }
+                }
+            }
+        }
+    }
+
+    fn send(
+        &self,
+        node: &Arc<Node>,
+        to: NodeId,
+        message: nuda_core::protocol::Message,
+    ) -> Option<Event> {
+        let live = self.live.as_ref()?;
+        let Some(name) = node.peers.name_of(to) else {
+            return Some(Event::Unreachable {
+                peer: to,
+                reason: "its address is not known yet".to_owned(),
+            });
+        };
+        if let nuda_core::protocol::Message::Push { parts, .. } = &message {
+            node.metrics.parts_shipped.add(parts.len() as u64);
+        }
+        let envelope = Envelope {
+            partition: live.partition,
+            from: node.id,
+            to,
+            message,
+        };
+        let frame = Frame::Envelope(envelope.encode());
+        node.outboxes.send(node, &name, Some(live.partition), frame);
+        None
+    }
+
+    /// For people and peers, without touching the file.
+    pub(crate) fn status(&self) -> Option<Status> {
+        self.live.as_ref().map(|live| live.machine.status())
+    }
+}
+
+fn open(node: &Arc<Node>, at: &Partition, replica: &mut Replica) -> Result<Live> {
+    let mut identity = replica.identity()?;
+    if identity.name != at.name {
+        return Err(Error::refused(format!(
+            "{} holds the partition {}; name the file {}.db",
+            at.path.display(),
+            identity.name,
+            identity.name
+        )));
+    }
+    if identity.node != node.me().name {
+        // A file from elsewhere: it must not go on under the site of where it came from.
+        replica.join(&node.me().name)?;
+        identity = replica.identity()?;
+    }
+    let mut kept = replica.kept()?;
+    if kept.members.version == 0 {
+        kept.members = first_members(&node.me().name, &identity.members, identity.members_version);
+    }
+    if !kept.own_sites.contains(&identity.site) {
+        kept.own_sites.push(identity.site);
+        replica.keep_own_sites(&kept.own_sites)?;
+    }
+    let heads = replica.heads(&VersionVector::new(), &identity.vector)?;
+    let durable = replica.fsync(&at.path)?;
+    let opened = Opened {
+        site: identity.site,
+        own_sites: kept.own_sites.clone(),
+        heads,
+        durable,
+        floor: kept.floor.clone(),
+        collected: identity.collected.clone(),
+        members: kept.members.clone(),
+        entropy: crate::random::bits(),
+    };
+    let config = Config {
+        backoff_ms: (100, 5_000),
+        relay_after_ms: 500,
+        secure_after_ms: 500,
+        ..Config::default()
+    };
+    Ok(Live {
+        machine: Replication::new(node.id, config, opened),
+        partition: identity.partition,
+        site: identity.site,
+        vector: identity.vector,
+        collected: identity.collected,
+        kept,
+        alarms: Vec::new(),
+    })
+}
+
+/// The member list of a file that only the extension has written so far.
+fn first_members(me: &str, names: &str, version: u64) -> Members {
+    let version = version.max(1);
+    let mut names: Vec<&str> = names.split(',').filter(|n| !n.is_empty()).collect();
+    if names.is_empty() {
+        names.push(me);
+    }
+    Members::new(
+        version,
+        names.into_iter().map(|name| Member {
+            node: NodeId::of_name(name),
+            joined: version,
+            excluded: false,
+        }),
+    )
+}

@@ -1,0 +1,257 @@
+//! The commands that touch the partition's file, one function each.
+//!
+//! Each answers with the event that the protocol expects. A lock, a full disk or an I/O error
+//! is never remembered as an outcome: the transaction is rolled back and the protocol asks
+//! again. Nothing is reported as applied before COMMIT, or as durable before an fsync.
+
+use std::sync::Arc;
+
+use nuda_core::changeset::ChainHash;
+use nuda_core::protocol::{Blocked, Command, Event, Head, PartBytes, Partial, Work};
+use nuda_core::site::{Seq, Site};
+use nuda_core::version_vector::VersionVector;
+
+use super::Partition;
+use super::host::Live;
+use crate::error::{Error, Result};
+use crate::node::Node;
+use crate::sql::{Outcome, Replica};
+
+/// The kind under which a failure of this command is reported.
+pub(crate) fn failure_of(command: &Command) -> Option<Work> {
+    match command {
+        Command::Read { peer, .. }
+        | Command::ReadChain { peer, .. }
+        | Command::CompareChain { peer, .. } => Some(Work::Read(*peer)),
+        Command::Apply { .. } => Some(Work::Apply),
+        Command::Secure { .. } => Some(Work::Secure),
+        Command::Collect(_) => Some(Work::Collect),
+        Command::NewSite { .. } => Some(Work::NewSite),
+        _ => None,
+    }
+}
+
+/// Carries out a command on the file.
+pub(crate) fn on_file(
+    node: &Arc<Node>,
+    at: &Partition,
+    replica: &Replica,
+    live: &mut Live,
+    command: Command,
+) -> Result<Event> {
+    match command {
+        Command::Read {
+            peer,
+            ranges,
+            limit_bytes,
+        } => Ok(Event::Read {
+            peer,
+            parts: replica.read(&ranges, limit_bytes)?,
+        }),
+        Command::Apply { from, parts, .. } => {
+            let batch = apply(node, replica, &parts);
+            if let Some(blocked) = &batch.blocked {
+                tracing::debug!(partition = %at.name, ?blocked, "a batch stopped");
+            }
+            for head in &batch.heads {
+                live.vector.raise(head.site, head.seq);
+            }
+            let site = replica.site()?;
+            if site != live.site {
+                // Peers had more of our site than we: the file goes on under another one.
+                tracing::warn!(partition = %at.name, old = %live.site, new = %site, "this file had lost commits that peers have; it writes under a new site");
+                node.metrics.new_sites.add(1);
+                live.own_site(replica, site)?;
+            }
+            crate::task::checkpoint::after_apply(node, at, replica);
+            Ok(Event::Applied {
+                from,
+                heads: batch.heads,
+                partial: batch.partial,
+                blocked: batch.blocked,
+            })
+        }
+        Command::Secure { floor, members } => {
+            if live.kept.floor != floor || live.kept.members != members {
+                let names: Vec<String> = members
+                    .iter()
+                    .filter(|m| !m.excluded)
+                    .map(|m| node.name_of(m.node))
+                    .collect();
+                replica.keep_standing(&floor, &members, &names)?;
+                live.kept.floor = floor;
+                live.kept.members = members;
+            }
+            Ok(Event::Secured(replica.fsync(&at.path)?))
+        }
+        Command::Collect(frontier) => {
+            let dropped = replica.collect(&frontier)?;
+            node.metrics.collected.add(dropped);
+            live.collected.join(&frontier);
+            Ok(Event::Collected(frontier))
+        }
+        Command::NewSite { keep, reason } => new_site(node, at, replica, live, keep, &reason),
+        Command::ReadChain {
+            peer,
+            site,
+            upto,
+            limit,
+        } => Ok(Event::ReadChain {
+            peer,
+            site,
+            links: read_chain(replica, site, upto, limit)?,
+        }),
+        Command::CompareChain { peer, site, links } => Ok(Event::CompareChain {
+            peer,
+            site,
+            agree: agreement(replica, &live.collected, site, &links)?,
+        }),
+        Command::Send { .. }
+        | Command::StopSite { .. }
+        | Command::Reseed { .. }
+        | Command::Seed(_) => Err(Error::internal("no work on a file")),
+    }
+}
+
+#[derive(Default)]
+struct Batch {
+    heads: Vec<Head>,
+    partial: Vec<Partial>,
+    blocked: Option<Blocked>,
+}
+
+fn apply(node: &Arc<Node>, replica: &Replica, parts: &[PartBytes]) -> Batch {
+    let done = replica.transaction(|replica| {
+        let before = replica.vector()?;
+        let mut batch = Batch::default();
+        let mut applied = 0;
+        for part in parts {
+            match replica.apply(&part.bytes) {
+                Ok(outcome) => {
+                    applied += outcome.applied;
+                    batch.blocked = judge(node, part, outcome, &mut batch.partial);
+                }
+                // All of the batch is rolled back and will come again.
+                Err(e) if e.is_retry() => return Err(e),
+                Err(e) => {
+                    node.metrics.changesets_refused.add(1);
+                    batch.blocked = Some(Blocked::Malformed(e.to_string()));
+                }
+            }
+            if batch.blocked.is_some() {
+                break;
+            }
+        }
+        let now = replica.vector()?;
+        batch.heads = replica.heads(&before, &now)?;
+        batch.partial.retain(|p| !now.contains(p.dot));
+        Ok((batch, applied))
+    });
+    match done {
+        Ok((batch, applied)) => {
+            node.metrics.changesets_applied.add(applied);
+            batch
+        }
+        Err(e) => {
+            node.metrics.apply_retries.add(1);
+            Batch {
+                blocked: Some(Blocked::Local(e.to_string())),
+                ..Batch::default()
+            }
+        }
+    }
+}
+
+fn judge(
+    node: &Arc<Node>,
+    part: &PartBytes,
+    outcome: Outcome,
+    partial: &mut Vec<Partial>,
+) -> Option<Blocked> {
+    let reason = outcome.reason.unwrap_or_default();
+    match outcome.status.as_str() {
+        "applied" => None,
+        "duplicate" => {
+            node.metrics.changesets_duplicate.add(u64::from(part.last));
+            None
+        }
+        "waiting" if !part.last => {
+            // The rest of it follows.
+            partial.retain(|p| p.dot != part.dot);
+            partial.push(Partial {
+                dot: part.dot,
+                parts: part.part + 1,
+            });
+            None
+        }
+        "waiting" if reason.contains("schema") || reason.contains("table") => Some(Blocked::Schema),
+        "waiting" => Some(Blocked::Dependencies),
+        "stale" => {
+            node.metrics.changesets_refused.add(1);
+            Some(Blocked::Stale(part.dot))
+        }
+        "fork" => {
+            node.metrics.changesets_refused.add(1);
+            Some(Blocked::Fork(part.dot))
+        }
+        other => Some(Blocked::Local(format!("nuda_apply answered {other}"))),
+    }
+}
+
+fn new_site(
+    node: &Arc<Node>,
+    at: &Partition,
+    replica: &Replica,
+    live: &mut Live,
+    keep: Seq,
+    reason: &str,
+) -> Result<Event> {
+    let old = live.site;
+    tracing::warn!(partition = %at.name, site = %old, keep, reason, "continuing under a new site");
+    replica.transaction(|replica| replica.new_site(keep))?;
+    node.metrics.new_sites.add(1);
+    let now = replica.identity()?;
+    let head = |site: Site, seq: Seq| -> Result<Head> {
+        let hash = replica.link(site, seq)?.unwrap_or(ChainHash::START);
+        Ok(Head { site, seq, hash })
+    };
+    let event = Event::NewSite {
+        keep: head(old, keep)?,
+        head: head(now.site, now.vector.get(now.site))?,
+    };
+    live.vector = now.vector;
+    live.own_site(replica, now.site)?;
+    Ok(event)
+}
+
+fn read_chain(
+    replica: &Replica,
+    site: Site,
+    upto: Seq,
+    limit: usize,
+) -> Result<Vec<(Seq, ChainHash)>> {
+    let mut links = Vec::new();
+    let mut seq = upto.min(replica.vector()?.get(site));
+    while seq > 0 && links.len() < limit {
+        match replica.link(site, seq)? {
+            Some(hash) => links.push((seq, hash)),
+            None => break,
+        }
+        seq -= 1;
+    }
+    Ok(links)
+}
+
+fn agreement(
+    replica: &Replica,
+    collected: &VersionVector,
+    site: Site,
+    links: &[(Seq, ChainHash)],
+) -> Result<Option<Seq>> {
+    for (seq, hash) in links {
+        if *seq <= collected.get(site) || replica.link(site, *seq)? == Some(*hash) {
+            return Ok(Some(*seq));
+        }
+    }
+    Ok(None)
+}

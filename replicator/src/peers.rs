@@ -1,0 +1,244 @@
+//! The nodes this node knows: an address list that spreads by gossip and is kept on disk.
+//!
+//! An entry is replaced only by one of the same node id that started later; two ids under
+//! one name are reported, never merged. What is known only while running (last contact, why
+//! it failed, clock difference, faults) stays in memory. Nothing here sends.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use nuda_core::protocol::NodeId;
+use nuda_core::site::is_valid_name;
+
+use crate::dir::write_atomically;
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::transport::wire::NodeEntry;
+
+/// What is known of a node while both run.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    pub(crate) entry: NodeEntry,
+    /// When it last answered or called, by this node's monotonic clock.
+    pub(crate) heard_ms: Option<u64>,
+    /// Why the last call failed; `None` after a success.
+    pub(crate) failure: Option<String>,
+    /// Whether it speaks another protocol version.
+    pub(crate) incompatible: bool,
+    /// Its clock minus ours, in milliseconds.
+    pub(crate) clock_ms: Option<i64>,
+}
+
+/// The address list.
+pub(crate) struct Peers {
+    me: NodeEntry,
+    file: PathBuf,
+    known: Mutex<BTreeMap<String, Peer>>,
+    /// For tests: names of nodes with which all traffic is dropped.
+    cut: Mutex<HashSet<String>>,
+}
+
+impl Peers {
+    /// Reads the list that an earlier process kept.
+    pub(crate) fn load(me: NodeEntry, file: PathBuf) -> Self {
+        let kept: Vec<NodeEntry> = std::fs::read(&file)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default();
+        let peers = Self {
+            me,
+            file,
+            known: Mutex::default(),
+            cut: Mutex::default(),
+        };
+        for entry in kept {
+            if let Err(e) = peers.learn(&entry) {
+                tracing::warn!(error = %e, "ignored an entry of the address list");
+            }
+        }
+        peers
+    }
+
+    /// This node.
+    pub(crate) fn me(&self) -> &NodeEntry {
+        &self.me
+    }
+
+    /// Takes over what an entry knows better; whether it was news.
+    pub(crate) fn learn(&self, entry: &NodeEntry) -> Result<bool> {
+        if !is_valid_name(&entry.name) || entry.address.len() > 260 || entry.id.len() > 64 {
+            return Err(Error::refused("malformed: a node without a valid name"));
+        }
+        if entry.name == self.me.name {
+            return if entry.id == self.me.id {
+                Ok(false)
+            } else {
+                Err(two_of_a_name(entry, &self.me))
+            };
+        }
+        let mut known = self.lock();
+        let full = known.len() >= limits::NODES;
+        match known.get_mut(&entry.name) {
+            Some(old) if old.entry.id != entry.id => Err(two_of_a_name(entry, &old.entry)),
+            Some(old) if old.entry.boot_ms >= entry.boot_ms => Ok(false),
+            Some(old) => {
+                let moved = old.entry.address != entry.address;
+                old.entry = entry.clone();
+                Ok(moved)
+            }
+            None if full => Err(Error::refused(format!(
+                "the address list is full ({} nodes)",
+                limits::NODES
+            ))),
+            None => {
+                known.insert(
+                    entry.name.clone(),
+                    Peer {
+                        entry: entry.clone(),
+                        heard_ms: None,
+                        failure: None,
+                        incompatible: false,
+                        clock_ms: None,
+                    },
+                );
+                Ok(true)
+            }
+        }
+    }
+
+    /// Keeps the list on disk.
+    pub(crate) fn save(&self) -> Result<()> {
+        write_atomically(&self.file, &serde_json::to_vec_pretty(&self.entries())?)
+    }
+
+    /// All known nodes but this one.
+    pub(crate) fn entries(&self) -> Vec<NodeEntry> {
+        self.lock().values().map(|p| p.entry.clone()).collect()
+    }
+
+    /// The same with what is known while running.
+    pub(crate) fn all(&self) -> Vec<Peer> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// Where a node is reached.
+    pub(crate) fn address(&self, name: &str) -> Option<String> {
+        self.lock().get(name).map(|p| p.entry.address.clone())
+    }
+
+    /// The name behind an id, this node's own included.
+    pub(crate) fn name_of(&self, id: NodeId) -> Option<String> {
+        if NodeId::of_name(&self.me.name) == id {
+            return Some(self.me.name.clone());
+        }
+        self.lock()
+            .keys()
+            .find(|name| NodeId::of_name(name) == id)
+            .cloned()
+    }
+
+    /// The node answered or called; whether it had failed before.
+    pub(crate) fn heard(&self, name: &str, now_ms: u64) -> bool {
+        match self.lock().get_mut(name) {
+            Some(peer) => {
+                let back = peer.failure.is_some() || peer.heard_ms.is_none();
+                peer.heard_ms = Some(now_ms);
+                peer.failure = None;
+                peer.incompatible = false;
+                back
+            }
+            None => false,
+        }
+    }
+
+    /// A call to the node failed.
+    pub(crate) fn failed(&self, name: &str, reason: &str, incompatible: bool) {
+        if let Some(peer) = self.lock().get_mut(name) {
+            peer.failure = Some(reason.to_owned());
+            peer.incompatible = incompatible;
+        }
+    }
+
+    /// Notes a clock difference.
+    pub(crate) fn set_clock(&self, name: &str, difference_ms: i64) {
+        if let Some(peer) = self.lock().get_mut(name) {
+            peer.clock_ms = Some(difference_ms);
+        }
+    }
+
+    /// How far this node's clock is ahead of the median of its peers', in milliseconds.
+    pub(crate) fn clock_ahead_ms(&self) -> i64 {
+        let mut differences: Vec<i64> = self.lock().values().filter_map(|p| p.clock_ms).collect();
+        differences.sort_unstable();
+        differences
+            .get(differences.len() / 2)
+            .map_or(0, |difference| difference.saturating_neg())
+    }
+
+    /// For tests: drops all traffic with these nodes, and with no others.
+    pub(crate) fn set_cut(&self, names: Vec<String>) {
+        *self.cut.lock().unwrap_or_else(PoisonError::into_inner) = names.into_iter().collect();
+    }
+
+    /// Whether traffic with this node is dropped.
+    pub(crate) fn is_cut(&self, name: &str) -> bool {
+        let cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+        cut.contains(name)
+    }
+
+    /// Whether traffic with the node at this address is dropped.
+    pub(crate) fn is_address_cut(&self, address: &str) -> bool {
+        let name = self
+            .lock()
+            .values()
+            .find(|p| p.entry.address == address)
+            .map(|p| p.entry.name.clone());
+        name.is_some_and(|name| self.is_cut(&name))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Peer>> {
+        // Every change of the list is whole: a panic elsewhere leaves it usable.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn two_of_a_name(new: &NodeEntry, old: &NodeEntry) -> Error {
+    Error::refused(format!(
+        "two nodes are called {}: one at {}, one at {}; start the newer one with another --name",
+        old.name, old.address, new.address
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str, id: &str, address: &str, boot_ms: u64) -> NodeEntry {
+        NodeEntry {
+            name: name.into(),
+            id: id.into(),
+            address: address.into(),
+            boot_ms,
+        }
+    }
+
+    #[test]
+    fn the_later_start_wins_and_names_are_unique() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("nodes.json");
+        let peers = Peers::load(entry("a", "1", "x:1", 1), file.clone());
+        assert!(peers.learn(&entry("b", "2", "x:2", 5)).unwrap());
+        assert!(!peers.learn(&entry("b", "2", "x:3", 4)).unwrap());
+        assert_eq!(peers.address("b").as_deref(), Some("x:2"));
+        assert!(peers.learn(&entry("b", "2", "x:3", 6)).unwrap());
+        assert!(peers.learn(&entry("b", "9", "x:4", 7)).is_err());
+        assert!(peers.learn(&entry("a", "9", "x:4", 7)).is_err());
+        assert!(!peers.learn(&entry("a", "1", "x:1", 1)).unwrap());
+        assert!(peers.learn(&entry("../b", "2", "x:2", 5)).is_err());
+        peers.save().unwrap();
+        let again = Peers::load(entry("a", "1", "x:1", 2), file);
+        assert_eq!(again.address("b").as_deref(), Some("x:3"));
+        assert_eq!(again.name_of(NodeId::of_name("b")).as_deref(), Some("b"));
+    }
+}

@@ -1,0 +1,444 @@
+//! The SQL contract with the extension: every statement the daemon runs on a partition.
+//!
+//! Capture and apply live in the extension; this file only calls them, as any application
+//! could, and turns answers into types. It opens files under the daemon's rules: never
+//! checkpoint by accident (`wal_autocheckpoint=0`, no checkpoint on close), never wait longer
+//! than the bound for a lock, never create a file that is not asked for. What the protocol
+//! wants kept in the partition's file beside the data (its floor, the full member list, own
+//! earlier sites) is in `nuda_peers` under names that no node can have.
+
+use std::path::Path;
+
+use nuda_core::changeset::ChainHash;
+use nuda_core::codec::Reader;
+use nuda_core::protocol::{Head, Members, PartBytes, Range};
+use nuda_core::site::{PartitionId, Seq, Site};
+use nuda_core::version_vector::VersionVector;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::limits;
+
+const FLOOR: &str = "!floor";
+const MEMBERS: &str = "!members";
+const OWN_SITES: &str = "!sites";
+
+/// A connection to one partition's file.
+pub(crate) struct Replica {
+    conn: Connection,
+}
+
+/// The row of `nuda_status`, as far as it is cheap.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub(crate) partition: PartitionId,
+    pub(crate) name: String,
+    pub(crate) node: String,
+    pub(crate) site: Site,
+    pub(crate) vector: VersionVector,
+    pub(crate) collected: VersionVector,
+    pub(crate) members: String,
+    pub(crate) members_version: u64,
+}
+
+/// The rest of `nuda_status`: for people, counted when they ask.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Counts {
+    pub(crate) waiting: u64,
+    pub(crate) log_records: u64,
+    pub(crate) log_bytes: u64,
+    pub(crate) stamp_ms: u64,
+    pub(crate) conflicts: u64,
+}
+
+/// What `nuda_apply` says.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Outcome {
+    pub(crate) status: String,
+    #[serde(default)]
+    pub(crate) applied: u64,
+    #[serde(default)]
+    pub(crate) reason: Option<String>,
+}
+
+/// What `nuda_digest` says: equal on two replicas if their rows are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Digest {
+    pub(crate) vector: String,
+    pub(crate) digest: String,
+    #[serde(default)]
+    pub(crate) tables: Vec<TableDigest>,
+}
+
+/// One table of a [`Digest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TableDigest {
+    pub(crate) name: String,
+    pub(crate) rows: u64,
+    pub(crate) digest: String,
+}
+
+/// What the protocol keeps in the file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Kept {
+    pub(crate) floor: VersionVector,
+    pub(crate) members: Members,
+    pub(crate) own_sites: Vec<Site>,
+}
+
+impl Replica {
+    /// Opens an existing file.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+    }
+
+    /// Makes a new file; an existing one is refused by the caller's choice of path.
+    pub(crate) fn create(path: &Path) -> Result<Self> {
+        Self::connect(
+            path,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+        )
+    }
+
+    fn connect(path: &Path, flags: OpenFlags) -> Result<Self> {
+        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
+        let conn = Connection::open_with_flags(path, flags)
+            .map_err(|e| Error::from(e).during(path.display()))?;
+        conn.busy_timeout(limits::BUSY_TIMEOUT)?;
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+        // NORMAL: a batch is not fsynced by itself. What is reported is (see `Replica::fsync`).
+        conn.pragma_update(None, "synchronous", "NORMAL")?;
+        Ok(Self { conn })
+    }
+
+    /// The plain connection, for what is not part of the contract.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.conn
+    }
+
+    /// The plain connection, for backups into it.
+    pub(crate) fn connection_mut(&mut self) -> &mut Connection {
+        &mut self.conn
+    }
+
+    /// Makes the open file a replica and its founder's.
+    pub(crate) fn init(&self, name: &str) -> Result<()> {
+        Ok(self
+            .conn
+            .query_row("SELECT nuda_init(?)", [name], |_| Ok(()))?)
+    }
+
+    /// Marks this file as the replica of `node`. What the protocol kept of floor and members
+    /// goes on; the extension forgets it with everything else its donor knew of peers.
+    pub(crate) fn join(&self, node: &str) -> Result<()> {
+        self.transaction(|replica| {
+            let floor = replica.kept_text(FLOOR)?;
+            let members = replica.kept_text(MEMBERS)?;
+            replica
+                .conn
+                .query_row("SELECT nuda_join(?)", [node], |_| Ok(()))?;
+            replica.keep(FLOOR, &floor)?;
+            replica.keep(MEMBERS, &members)?;
+            // A snapshot carries its donor's.
+            replica.keep(OWN_SITES, "")
+        })
+    }
+
+    /// Whether the file is a replica at all.
+    pub(crate) fn is_replica(&self) -> Result<bool> {
+        let found: i64 = self.conn.query_row(
+            "SELECT count(*) FROM sqlite_schema WHERE name = 'nuda_status'",
+            [],
+            |row| row.get(0),
+        )?;
+        Ok(found == 1)
+    }
+
+    /// Who this replica is and what it holds.
+    pub(crate) fn identity(&self) -> Result<Identity> {
+        let mut statement = self.conn.prepare_cached(
+            "SELECT partition, name, node, site, vector, collected, members, members_version
+             FROM nuda_status",
+        )?;
+        let row = statement.query_row([], |row| {
+            Ok((
+                row.get::<_, String>(0)?,
+                row.get::<_, String>(1)?,
+                row.get::<_, String>(2)?,
+                row.get::<_, String>(3)?,
+                row.get::<_, String>(4)?,
+                row.get::<_, String>(5)?,
+                row.get::<_, String>(6)?,
+                row.get::<_, u64>(7)?,
+            ))
+        })?;
+        Ok(Identity {
+            partition: PartitionId::parse(&row.0).ok_or_else(|| damaged("partition id"))?,
+            name: row.1,
+            node: row.2,
+            site: Site::parse(&row.3).ok_or_else(|| damaged("site"))?,
+            vector: vector(&row.4)?,
+            collected: vector(&row.5)?,
+            members: row.6,
+            members_version: row.7,
+        })
+    }
+
+    /// What is counted for people.
+    pub(crate) fn counts(&self) -> Result<Counts> {
+        Ok(self.conn.query_row(
+            "SELECT waiting, log_records, log_bytes, stamp_ms, conflicts FROM nuda_status",
+            [],
+            |row| {
+                Ok(Counts {
+                    waiting: row.get(0)?,
+                    log_records: row.get(1)?,
+                    log_bytes: row.get(2)?,
+                    stamp_ms: row.get(3)?,
+                    conflicts: row.get(4)?,
+                })
+            },
+        )?)
+    }
+
+    /// What has been applied.
+    pub(crate) fn vector(&self) -> Result<VersionVector> {
+        let mut statement = self.conn.prepare_cached("SELECT nuda_version_vector()")?;
+        let text: String = statement.query_row([], |row| row.get(0))?;
+        vector(&text)
+    }
+
+    /// The site under which this file writes now.
+    pub(crate) fn site(&self) -> Result<Site> {
+        let mut statement = self.conn.prepare_cached("SELECT nuda_site()")?;
+        let text: String = statement.query_row([], |row| row.get(0))?;
+        Site::parse(&text).ok_or_else(|| damaged("site"))
+    }
+
+    /// The link of one changeset; `None` if it is not here or collected.
+    pub(crate) fn link(&self, site: Site, seq: Seq) -> Result<Option<ChainHash>> {
+        if seq == 0 {
+            return Ok(Some(ChainHash::START));
+        }
+        let mut statement = self.conn.prepare_cached("SELECT nuda_head(?, ?)")?;
+        let text: Option<String> =
+            statement.query_row(params![site.to_string(), seq], |row| row.get(0))?;
+        text.map(|text| {
+            u128::from_str_radix(&text, 16)
+                .map(|bits| ChainHash(bits.to_be_bytes()))
+                .map_err(|_| damaged("chain hash"))
+        })
+        .transpose()
+    }
+
+    /// The newest changesets of those sites where `now` is beyond `before`.
+    pub(crate) fn heads(&self, before: &VersionVector, now: &VersionVector) -> Result<Vec<Head>> {
+        let mut heads = Vec::new();
+        for (site, seq) in now.iter().filter(|(site, seq)| before.get(*site) < *seq) {
+            let hash = self.link(site, seq)?.unwrap_or_default();
+            heads.push(Head { site, seq, hash });
+        }
+        Ok(heads)
+    }
+
+    /// Reads parts of the log in the order in which they were applied here.
+    pub(crate) fn read(&self, ranges: &[Range], limit_bytes: usize) -> Result<Vec<PartBytes>> {
+        // Sites that are not asked for are asked for from their end.
+        let mut since = self.vector()?;
+        for range in ranges {
+            since.set(range.site, range.after);
+        }
+        let mut statement = self
+            .conn
+            .prepare_cached("SELECT changeset FROM nuda_changes_since(?)")?;
+        let mut rows = statement.query([since.to_string()])?;
+        let mut parts = Vec::new();
+        let mut bytes = 0usize;
+        while let Some(row) = rows.next()? {
+            let part = PartBytes::new(row.get(0)?).map_err(|e| damaged("log").during(e))?;
+            let Some(range) = ranges.iter().find(|r| r.site == part.dot.site) else {
+                continue;
+            };
+            let stored = part.dot.seq == range.after + 1 && part.part < range.parts;
+            if part.dot.seq > range.upto || stored {
+                continue;
+            }
+            bytes = bytes.saturating_add(part.bytes.len());
+            if bytes > limit_bytes && !parts.is_empty() {
+                break;
+            }
+            parts.push(part);
+        }
+        Ok(parts)
+    }
+
+    /// Applies one part, inside the caller's transaction.
+    pub(crate) fn apply(&self, part: &[u8]) -> Result<Outcome> {
+        let mut statement = self.conn.prepare_cached("SELECT nuda_apply(?)")?;
+        let text: String = statement.query_row(params![part], |row| row.get(0))?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// Renumbers own changesets after `keep` under a new site.
+    pub(crate) fn new_site(&self, keep: Seq) -> Result<()> {
+        Ok(self
+            .conn
+            .query_row("SELECT nuda_new_site(?)", [keep], |_| Ok(()))?)
+    }
+
+    /// Re-stamps unshipped own changesets whose stamp is beyond `max_ms`.
+    pub(crate) fn restamp(&self, max_ms: u64) -> Result<()> {
+        Ok(self
+            .conn
+            .query_row("SELECT nuda_restamp(?)", [max_ms], |_| Ok(()))?)
+    }
+
+    /// Drops from the log what every member has; answers how many records went.
+    pub(crate) fn collect(&self, frontier: &VersionVector) -> Result<u64> {
+        #[derive(Deserialize)]
+        struct Answer {
+            dropped: u64,
+        }
+        self.transaction(|replica| {
+            let text: String =
+                replica
+                    .conn
+                    .query_row("SELECT nuda_collect(?)", [frontier.to_string()], |row| {
+                        row.get(0)
+                    })?;
+            Ok(serde_json::from_str::<Answer>(&text)?.dropped)
+        })
+    }
+
+    /// What this replica holds, from one read transaction.
+    pub(crate) fn digest(&self) -> Result<Digest> {
+        let text: String = self
+            .conn
+            .query_row("SELECT nuda_digest()", [], |row| row.get(0))?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// Runs `work` between BEGIN IMMEDIATE and COMMIT; nothing of it stays if it fails.
+    pub(crate) fn transaction<T>(&self, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        self.conn.execute_batch("BEGIN IMMEDIATE")?;
+        let done = work(self).and_then(|answer| {
+            self.conn.execute_batch("COMMIT")?;
+            Ok(answer)
+        });
+        if done.is_err() && !self.conn.is_autocommit() {
+            self.conn.execute_batch("ROLLBACK")?;
+        }
+        done
+    }
+
+    /// What the protocol kept; empty in a file that has met no protocol yet.
+    pub(crate) fn kept(&self) -> Result<Kept> {
+        let members = self.kept_text(MEMBERS)?;
+        let members = if members.is_empty() {
+            Members::default()
+        } else {
+            let bytes = from_hex(&members).ok_or_else(|| damaged("member list"))?;
+            Members::decode(&mut Reader::new(&bytes)).map_err(|_| damaged("member list"))?
+        };
+        let own_sites = self.kept_text(OWN_SITES)?;
+        let own_sites = own_sites.split(',').filter_map(Site::parse).collect();
+        Ok(Kept {
+            floor: vector(&self.kept_text(FLOOR)?)?,
+            members,
+            own_sites,
+        })
+    }
+
+    /// Keeps the own sites.
+    pub(crate) fn keep_own_sites(&self, sites: &[Site]) -> Result<()> {
+        let text: Vec<String> = sites.iter().map(Site::to_string).collect();
+        self.keep(OWN_SITES, &text.join(","))
+    }
+
+    /// Keeps the floor and the members; `names` are the members that count, for the extension.
+    pub(crate) fn keep_standing(
+        &self,
+        floor: &VersionVector,
+        members: &Members,
+        names: &[String],
+    ) -> Result<()> {
+        self.transaction(|replica| {
+            let mut encoded = Vec::new();
+            members.encode(&mut encoded);
+            replica.keep(MEMBERS, &to_hex(&encoded))?;
+            replica.keep(FLOOR, &floor.to_string())?;
+            replica.conn.query_row(
+                "SELECT nuda_set_members(?, ?)",
+                params![members.version, names.join(",")],
+                |_| Ok(()),
+            )?;
+            Ok(())
+        })
+    }
+
+    fn kept_text(&self, key: &str) -> Result<String> {
+        let kept = self
+            .conn
+            .query_row("SELECT vector FROM nuda_peers WHERE node = ?", [key], |r| {
+                r.get(0)
+            })
+            .optional()?;
+        Ok(kept.unwrap_or_default())
+    }
+
+    fn keep(&self, key: &str, text: &str) -> Result<()> {
+        self.conn.execute(
+            "INSERT INTO nuda_peers(node, vector, at_ms) VALUES (?, ?, 0)
+             ON CONFLICT(node) DO UPDATE SET vector = excluded.vector
+             WHERE vector <> excluded.vector",
+            [key, text],
+        )?;
+        Ok(())
+    }
+
+    /// Makes everything committed so far survive a power cut; answers the applied vector that
+    /// this covers.
+    ///
+    /// The vector is read first, so all of it is in the write-ahead log or was checkpointed
+    /// (which fsyncs). SQLite takes its locks on the database and the `-shm` file, none on
+    /// the `-wal` file, so a descriptor of our own on that one drops no lock when it closes.
+    pub(crate) fn fsync(&self, path: &Path) -> Result<VersionVector> {
+        let vector = self.vector()?;
+        let mut wal = path.as_os_str().to_owned();
+        wal.push("-wal");
+        match std::fs::File::open(&wal) {
+            Ok(file) => file.sync_data()?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e.into()),
+        }
+        Ok(vector)
+    }
+}
+
+fn vector(text: &str) -> Result<VersionVector> {
+    VersionVector::parse(text).ok_or_else(|| damaged("version vector"))
+}
+
+fn damaged(what: &str) -> Error {
+    Error::internal(format!(
+        "the file's {what} cannot be read; it is damaged or of another version; restore this replica from another node"
+    ))
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
+        .collect()
+}

@@ -1,0 +1,221 @@
+//! How a node and its partitions are doing, for people and for `--json`.
+//!
+//! The overview reads no file; a named partition's figures are counted in its file.
+
+use std::sync::Arc;
+
+use nuda_core::protocol::PeerState;
+use serde::{Deserialize, Serialize};
+
+use crate::clock;
+use crate::error::Result;
+use crate::node::Node;
+use crate::partition::Partition;
+use crate::partition::host::Host;
+use crate::sql::Counts;
+
+/// Figures of a file are counted for the overview too while there are no more than these.
+const COUNTED: usize = 20;
+
+/// A node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct NodeStatus {
+    pub(crate) node: String,
+    pub(crate) id: String,
+    pub(crate) address: String,
+    pub(crate) version: String,
+    pub(crate) up_ms: u64,
+    /// This clock minus the median of the peers'.
+    pub(crate) clock_ahead_ms: i64,
+    pub(crate) nodes: Vec<KnownNode>,
+    pub(crate) partitions: Vec<PartitionStatus>,
+    pub(crate) counters: serde_json::Value,
+}
+
+/// Another node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct KnownNode {
+    pub(crate) node: String,
+    pub(crate) address: String,
+    pub(crate) reachable: bool,
+    pub(crate) incompatible: bool,
+    pub(crate) failure: Option<String>,
+    pub(crate) heard_ms_ago: Option<u64>,
+}
+
+/// A partition on this node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PartitionStatus {
+    pub(crate) name: String,
+    /// In one word: `ready`, `opening`, `busy`, `reseeding`, `failed`.
+    pub(crate) state: String,
+    pub(crate) reason: Option<String>,
+    pub(crate) id: Option<String>,
+    pub(crate) site: Option<String>,
+    pub(crate) vector: Option<String>,
+    pub(crate) members: Vec<String>,
+    pub(crate) members_version: u64,
+    pub(crate) applied: u64,
+    pub(crate) durable: u64,
+    pub(crate) collected: u64,
+    pub(crate) peers: Vec<PeerLag>,
+    pub(crate) alarms: Vec<String>,
+    /// Counted in the file.
+    pub(crate) counts: Option<Counts>,
+}
+
+/// A member as seen from here.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PeerLag {
+    pub(crate) node: String,
+    pub(crate) state: String,
+    pub(crate) reason: String,
+    /// Changesets that we have and it lacks.
+    pub(crate) lacks: u64,
+    /// Changesets that it has and we lack.
+    pub(crate) ahead: u64,
+    pub(crate) heard_ms_ago: Option<u64>,
+    /// Changesets it reported as durable.
+    pub(crate) reported: u64,
+}
+
+/// Gathers the status of the node, or of one partition of it.
+pub(crate) async fn gather(node: &Arc<Node>, partition: Option<&str>) -> Result<NodeStatus> {
+    let chosen = match partition {
+        Some(name) => vec![node.partitions.expect_name(name)?],
+        None => node.partitions.all(),
+    };
+    let counted = partition.is_some() || chosen.len() <= COUNTED;
+    let mut partitions = Vec::with_capacity(chosen.len());
+    if counted {
+        for partition in chosen {
+            let found = node.on_partition(partition, |node, at, host| {
+                let failure = host.live(node, at).err();
+                let mut status = of(node, at, host);
+                match failure {
+                    Some(e) => {
+                        status.state = "failed".to_owned();
+                        status.reason = Some(e.to_string());
+                    }
+                    None => status.counts = host.replica(at)?.counts().ok(),
+                }
+                Ok(status)
+            });
+            partitions.push(found.await?);
+        }
+    } else {
+        for partition in chosen {
+            partitions.push(match partition.try_host() {
+                Some(host) => of(node, &partition, &host),
+                None => empty(&partition, "busy"),
+            });
+        }
+    }
+    Ok(NodeStatus {
+        node: node.me().name.clone(),
+        id: node.identity.id.clone(),
+        address: node.me().address.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        up_ms: clock::now_ms(),
+        clock_ahead_ms: node.peers.clock_ahead_ms(),
+        nodes: nodes(node),
+        partitions,
+        counters: node.metrics.json(),
+    })
+}
+
+fn nodes(node: &Node) -> Vec<KnownNode> {
+    let now_ms = clock::now_ms();
+    node.peers
+        .all()
+        .into_iter()
+        .map(|peer| KnownNode {
+            node: peer.entry.name,
+            address: peer.entry.address,
+            reachable: peer.failure.is_none() && peer.heard_ms.is_some(),
+            incompatible: peer.incompatible,
+            failure: peer.failure,
+            heard_ms_ago: peer.heard_ms.map(|at| now_ms.saturating_sub(at)),
+        })
+        .collect()
+}
+
+fn empty(partition: &Partition, state: &str) -> PartitionStatus {
+    PartitionStatus {
+        name: partition.name.clone(),
+        state: state.to_owned(),
+        reason: None,
+        id: partition.id().map(|id| id.to_string()),
+        site: None,
+        vector: None,
+        members: Vec::new(),
+        members_version: 0,
+        applied: 0,
+        durable: 0,
+        collected: 0,
+        peers: Vec::new(),
+        alarms: Vec::new(),
+        counts: None,
+    }
+}
+
+fn of(node: &Node, partition: &Partition, host: &Host) -> PartitionStatus {
+    let Some(live) = &host.live else {
+        return empty(partition, "opening");
+    };
+    let status = live.machine.status();
+    let now_ms = clock::now_ms();
+    let peers = status.peers.into_iter().map(|peer| PeerLag {
+        node: node.name_of(peer.node),
+        state: word(peer.state).to_owned(),
+        reason: peer.reason,
+        lacks: peer.lacks,
+        ahead: peer.ahead,
+        heard_ms_ago: peer.last_contact_ms.map(|at| now_ms.saturating_sub(at)),
+        reported: peer.reported,
+    });
+    let mut alarms = live.alarms.clone();
+    alarms.extend(
+        status
+            .stopped_sites
+            .iter()
+            .map(|site| format!("site {site} is stopped: two variants of a change exist")),
+    );
+    let state = if status.must_reseed.is_some() {
+        "reseeding"
+    } else {
+        "ready"
+    };
+    let mut members: Vec<String> = live
+        .kept
+        .members
+        .iter()
+        .map(|m| node.name_of(m.node))
+        .collect();
+    members.sort();
+    PartitionStatus {
+        reason: status.must_reseed,
+        site: Some(live.site.to_string()),
+        vector: Some(live.vector.to_string()),
+        members,
+        members_version: live.kept.members.version,
+        applied: status.applied,
+        durable: status.durable,
+        collected: status.collected,
+        peers: peers.collect(),
+        alarms,
+        ..empty(partition, state)
+    }
+}
+
+fn word(state: PeerState) -> &'static str {
+    match state {
+        PeerState::InSync => "in sync",
+        PeerState::CatchingUp => "catching up",
+        PeerState::Unreachable => "unreachable",
+        PeerState::Waiting => "waiting",
+        PeerState::Incompatible => "incompatible",
+        PeerState::MustReseed => "must re-seed",
+        PeerState::NotMember => "joining",
+    }
+}
