@@ -18,6 +18,7 @@ use crate::connection::Connection;
 use crate::definition::SchemaChange;
 use crate::error::{Error, Result};
 use crate::ffi::db::{Db, Setting};
+use crate::images;
 use crate::log;
 use crate::net::NetEffect;
 use crate::rows::{Applying, RowStatements, check_types};
@@ -61,7 +62,11 @@ impl From<Error> for Stop {
 
 impl From<nuda_core::error::DecodeError> for Stop {
     fn from(error: nuda_core::error::DecodeError) -> Self {
-        Self::Fail(error.into())
+        if error.is_newer() {
+            Self::Wait(error.to_string())
+        } else {
+            Self::Fail(error.into())
+        }
     }
 }
 
@@ -116,8 +121,7 @@ fn deliver(
         .ok_or_else(|| damaged("nuda_site"))?
         .site;
     if part.dot.site == own {
-        let head = own_head(connection, state, &sites)?;
-        if part.dot.seq <= head {
+        if part.dot.seq <= own_head(connection, state, &sites)?.seq {
             return duplicate(db, &sites, part);
         }
         // Others have more of this site than this file: it lost its latest commits. They
@@ -169,11 +173,11 @@ fn deliver(
     }
 }
 
-/// The number of the latest changeset of the own site.
-fn own_head(connection: &Connection, state: &State, sites: &Sites) -> Result<Seq> {
+/// The latest changeset of the own site.
+fn own_head(connection: &Connection, state: &State, sites: &Sites) -> Result<log::Head> {
     let db = connection.db();
     let mut query = db.prepare(log::LAST_RECORD)?;
-    Ok(log::head(db, &mut query, state.site_id, sites)?.seq)
+    log::head(db, &mut query, state.site_id, sites)
 }
 
 /// Seen before: the same, or evidence of a fork?
@@ -345,8 +349,8 @@ fn apply_whole(
 ) -> std::result::Result<(), Stop> {
     let db = connection.db();
     let state = shadow::state(db)?;
-    let own = (state.site_id, own_head(connection, &state, sites)?);
-    let (head, seen) = seen_by(db, sites, &whole.header, own)?;
+    let own = own_head(connection, &state, sites)?;
+    let (head, seen) = seen_by(db, sites, &whole.header, (state.site_id, own.seq))?;
     if let Some(stale) = stale(db, sites, &whole.header)? {
         return Err(Stop::Wait(stale));
     }
@@ -365,7 +369,7 @@ fn apply_whole(
         return Err(Error::corrupt("a stamp that runs backwards; refused").into());
     }
     db.exec("SAVEPOINT nuda_changeset")?;
-    match apply_rows(connection, sites, whole, own, &seen) {
+    match apply_rows(connection, sites, whole, (&state, &own), &seen) {
         Ok(()) => db.exec("RELEASE nuda_changeset")?,
         Err(stop) => {
             db.exec("ROLLBACK TO nuda_changeset; RELEASE nuda_changeset")?;
@@ -385,17 +389,18 @@ fn apply_rows(
     connection: &Connection,
     sites: &Sites,
     whole: &Whole,
-    own: (i64, Seq),
+    (state, own): (&State, &log::Head),
     seen: &VersionVector,
 ) -> std::result::Result<(), Stop> {
     let db = connection.db();
+    let order = state.stamp.max(own.stamp).max(whole.header.stamp);
     let from = whole.header.dot.site;
     let mut applier = connection
         .applier
         .try_borrow_mut()
         .map_err(|_| Error::internal("apply inside apply"))?;
     let applier = &mut *applier;
-    let here = sites.vector(own);
+    let here = sites.vector((state.site_id, own.seq));
     let is_concurrent = here
         .iter()
         .any(|(site, seq)| site != from && seq > seen.get(site));
@@ -415,7 +420,8 @@ fn apply_rows(
             net: &mut net,
         };
         apply_body(connection, &mut applying, body, &mut place)?;
-        store(db, sites, whole, number, body, seen, &net)?;
+        let images = images::with_order(&net.images, order);
+        store(db, sites, whole, number, body, seen, &images)?;
     }
     let id = sites.by_site(from).ok_or_else(|| damaged("nuda_site"))?.id;
     let stamp = Value::Int(to_i64(whole.header.stamp.get()));
@@ -477,7 +483,7 @@ fn store(
     number: usize,
     body: &[u8],
     seen: &VersionVector,
-    net: &NetEffect,
+    images: &[u8],
 ) -> Result<()> {
     let id = sites
         .by_site(whole.header.dot.site)
@@ -503,7 +509,7 @@ fn store(
             or_null(is_first, &seen),
             Value::Blob(body),
             or_null(is_last, &whole.hash.0),
-            or_null(!net.images.is_empty(), &net.images),
+            or_null(!images.is_empty(), images),
         ],
     )
 }

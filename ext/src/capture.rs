@@ -19,6 +19,7 @@ use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::ffi::value::Args;
 use crate::identity;
+use crate::images;
 use crate::log;
 use crate::net::{NetEffect, absolute, net_effect};
 use crate::shadow::{self, Sites, State, damaged, to_i64};
@@ -102,6 +103,7 @@ impl Capture {
 struct Record {
     site_id: i64,
     seq: Seq,
+    stamp: Stamp,
     previous: ChainHash,
     header: Vec<u8>,
     seen: Vec<u8>,
@@ -404,6 +406,7 @@ fn insert_part(
         }
     };
     let hash = hash.map(|h| h.0);
+    let images = images::with_order(&net.images, record.stamp);
     connection.statements()?.insert_log(connection.db())?.run(&[
         Value::Int(log::key(record.site_id, record.seq, part)),
         or_null(first, &record.header),
@@ -411,7 +414,7 @@ fn insert_part(
         or_null(first, &record.seen),
         Value::Blob(&net.body),
         hash.as_ref().map_or(Value::Null, |h| Value::Blob(h)),
-        or_null(!net.images.is_empty(), &net.images),
+        or_null(!images.is_empty(), &images),
     ])
 }
 
@@ -497,6 +500,7 @@ fn begin_record(connection: &Connection) -> Result<Record> {
     Ok(Record {
         site_id: state.site_id,
         seq,
+        stamp,
         previous: head.hash,
         header: header.encode(),
         seen: sites.encode_seen(&seen),

@@ -10,7 +10,7 @@ use nuda_core::error::DecodeError;
 use sqlite3_ext::ffi;
 
 /// Result of anything that can fail in the extension.
-pub type Result<T> = std::result::Result<T, Error>;
+pub(crate) type Result<T> = std::result::Result<T, Error>;
 
 /// A failed call.
 #[derive(Debug, Clone, PartialEq, Eq)]

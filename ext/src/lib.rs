@@ -49,17 +49,15 @@ mod tracked;
 mod triggers;
 
 pub use error::Error;
-pub use ffi::entry::sqlite3_nuda_init;
+pub use ffi::entry::{AutoExtension, sqlite3_nuda_init};
 
 /// Makes every connection that this program opens from here on load the extension.
 ///
-/// For programs that link SQLite statically; pass its `sqlite3_auto_extension` (in rusqlite:
-/// `rusqlite::ffi::sqlite3_auto_extension`).
+/// For programs that link SQLite statically; pass its `sqlite3_auto_extension` (with rusqlite:
+/// `nuda::register_static(rusqlite::ffi::sqlite3_auto_extension)`).
 ///
 /// # Errors
 /// If SQLite refuses.
-pub fn register_static(
-    auto_extension: unsafe extern "C" fn(Option<unsafe extern "C" fn()>) -> std::os::raw::c_int,
-) -> Result<(), Error> {
+pub fn register_static<D, R>(auto_extension: AutoExtension<D, R>) -> Result<(), Error> {
     ffi::entry::register_static(auto_extension)
 }

@@ -274,7 +274,18 @@ impl Applying<'_> {
             (Plan::Hide, _) => self.hide(table, &row.key),
             (Plan::Update(cells), Some(now)) => self.update(table, &row.key, &cells, &now),
             (Plan::Revive(cells) | Plan::Update(cells), _) => self.revive(table, &row.key, &cells),
-            (Plan::Insert(cells), None) => self.insert(table, &cells),
+            (Plan::Insert(cells), None) => {
+                // What an older life held is reset; its image must not come back.
+                images::take(
+                    self.db,
+                    self.index,
+                    RowName {
+                        table: table.at.number,
+                        key: &row.key,
+                    },
+                )?;
+                self.insert(table, &cells)
+            }
             (Plan::Insert(cells), Some(now)) => {
                 let cells: Vec<(usize, Cell<'_>)> = cells
                     .into_iter()
@@ -328,7 +339,7 @@ impl Applying<'_> {
             table: table.at.number,
             key,
         };
-        let image = match images::take(self.db, self.sites, self.index, name)? {
+        let image = match images::take(self.db, self.index, name)? {
             Some(image) => Some(image),
             None => self.net.take_image(table, key)?,
         };

@@ -121,16 +121,16 @@ unsafe fn report(message: *mut *mut c_char, api: *mut ffi::sqlite3_api_routines,
     }
 }
 
-/// Makes every connection that this program opens from here on load the extension.
-///
-/// For programs that link SQLite and this library statically (rusqlite with `bundled`).
-///
-/// # Errors
-/// If SQLite cannot remember the entry point.
-pub(crate) fn register_static(
-    auto_extension: unsafe extern "C" fn(Option<unsafe extern "C" fn()>) -> c_int,
-) -> Result<()> {
-    // SAFETY: SQLite calls the entry point with the arguments of an extension's init.
+/// `sqlite3_auto_extension`, in the types of whatever bindings the program uses for a
+/// connection (`D`) and the routines (`R`).
+pub type AutoExtension<D, R> = unsafe extern "C" fn(Option<Entry<D, R>>) -> c_int;
+
+type Entry<D, R> = unsafe extern "C" fn(*mut D, *mut *mut c_char, *const R) -> c_int;
+
+/// See [`crate::register_static`].
+pub(crate) fn register_static<D, R>(auto_extension: AutoExtension<D, R>) -> Result<()> {
+    // SAFETY: the entry point takes what SQLite hands to an extension's init; the bindings'
+    // types only name the same pointers differently.
     let code = unsafe {
         auto_extension(Some(std::mem::transmute::<
             unsafe extern "C" fn(
@@ -138,7 +138,7 @@ pub(crate) fn register_static(
                 *mut *mut c_char,
                 *mut ffi::sqlite3_api_routines,
             ) -> c_int,
-            unsafe extern "C" fn(),
+            Entry<D, R>,
         >(on_open)))
     };
     if code == ffi::SQLITE_OK {

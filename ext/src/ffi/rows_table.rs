@@ -124,7 +124,7 @@ unsafe extern "C" fn connect(
     unsafe {
         let registered = &*data.cast::<Registered>();
         let source = registered.source;
-        let hidden = source.parameters.iter().map(|p| format!("{p} HIDDEN"));
+        let hidden = source.parameters.iter().map(|p| format!("\"{p}\" HIDDEN"));
         let columns: Vec<String> = source
             .columns
             .iter()
