@@ -23,6 +23,8 @@ mod peer;
 mod receiving;
 mod sending;
 pub mod status;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

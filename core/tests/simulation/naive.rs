@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use nuda_core::merge::Rank;
 use nuda_core::site::Dot;
 
-use crate::replica::{Op, Record, Row};
+use crate::record::{Op, Record, Row};
 
 struct Event<'a> {
     record: &'a Record,
