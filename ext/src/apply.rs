@@ -18,6 +18,7 @@ use crate::connection::Connection;
 use crate::definition::SchemaChange;
 use crate::error::{Error, Result};
 use crate::ffi::db::{Db, Setting};
+use crate::guard;
 use crate::images;
 use crate::log;
 use crate::net::NetEffect;
@@ -97,6 +98,7 @@ pub(crate) fn apply(connection: &Connection, bytes: &[u8]) -> Result<(Dot, Outco
             part.partition, state.partition
         )));
     }
+    guard::prepare(connection, connection.is_dedicated())?;
     let foreign_keys = db.switch(Setting::ForeignKeys, false)?;
     let outcome =
         connection.while_applying(|| atomically(db, || deliver(connection, &state, &part, bytes)));
@@ -416,6 +418,7 @@ fn apply_rows(
             header: &whole.header,
             seen,
             index: is_concurrent.then_some(&applier.index),
+            guard: &connection.guard,
             statements: &mut applier.rows,
             net: &mut net,
         };
@@ -462,6 +465,7 @@ fn apply_body(
             Item::Schema(bytes) => match SchemaChange::decode(bytes)? {
                 Some(change) => {
                     arrive::schema(connection, &change)?;
+                    guard::prepare(connection, connection.is_dedicated())?;
                     *applying.statements = RowStatements::default();
                 }
                 None => {

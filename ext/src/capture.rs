@@ -223,6 +223,12 @@ fn update<'a>(
         delete(capture, table, old)?;
         return insert(capture, table, new);
     }
+    if (0..keys).any(|n| differs(old(n), new(n))) {
+        return Err(Error::constraint(format!(
+            "{}: a key cannot change its spelling only (1 to 1.0); delete the row and insert it",
+            table.name
+        )));
+    }
     let row = row_hash(table, &old)?;
     let changed = |n: &usize| differs(old(*n), new(*n));
     let count = (keys..table.columns.len()).filter(changed).count();
@@ -244,6 +250,12 @@ fn update<'a>(
         put_varint(payload, (n - previous) as u64);
         previous = n;
         match (column.kind, old(n), new(n)) {
+            (ColumnType::Counter, Value::Int(i64::MAX | i64::MIN), _) => {
+                return Err(Error::constraint(format!(
+                    "COUNTER {}.{} has reached the limit of 64 bits; delete the row to reset it",
+                    table.name, column.name
+                )));
+            }
             (ColumnType::Counter, Value::Int(a), Value::Int(b)) => {
                 Cell::Add(i128::from(b) - i128::from(a)).encode(payload);
             }

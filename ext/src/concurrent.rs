@@ -44,7 +44,8 @@ impl RowName<'_> {
     }
 }
 
-fn row_fingerprint(table: u32, key: &[Value<'_>]) -> u64 {
+/// A row's fingerprint by its table's number and its key.
+pub(crate) fn row_fingerprint(table: u32, key: &[Value<'_>]) -> u64 {
     let mut bytes = Vec::with_capacity(64);
     for value in key {
         value.canonical_key().encode(&mut bytes);

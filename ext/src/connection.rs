@@ -15,6 +15,7 @@ use crate::capture::{self, Capture};
 use crate::error::{Error, Result};
 use crate::ffi::db::{Db, Setting, Stmt};
 use crate::ffi::value::Args;
+use crate::guard::Guard;
 use crate::identity;
 use crate::json;
 use crate::log;
@@ -36,6 +37,8 @@ pub(crate) struct Connection {
     dedicated: Cell<bool>,
     signal: Arc<Signal>,
     attached: RefCell<Option<std::result::Result<Attached, AttachError>>>,
+    /// Keeps user triggers from writing tracked tables while changes are applied.
+    pub(crate) guard: Guard,
     /// What the applier remembers between calls.
     pub(crate) applier: RefCell<crate::apply::Applier>,
 }
@@ -60,6 +63,7 @@ impl Connection {
             dedicated: Cell::new(false),
             signal: Arc::new(Signal::new(&db.path())),
             attached: RefCell::default(),
+            guard: Guard::default(),
             applier: RefCell::default(),
         })
     }
@@ -253,11 +257,22 @@ impl Connection {
         Ok(bits)
     }
 
+    /// Whether changes of others are being applied right now.
+    pub(crate) fn is_applying(&self) -> bool {
+        self.applying.get()
+    }
+
+    /// Whether this connection was declared to do nothing but apply.
+    pub(crate) fn is_dedicated(&self) -> bool {
+        self.dedicated.get()
+    }
+
     /// This connection only applies (or no longer does): triggers need not fire at all while
     /// none of them is the user's.
     pub(crate) fn set_dedicated(&self, on: bool) -> Result<()> {
         self.dedicated.set(on);
-        self.db.switch(Setting::Triggers, !on)?;
+        self.guard.look_again();
+        self.db.switch(Setting::Triggers, true)?;
         Ok(())
     }
 }

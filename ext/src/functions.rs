@@ -39,6 +39,8 @@ const FUNCTIONS: &[Definition] = &[
     ("nuda_version_vector", 0, true, version_vector),
     ("nuda_apply", 1, false, apply_changeset),
     ("nuda_applier", 1, false, applier),
+    ("nuda_applying", 0, true, applying),
+    ("nuda_nested", -1, true, nested),
     ("nuda_head", 2, false, head),
     ("nuda_new_site", 1, false, new_site),
     ("nuda_set_members", 2, false, set_members),
@@ -253,6 +255,16 @@ fn applier(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
     let on = args.int(0) == Some(1);
     connection.set_dedicated(on)?;
     Ok(OwnedValue::Int(i64::from(on)))
+}
+
+/// `nuda_applying()`, in guard triggers.
+fn applying(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
+    Ok(OwnedValue::Int(i64::from(connection.is_applying())))
+}
+
+/// `nuda_nested(write, table, key...)`, in guard triggers.
+fn nested(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    Ok(OwnedValue::Int(i64::from(connection.guard.is_nested(args))))
 }
 
 /// `SELECT nuda_head('site', seq)`: the chain hash there, or NULL.

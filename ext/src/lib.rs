@@ -9,7 +9,7 @@
 //! - `changes` reads records, `apply` delivers them elsewhere, in order and whole; `arrive`
 //!   brings tables, `rows` changes rows, asking `concurrent` what the change had not seen and
 //!   `nuda_core::merge` what that amounts to; `images` keeps what deletes hid, `conflicts`
-//!   reports what lost;
+//!   reports what lost, `guard` keeps user triggers from writing twice;
 //! - `collect` drops what nobody needs, `renumber` mends a site used twice, `digest` proves
 //!   equality;
 //! - `track`, `inspect`, `definition` and `shadow` hold what is replicated and as what;
@@ -29,8 +29,10 @@ mod connection;
 mod definition;
 mod digest;
 mod error;
+mod excess;
 mod ffi;
 mod functions;
+mod guard;
 mod identity;
 mod images;
 mod index;

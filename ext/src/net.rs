@@ -12,6 +12,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
 use nuda_core::codec::{Reader, put_varint};
+use nuda_core::merge;
 use nuda_core::row::{self, Cell};
 use nuda_core::value::{OwnedValue, Value};
 
@@ -222,7 +223,7 @@ impl History {
                         Cell::Value(_) => 0,
                     };
                     let sum = self.touched.entry(column).or_insert(0);
-                    *sum = sum.saturating_add(added);
+                    *sum = merge::add(*sum, added);
                 }
             }
         }

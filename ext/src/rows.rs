@@ -16,7 +16,9 @@ use nuda_core::version_vector::VersionVector;
 use crate::concurrent::{Found, LogIndex, RowName};
 use crate::conflicts;
 use crate::error::{Error, Result};
+use crate::excess::{self, CounterCell, clamped};
 use crate::ffi::db::{Db, Stmt};
+use crate::guard::{Guard, Write};
 use crate::images;
 use crate::net::NetEffect;
 use crate::shadow::Sites;
@@ -123,6 +125,7 @@ pub(crate) struct Applying<'a> {
     pub(crate) seen: &'a VersionVector,
     /// Present if anything concurrent has been applied here.
     pub(crate) index: Option<&'a LogIndex>,
+    pub(crate) guard: &'a Guard,
     pub(crate) statements: &'a mut RowStatements,
     /// Receives the images of the rows that are hidden.
     pub(crate) net: &'a mut NetEffect,
@@ -158,8 +161,7 @@ impl Applying<'_> {
         match &row.change {
             Change::Insert(cells) => {
                 let values: Vec<Value<'_>> = cells.iter().map(|cell| absolute(*cell)).collect();
-                let shape = Shape::Insert(values.len());
-                self.statements.get(self.db, table, shape)?.run(&values)?;
+                self.write_new(table, &row.key, &values)?;
                 Ok(true)
             }
             Change::Delete => {
@@ -188,9 +190,7 @@ impl Applying<'_> {
             let columns = cells.iter().map(|(n, _)| *n).collect();
             let mut values = key.to_vec();
             values.extend(cells.iter().map(|(_, cell)| absolute(*cell)));
-            self.statements
-                .get(self.db, table, Shape::Update(columns))?
-                .run(&values)?;
+            self.write_columns(table, key, columns, &values)?;
             return Ok((self.db.changes() > 0).then(Vec::new));
         }
         self.read(table, key)
@@ -225,18 +225,83 @@ impl Applying<'_> {
             values.push(match (cell, now.get(*n)) {
                 (Cell::Value(value), _) => *value,
                 (Cell::Add(added), Some(OwnedValue::Int(count))) => {
-                    Value::Int(clamped(i128::from(*count).saturating_add(*added)))
+                    let cell = CounterCell {
+                        table: table.at.number,
+                        key,
+                        column: *n,
+                    };
+                    Value::Int(excess::add(self.db, &cell, *count, *added)?)
                 }
                 (Cell::Add(added), _) => Value::Int(clamped(*added)),
             });
         }
+        self.write_columns(table, key, columns, &values)
+    }
+
+    /// Writes a row that is not there, or overwrites it if it is after all.
+    fn write_new(
+        &mut self,
+        table: &Rc<Table>,
+        key: &[Value<'_>],
+        values: &[Value<'_>],
+    ) -> Result<()> {
+        if self.guard.is_active() && self.read(table, key)?.is_some() {
+            // An upsert would fire both kinds of triggers, and only one can be announced.
+            let keys = table.at.key_columns;
+            let columns: Vec<usize> = (keys..values.len()).collect();
+            let mut bound = key.to_vec();
+            bound.extend(values.iter().skip(keys));
+            return self.write_columns(table, key, columns, &bound);
+        }
+        self.guard.announce(Write::Insert, table.at.number, key);
+        self.statements
+            .get(self.db, table, Shape::Insert(values.len()))?
+            .run(values)
+    }
+
+    /// Sets these columns; `values` are the key's and theirs.
+    fn write_columns(
+        &mut self,
+        table: &Rc<Table>,
+        key: &[Value<'_>],
+        columns: Vec<usize>,
+        values: &[Value<'_>],
+    ) -> Result<()> {
+        if columns.is_empty() {
+            return Ok(());
+        }
+        self.guard.announce(Write::Update, table.at.number, key);
         self.statements
             .get(self.db, table, Shape::Update(columns))?
-            .run(&values)
+            .run(values)
+    }
+
+    /// Shows a new life's counters, and keeps what 64 bits cannot show.
+    fn settle(
+        &self,
+        table: &Rc<Table>,
+        key: &[Value<'_>],
+        cells: &[(usize, Cell<'_>)],
+    ) -> Result<()> {
+        for (column, cell) in cells {
+            if let Cell::Add(sum) = cell {
+                excess::set(
+                    self.db,
+                    &CounterCell {
+                        table: table.at.number,
+                        key,
+                        column: *column,
+                    },
+                    *sum,
+                )?;
+            }
+        }
+        Ok(())
     }
 
     /// Deletes the row and keeps its image.
     fn hide(&mut self, table: &Rc<Table>, key: &[Value<'_>]) -> Result<()> {
+        self.guard.announce(Write::Delete, table.at.number, key);
         let statement = self.statements.get(self.db, table, Shape::Delete)?;
         statement.bind(key)?;
         while statement.step()? {
@@ -284,9 +349,11 @@ impl Applying<'_> {
                         key: &row.key,
                     },
                 )?;
+                self.settle(table, &row.key, &cells)?;
                 self.insert(table, &cells)
             }
             (Plan::Insert(cells), Some(now)) => {
+                self.settle(table, &row.key, &cells)?;
                 let cells: Vec<(usize, Cell<'_>)> = cells
                     .into_iter()
                     .filter(|(n, _)| *n >= table.at.key_columns)
@@ -312,20 +379,16 @@ impl Applying<'_> {
             .take(dense)
             .map(|(_, cell)| absolute(*cell))
             .collect();
-        self.statements
-            .get(self.db, table, Shape::Insert(dense))?
-            .run(&values)?;
+        let key: Vec<Value<'_>> = values.iter().copied().take(table.at.key_columns).collect();
+        self.write_new(table, &key, &values)?;
         let rest: Vec<(usize, Cell<'_>)> = cells.split_off(dense);
         if rest.is_empty() {
             return Ok(());
         }
-        let key: Vec<Value<'_>> = values.into_iter().take(table.at.key_columns).collect();
         let columns = rest.iter().map(|(n, _)| *n).collect();
-        let mut bound = key;
+        let mut bound = key.clone();
         bound.extend(rest.iter().map(|(_, cell)| absolute(*cell)));
-        self.statements
-            .get(self.db, table, Shape::Update(columns))?
-            .run(&bound)
+        self.write_columns(table, &key, columns, &bound)
     }
 
     /// Brings a hidden row back from its image, and edits it.
@@ -407,11 +470,6 @@ fn absolute(cell: Cell<'_>) -> Value<'_> {
         Cell::Value(value) => value,
         Cell::Add(n) => Value::Int(clamped(n)),
     }
-}
-
-/// A counter's value as a column can show it.
-fn clamped(n: i128) -> i64 {
-    i64::try_from(n).unwrap_or(if n < 0 { i64::MIN } else { i64::MAX })
 }
 
 /// Whether a change fits the table's column types.

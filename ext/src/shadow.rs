@@ -69,6 +69,7 @@ CREATE TABLE nuda_column(
   name TEXT NOT NULL, type TEXT NOT NULL, is_key INTEGER NOT NULL,
   PRIMARY KEY (number, position)
 ) WITHOUT ROWID;
+CREATE TABLE nuda_excess(cell BLOB PRIMARY KEY, kept TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE nuda_conflicts(
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   at_ms INTEGER NOT NULL, \"table\" TEXT NOT NULL, \"key\" TEXT NOT NULL, \"column\" TEXT,
@@ -100,6 +101,7 @@ pub(crate) const OBJECTS: &[(&str, &str)] = &[
     ("VIEW", "nuda_tables"),
     ("TABLE", "nuda_peers"),
     ("TABLE", "nuda_conflicts"),
+    ("TABLE", "nuda_excess"),
     ("TABLE", "nuda_column"),
     ("TABLE", "nuda_table"),
     ("TABLE", "nuda_waiting"),
