@@ -25,6 +25,7 @@ mod sending;
 pub mod status;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

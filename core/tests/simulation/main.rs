@@ -7,10 +7,19 @@
 //! empty logs; the rows must equal the definition (`naive`) and the tally rows the sum of all
 //! increments that were not lost with a disk. Replicas assert causal order and exactly-once.
 //!
-//! `NUDA_SEEDS=1000` runs more seeds, `NUDA_SEED=17` only that one. The tests `breaking_*`
-//! break one rule each and demand that the simulation notices: deduplication, the lookup of
-//! concurrent changes, the frontier (one peer's word instead of all), the refusal of late
-//! changes.
+//! A run ends early, and green, when two *shipped* variants of one changeset are reported: that
+//! needs an operator.
+//!
+//! `NUDA_SEEDS=1000` runs more seeds, `NUDA_SEED_FROM=5000` other ones, `NUDA_SEED=17` only that
+//! one; `NUDA_VERBOSE=1` shows all state of a run that found no rest. The tests `breaking_*`
+//! break one rule each and demand that the simulation notices. Red were, when this was written:
+//!
+//! | broken rule | red runs |
+//! |---|---|
+//! | deduplication | 12 of 12 |
+//! | the lookup of concurrent changes | 11 of 12 |
+//! | the frontier: one peer's word instead of all | 10 of 12 |
+//! | the refusal of late changes | 20 of 150 |
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 #![allow(clippy::cast_possible_wrap, clippy::cast_possible_truncation)]
