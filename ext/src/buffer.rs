@@ -81,6 +81,17 @@ impl Buffer {
         self.events.extend_from_slice(payload);
     }
 
+    /// The numbers of the tables that events belong to.
+    pub(crate) fn tables(&self) -> Vec<u32> {
+        let mut tables = Vec::new();
+        for event in self.iter() {
+            if tables.last() != Some(&event.table) && !tables.contains(&event.table) {
+                tables.push(event.table);
+            }
+        }
+        tables
+    }
+
     /// The events, oldest first.
     pub(crate) fn iter(&self) -> Iter<'_> {
         Iter { rest: &self.events }

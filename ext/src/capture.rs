@@ -23,7 +23,9 @@ use crate::images;
 use crate::log;
 use crate::net::{NetEffect, absolute, net_effect};
 use crate::shadow::{self, Sites, State, damaged, to_i64};
-use crate::tracked::{Column, ColumnType, Table};
+use crate::track;
+use crate::tracked::{Column, ColumnType, Drift, Table};
+use crate::triggers;
 
 /// What a trigger's first argument says, besides the table: `table * 16 + call`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +79,8 @@ pub(crate) struct Capture {
     payload: Vec<u8>,
     /// Pieces of a wide row: old values, new values.
     pieces: (Vec<OwnedValue>, Vec<OwnedValue>),
+    /// Tables that got columns since their triggers were made: their rows are read again.
+    grown: Vec<u32>,
     /// Whether the committing transaction wrote a record, so that the daemon is to be woken.
     pub(crate) wrote: bool,
 }
@@ -85,6 +89,7 @@ impl Capture {
     pub(crate) fn reset(&mut self) {
         self.buffer.reset();
         self.record = None;
+        self.grown.clear();
         self.pieces.0.clear();
         self.pieces.1.clear();
     }
@@ -119,6 +124,9 @@ pub(crate) fn captured(connection: &Connection, args: Args<'_>) -> Result<()> {
         return Ok(());
     }
     let table = connection.table(number)?;
+    if table.drift != Drift::None {
+        check_drift(connection, &table)?;
+    }
     let db = connection.db();
     let mut capture = connection.capture()?;
     let capture = &mut *capture;
@@ -159,6 +167,28 @@ pub(crate) fn captured(connection: &Connection, args: Args<'_>) -> Result<()> {
         spill(connection, capture)?;
     }
     Ok(())
+}
+
+/// The table was altered by plain DDL. Columns added at the founding node are replicated at
+/// the commit; anything else is refused before more is written that others cannot take.
+fn check_drift(connection: &Connection, table: &Table) -> Result<()> {
+    if let Drift::Broken(what) = &table.drift {
+        return Err(Error::refused(format!(
+            "{what}, but it is replicated; undo that, or stop replicating the table with \
+             SELECT nuda_untrack('{}')",
+            table.name
+        )));
+    }
+    let state = shadow::state(connection.db())?;
+    if state.is_founder() {
+        // The new triggers are made at the commit, when no virtual table can be.
+        return triggers::prepare_for(connection.db(), track::width(connection.db(), table)?);
+    }
+    Err(Error::refused(format!(
+        "{} has columns here that other nodes do not have; only the founding node {} changes \
+         tables: drop the columns here and add them there",
+        table.name, state.founder
+    )))
 }
 
 fn wide(
@@ -232,7 +262,8 @@ fn update<'a>(
     let row = row_hash(table, &old)?;
     let changed = |n: &usize| differs(old(*n), new(*n));
     let count = (keys..table.columns.len()).filter(changed).count();
-    if count == 0 {
+    // A column that the trigger does not know may have changed: the commit looks.
+    if count == 0 && table.drift == Drift::None {
         return Ok(());
     }
     let payload = &mut capture.payload;
@@ -358,6 +389,22 @@ pub(crate) fn flush(connection: &Connection) -> Result<()> {
         return Ok(());
     }
     let rowid = connection.db().last_insert_rowid();
+    let grown: Vec<u32> = {
+        let tables = connection.tables()?;
+        let written = capture.buffer.tables();
+        written
+            .into_iter()
+            .filter(|n| tables.get(*n).is_some_and(|t| t.drift == Drift::Added))
+            .collect()
+    };
+    if !grown.is_empty() {
+        drop(capture);
+        for number in &grown {
+            track::adopt_added_columns(connection, &*connection.table(*number)?)?;
+        }
+        capture = connection.capture()?;
+        capture.grown = grown;
+    }
     write_part(connection, &mut capture, true)?;
     connection.db().set_last_insert_rowid(rowid);
     Ok(())
@@ -365,7 +412,7 @@ pub(crate) fn flush(connection: &Connection) -> Result<()> {
 
 fn write_part(connection: &Connection, capture: &mut Capture, last: bool) -> Result<()> {
     let tables = connection.tables()?;
-    let net = net_effect(connection.db(), &capture.buffer, &tables)?;
+    let net = net_effect(connection.db(), &capture.buffer, &tables, &capture.grown)?;
     if net.body.is_empty() && last && capture.record.is_none() {
         capture.buffer.reset();
         return Ok(());

@@ -19,7 +19,7 @@ use nuda_core::value::{OwnedValue, Value};
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
 use crate::sql;
-use crate::tracked::{Column, ColumnType, Table};
+use crate::tracked::{Column, ColumnType, Drift, Table};
 
 /// What a changeset says about a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,7 +137,12 @@ impl Definition {
             columns: columns.len(),
         };
         Ok(Some(Self {
-            table: Table { name, at, columns },
+            table: Table {
+                name,
+                at,
+                columns,
+                drift: Drift::None,
+            },
             sql,
             indexes,
         }))

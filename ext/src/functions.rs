@@ -17,6 +17,7 @@ use crate::ffi::value::Args;
 use crate::identity;
 use crate::json;
 use crate::levels;
+use crate::mend;
 use crate::renumber;
 use crate::shadow::{self, Sites};
 use crate::track;
@@ -43,6 +44,8 @@ const FUNCTIONS: &[Definition] = &[
     ("nuda_nested", -1, true, nested),
     ("nuda_head", 2, false, head),
     ("nuda_new_site", 1, false, new_site),
+    ("nuda_restamp", 2, false, restamp),
+    ("nuda_reissue", 1, false, reissue),
     ("nuda_set_members", 2, false, set_members),
     ("nuda_acknowledge", 2, false, acknowledge),
     ("nuda_collect", -1, false, collect_log),
@@ -286,6 +289,24 @@ fn new_site(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
         .ok_or_else(|| Error::refused("the last number to keep is missing"))?;
     let moved = renumber::renumber(connection, keep)?;
     text(format!("{{\"renumbered\":{moved}}}"))
+}
+
+/// `SELECT nuda_restamp(keep, max_ms)`
+fn restamp(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    let number = |n: usize| args.int(n).and_then(|n| u64::try_from(n).ok());
+    let (Some(keep), Some(max_ms)) = (number(0), number(1)) else {
+        return Err(Error::refused(
+            "nuda_restamp takes a number to keep and milliseconds",
+        ));
+    };
+    let count = mend::restamp(connection, keep, max_ms)?;
+    text(format!("{{\"restamped\":{count}}}"))
+}
+
+/// `SELECT nuda_reissue('path of the old file')`
+fn reissue(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    let count = mend::reissue(connection, required(&args, 0, "the old file's path")?)?;
+    text(format!("{{\"reissued\":{count}}}"))
 }
 
 /// `SELECT nuda_set_members(version, 'a,b,c')`: the higher version wins.

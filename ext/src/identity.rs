@@ -24,16 +24,35 @@ pub(crate) fn of_file(path: &str) -> String {
     format!("{}/{place}", boot.trim())
 }
 
+/// Low bits of a site id that are left for its successors (see [`successor`]).
+const SUCCESSORS: u64 = 0xffff;
+
 /// A site id that nobody has.
 pub(crate) fn new_site(db: Db) -> Result<Site> {
     for _ in 0..8 {
-        #[allow(clippy::cast_sign_loss)]
-        let bits = db.int("SELECT random()", &[])? as u64;
-        if let Some(site) = Site::from_random(bits) {
+        if let Some(site) = Site::from_random(random(db)? & !SUCCESSORS) {
             return Ok(site);
         }
     }
     Err(Error::internal("no randomness"))
+}
+
+/// A site id for what `old` wrote and has to be renumbered: greater than `old`, and with no
+/// other node's site between them, so that ties between equal stamps, which are broken by site
+/// and may have been decided here already, stay as they are.
+pub(crate) fn successor(db: Db, old: Site) -> Result<Site> {
+    let used = old.get() & SUCCESSORS;
+    let free = SUCCESSORS - used;
+    if free == 0 {
+        return new_site(db);
+    }
+    let step = 1 + random(db)? % free.min(256);
+    Site::from_u64(old.get() + step).ok_or_else(|| Error::internal("no successor"))
+}
+
+#[allow(clippy::cast_sign_loss)]
+fn random(db: Db) -> Result<u64> {
+    Ok(db.int("SELECT random()", &[])? as u64)
 }
 
 /// Milliseconds since 1970.

@@ -10,7 +10,8 @@
 //!   brings tables, `rows` changes rows, asking `concurrent` what the change had not seen and
 //!   `nuda_core::merge` what that amounts to; `images` keeps what deletes hid, `conflicts`
 //!   reports what lost, `guard` keeps user triggers from writing twice;
-//! - `collect` drops what nobody needs, `renumber` mends a site used twice, `digest` proves
+//! - `collect` drops what nobody needs, `renumber` and `mend` repair what was
+//!   written under a wrong site or stamp or before a re-seed, `digest` proves
 //!   equality;
 //! - `track`, `inspect`, `definition` and `shadow` hold what is replicated and as what;
 //!   `functions` is the SQL surface; `connection` is what is remembered between calls.
@@ -40,6 +41,7 @@ mod inspect;
 mod json;
 mod levels;
 mod log;
+mod mend;
 mod net;
 mod renumber;
 mod rows;

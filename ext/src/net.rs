@@ -47,23 +47,32 @@ impl Hasher for Spread {
 
 type RowSet = HashSet<u64, BuildHasherDefault<Spread>>;
 
-/// Computes the net effect of the buffered events.
-pub(crate) fn net_effect(db: Db, buffer: &Buffer, tables: &Tables) -> Result<NetEffect> {
+/// Computes the net effect of the buffered events. The rows of `grown` tables are read again
+/// in any case: their triggers did not know all columns.
+pub(crate) fn net_effect(
+    db: Db,
+    buffer: &Buffer,
+    tables: &Tables,
+    grown: &[u32],
+) -> Result<NetEffect> {
     let mut seen = RowSet::default();
     let mut repeated = RowSet::default();
     for event in buffer.iter() {
-        if !seen.insert(event.row) {
+        if !seen.insert(event.row) || grown.contains(&event.table) {
             repeated.insert(event.row);
         }
     }
     drop(seen);
     let mut net = NetEffect::default();
     net.body.reserve(buffer.len());
+    // Definitions first: rows may depend on them.
+    for event in buffer.iter().filter(|event| event.kind == Kind::Definition) {
+        net.definition(event.payload);
+    }
     let mut rows: Vec<History> = Vec::new();
     let mut index: HashMap<(u32, Vec<u8>), usize> = HashMap::new();
     for event in buffer.iter() {
         if event.kind == Kind::Definition {
-            net.definition(event.payload);
             continue;
         }
         let table = tables
@@ -75,7 +84,8 @@ pub(crate) fn net_effect(db: Db, buffer: &Buffer, tables: &Tables) -> Result<Net
         }
         let key = key_bytes(table, &event)?;
         let place = *index.entry((event.table, key)).or_insert_with(|| {
-            rows.push(History::new(Rc::clone(table)));
+            let all = grown.contains(&event.table);
+            rows.push(History::new(Rc::clone(table), all));
             rows.len() - 1
         });
         if let Some(history) = rows.get_mut(place) {
@@ -159,6 +169,8 @@ fn key_bytes(table: &Table, event: &Event<'_>) -> Result<Vec<u8>> {
 #[derive(Debug)]
 struct History {
     table: Rc<Table>,
+    /// Whether columns were added that the events do not know.
+    is_grown: bool,
     key: Vec<OwnedValue>,
     inserts: i32,
     deletes: i32,
@@ -174,9 +186,10 @@ struct History {
 }
 
 impl History {
-    fn new(table: Rc<Table>) -> Self {
+    fn new(table: Rc<Table>, is_grown: bool) -> Self {
         Self {
             table,
+            is_grown,
             key: Vec::new(),
             inserts: 0,
             deletes: 0,
@@ -252,6 +265,7 @@ impl History {
                 };
                 if let Some(image) = &self.image {
                     self.write_update_before(before, image, net)?;
+                    let image = &self.padded(image)?;
                     net.table(&self.table);
                     row::begin_delete(&mut net.body);
                     for value in &self.key {
@@ -277,6 +291,21 @@ impl History {
         db.first(&sql, &key)
     }
 
+    /// The image of a row, as wide as the table is now.
+    fn padded(&self, image: &[u8]) -> Result<Vec<u8>> {
+        let mut reader = Reader::new(image);
+        let mut columns = 0;
+        while !reader.is_empty() {
+            Value::decode(&mut reader)?;
+            columns += 1;
+        }
+        let mut padded = image.to_vec();
+        for _ in columns..self.table.at.columns {
+            Value::Null.encode(&mut padded);
+        }
+        Ok(padded)
+    }
+
     /// The updates of a row that was deleted in the end: everyone's image must hold them.
     fn write_update_before(
         &self,
@@ -286,7 +315,7 @@ impl History {
     ) -> Result<()> {
         let mut reader = Reader::new(image);
         let mut values = Vec::with_capacity(self.table.at.columns);
-        for _ in 0..self.table.at.columns {
+        while !reader.is_empty() {
             values.push(OwnedValue::from(Value::decode(&mut reader)?));
         }
         self.put_update(touched, &values, net);
@@ -296,6 +325,13 @@ impl History {
     /// The row was there and is there: the differing columns.
     fn write_update(&self, now: &[OwnedValue], net: &mut NetEffect) -> Result<()> {
         let mut touched = self.touched.clone();
+        if self.is_grown {
+            for (n, column) in self.table.columns.iter().enumerate() {
+                if column.kind == ColumnType::Lww {
+                    touched.entry(n).or_insert(0);
+                }
+            }
+        }
         if let Some(image) = &self.image {
             // Deleted and inserted again (REPLACE): compare with the row that was replaced.
             for (column, added) in &self.touched_before {
@@ -307,10 +343,13 @@ impl History {
             let mut reader = Reader::new(image);
             let mut inserted = self.inserted.as_deref().map(Reader::new);
             for (n, column) in self.table.columns.iter().enumerate() {
+                if reader.is_empty() {
+                    break;
+                }
                 let old = Value::decode(&mut reader)?;
                 let fresh = match &mut inserted {
-                    Some(reader) => Some(Cell::decode(reader)?),
-                    None => None,
+                    Some(reader) if !reader.is_empty() => Some(Cell::decode(reader)?),
+                    _ => None,
                 };
                 match (column.kind, old, fresh) {
                     (ColumnType::Counter, Value::Int(old), Some(Cell::Add(new))) => {

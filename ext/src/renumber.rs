@@ -37,7 +37,7 @@ pub(crate) fn renumber(connection: &Connection, keep: Seq) -> Result<u64> {
             )));
         }
         let kept = head_at(db, &sites, old.id, keep, &head)?;
-        let new_id = shadow::add_site(db, identity::new_site(db)?)?;
+        let new_id = shadow::add_site(db, identity::successor(db, old.site)?)?;
         let sites = Sites::load(db)?;
         let mut moving = Moving {
             db,

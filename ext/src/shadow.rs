@@ -71,7 +71,7 @@ CREATE TABLE nuda_column(
 ) WITHOUT ROWID;
 CREATE TABLE nuda_excess(cell BLOB PRIMARY KEY, kept TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE nuda_conflicts(
-  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  id INTEGER PRIMARY KEY,
   at_ms INTEGER NOT NULL, \"table\" TEXT NOT NULL, \"key\" TEXT NOT NULL, \"column\" TEXT,
   lost, lost_site TEXT NOT NULL, lost_stamp INTEGER NOT NULL,
   won_site TEXT NOT NULL, won_stamp INTEGER NOT NULL, reason TEXT NOT NULL

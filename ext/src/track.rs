@@ -18,7 +18,7 @@ use crate::ffi::db::Db;
 use crate::identity;
 use crate::inspect::{self, Shape};
 use crate::shadow::{self, LAYOUT};
-use crate::tracked::{Table, quote};
+use crate::tracked::{Drift, Table, quote};
 use crate::triggers;
 
 /// Runs `body` in a savepoint: whole or not at all, inside or outside a transaction.
@@ -209,6 +209,7 @@ pub(crate) fn table_of(shape: &Shape, number: u32, version: u32) -> Table {
             columns: columns.len(),
         },
         columns,
+        drift: Drift::None,
     }
 }
 
@@ -244,6 +245,41 @@ pub(crate) fn record(db: Db, table: &Table) -> Result<()> {
     Ok(())
 }
 
+/// How many columns of a tracked table there are to replicate by now.
+pub(crate) fn width(db: Db, table: &Table) -> Result<usize> {
+    Ok(inspect::inspect(db, &table.name)?.columns.len())
+}
+
+/// Plain ALTER TABLE added columns to a tracked table: replicates them, at the commit of the
+/// first transaction that writes the table afterwards.
+pub(crate) fn adopt_added_columns(connection: &Connection, table: &Table) -> Result<()> {
+    let db = connection.db();
+    let shape = inspect::inspect(db, &table.name)?;
+    let grown = table_of(&shape, table.at.number, table.at.version + 1);
+    let keeps_order = grown
+        .columns
+        .iter()
+        .zip(&table.columns)
+        .all(|(new, old)| new == old);
+    if !keeps_order || grown.columns.len() <= table.columns.len() {
+        return Err(Error::refused(format!(
+            "{}: only columns at the end can be added to a replicated table; \
+             undo the change, or nuda_untrack('{}') it",
+            table.name, table.name
+        )));
+    }
+    record(db, &grown)?;
+    triggers::drop_all(db, table.at.number)?;
+    triggers::create(db, &grown, shape.invents_keys)?;
+    connection.forget_tables();
+    let definition = Definition {
+        table: grown,
+        sql: shape.sql,
+        indexes: shape.indexes,
+    };
+    capture::define(connection, &SchemaChange::Define(definition).encode())
+}
+
 /// Captures the rows that a table has already.
 fn capture_existing(connection: &Connection, table: &Table) -> Result<u64> {
     let sql = format!("SELECT {} FROM {}", table.column_list(), table.quoted());
@@ -272,6 +308,11 @@ pub(crate) fn untrack(connection: &Rc<Connection>, name: &str) -> Result<String>
             "{name} is not tracked; see SELECT * FROM nuda_tables"
         )));
     };
+    if !connection.capture()?.buffer.is_empty() {
+        return Err(Error::refused(
+            "commit the open transaction before untracking a table",
+        ));
+    }
     atomically(db, || {
         triggers::touch(db)?;
         capture::define(connection, &SchemaChange::Untrack(table.at.number).encode())?;

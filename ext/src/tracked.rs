@@ -53,6 +53,19 @@ pub(crate) struct Table {
     pub(crate) name: String,
     pub(crate) at: TableRef,
     pub(crate) columns: Vec<Column>,
+    /// How the user's table differs from what is replicated, if it was altered.
+    pub(crate) drift: Drift,
+}
+
+/// What plain DDL did to a tracked table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Drift {
+    /// Nothing.
+    None,
+    /// It has columns that are not replicated yet.
+    Added,
+    /// It was dropped or renamed, or lost a column.
+    Broken(String),
 }
 
 impl Table {
@@ -128,7 +141,8 @@ impl Tables {
             &[],
         )?;
         for row in rows {
-            let table = load_table(db, &row)?;
+            let mut table = load_table(db, &row)?;
+            table.drift = drift(db, &table)?;
             by_number.insert(table.at.number, Rc::new(table));
         }
         Ok(Self { by_number })
@@ -150,6 +164,36 @@ impl Tables {
         tables.sort_by_key(|table| table.at.number);
         tables
     }
+}
+
+fn drift(db: Db, table: &Table) -> Result<Drift> {
+    let mut there = Vec::new();
+    for row in db.all(
+        "SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0",
+        &[Value::Text(table.name.as_bytes())],
+    )? {
+        if let [OwnedValue::Text(name)] = row.as_slice() {
+            there.push(String::from_utf8_lossy(name).into_owned());
+        }
+    }
+    if there.is_empty() {
+        return Ok(Drift::Broken(format!(
+            "{} was dropped or renamed",
+            table.name
+        )));
+    }
+    let is_there = |name: &str| there.iter().any(|t| t.eq_ignore_ascii_case(name));
+    if let Some(gone) = table.columns.iter().find(|c| !is_there(&c.name)) {
+        return Ok(Drift::Broken(format!(
+            "{} lost its column {}",
+            table.name, gone.name
+        )));
+    }
+    Ok(if there.len() > table.columns.len() {
+        Drift::Added
+    } else {
+        Drift::None
+    })
 }
 
 fn load_table(db: Db, row: &[OwnedValue]) -> Result<Table> {
@@ -194,5 +238,6 @@ fn load_table(db: Db, row: &[OwnedValue]) -> Result<Table> {
         name: String::from_utf8_lossy(name).into_owned(),
         at,
         columns,
+        drift: Drift::None,
     })
 }

@@ -5,6 +5,8 @@
 //! no delete trigger, and refuses keys that SQLite invents. Rows too wide for one call are
 //! handed over in pieces.
 
+use nuda_core::value::Value;
+
 use crate::capture::Call;
 use crate::error::Result;
 use crate::ffi::capture_table::MODULE;
@@ -96,6 +98,17 @@ pub(crate) fn drop_all(db: Db, number: u32) -> Result<()> {
     Ok(())
 }
 
+/// Creates the capture tables that a table of this many columns needs.
+pub(crate) fn prepare_for(db: Db, columns: usize) -> Result<()> {
+    let calls = Calls { db, number: 0 };
+    for width in [columns + 1, 2 * columns + 1] {
+        if width <= WIDEST {
+            calls.table(width)?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes a capture table take part in the transaction.
 pub(crate) fn touch(db: Db) -> Result<()> {
     let calls = Calls { db, number: 0 };
@@ -136,6 +149,13 @@ impl Calls {
 
     fn table(&self, width: usize) -> Result<String> {
         let name = capture_table(width);
+        let there = self.db.int(
+            "SELECT count(*) FROM main.sqlite_schema WHERE name = ?",
+            &[Value::Text(name.as_bytes())],
+        )?;
+        if there > 0 {
+            return Ok(name);
+        }
         self.db.exec(&format!(
             "CREATE VIRTUAL TABLE IF NOT EXISTS main.{name} USING {}({width})",
             quote(MODULE)

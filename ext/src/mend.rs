@@ -1,0 +1,312 @@
+//! Mending what this replica wrote and nobody has: stamps from a clock that was far ahead
+//! (`nuda_restamp`), and changes that a re-seeded replica had not shipped (`nuda_reissue`).
+//!
+//! Both only touch unshipped records, so no other replica can have seen the old form.
+
+use std::rc::Rc;
+
+use nuda_core::changeset::{ChainHash, ChainHasher, Header};
+use nuda_core::hlc::Stamp;
+use nuda_core::merge::Rank;
+use nuda_core::row::{Cell, Change};
+use nuda_core::site::{Seq, Site};
+use nuda_core::value::{OwnedValue, Value};
+use nuda_core::version_vector::VersionVector;
+
+use crate::concurrent::{LogIndex, RowName, for_each_row};
+use crate::connection::Connection;
+use crate::error::{Error, Result};
+use crate::ffi::db::Db;
+use crate::log;
+use crate::shadow::{self, Sites, damaged};
+use crate::track::atomically;
+use crate::tracked::{ColumnType, Table, quote};
+
+/// A row by its table's number and its key.
+type OwnedRow = (u32, Vec<OwnedValue>);
+
+/// `nuda_restamp(keep, max_ms)`: records of the own site after number `keep` whose stamps are
+/// beyond `max_ms` get stamps from there on. Answers how many.
+pub(crate) fn restamp(connection: &Connection, keep: Seq, max_ms: u64) -> Result<u64> {
+    let db = connection.db();
+    connection.while_applying(|| {
+        atomically(db, || {
+            let (count, rows) = rewrite_stamps(db, keep, max_ms)?;
+            // Registers may now lose to concurrent writes that they had beaten.
+            settle_rows(connection, &rows)?;
+            Ok(count)
+        })
+    })
+}
+
+fn rewrite_stamps(db: Db, keep: Seq, max_ms: u64) -> Result<(u64, Vec<OwnedRow>)> {
+    let state = shadow::state(db)?;
+    let sites = Sites::load(db)?;
+    let mut last_record = db.prepare(log::LAST_RECORD)?;
+    let head = log::head(db, &mut last_record, state.site_id, &sites)?;
+    let mut latest = state.stamp;
+    let mut previous = None;
+    let (mut count, mut rows) = (0, Vec::new());
+    for seq in keep + 1..=head.seq {
+        let parts = db.all(
+            "SELECT id, header, previous, body FROM main.nuda_log WHERE id BETWEEN ? AND ? \
+             ORDER BY id",
+            &[
+                Value::Int(log::key(state.site_id, seq, 0)),
+                Value::Int(log::key(state.site_id, seq + 1, 0) - 1),
+            ],
+        )?;
+        let Some([_, OwnedValue::Blob(header), OwnedValue::Blob(before), _]) =
+            parts.first().map(Vec::as_slice)
+        else {
+            return Err(damaged("nuda_log"));
+        };
+        let mut header = Header::decode(header)?;
+        let chained = match previous {
+            Some(hash) => hash,
+            None => shadow::hash_from(before)?,
+        };
+        if header.stamp.millis() > max_ms {
+            header.stamp = Stamp::next(latest, max_ms)
+                .ok_or_else(|| Error::refused("the logical clock is exhausted"))?;
+            count += 1;
+            for part in &parts {
+                if let Some(OwnedValue::Blob(body)) = part.get(3) {
+                    collect_rows(body, &mut rows)?;
+                }
+            }
+        }
+        latest = latest.max(header.stamp);
+        previous = Some(rewrite(db, &header, chained, &parts)?);
+    }
+    Ok((count, rows))
+}
+
+fn collect_rows(body: &[u8], rows: &mut Vec<OwnedRow>) -> Result<()> {
+    for_each_row(body, |table, row| {
+        rows.push((table, row.key.iter().map(|value| (*value).into()).collect()));
+    })
+}
+
+/// Stores a record's new header and hashes; answers its hash.
+fn rewrite(
+    db: Db,
+    header: &Header,
+    previous: ChainHash,
+    parts: &[Vec<OwnedValue>],
+) -> Result<ChainHash> {
+    let encoded = header.encode();
+    let mut hasher = ChainHasher::new(previous, &encoded);
+    let mut keys = Vec::new();
+    for part in parts {
+        if let (Some(OwnedValue::Int(key)), Some(OwnedValue::Blob(body))) =
+            (part.first(), part.get(3))
+        {
+            hasher.update(body);
+            keys.push(*key);
+        }
+    }
+    let hash = hasher.finish();
+    let (Some(first), Some(last)) = (keys.first(), keys.last()) else {
+        return Err(damaged("nuda_log"));
+    };
+    db.run(
+        "UPDATE main.nuda_log SET header = ?, previous = ? WHERE id = ?",
+        &[
+            Value::Blob(&encoded),
+            Value::Blob(&previous.0),
+            Value::Int(*first),
+        ],
+    )?;
+    db.run(
+        "UPDATE main.nuda_log SET hash = ? WHERE id = ?",
+        &[Value::Blob(&hash.0), Value::Int(*last)],
+    )?;
+    Ok(hash)
+}
+
+/// Sets the registers of these rows to the winners among all changes in the log.
+fn settle_rows(connection: &Connection, rows: &[OwnedRow]) -> Result<()> {
+    let db = connection.db();
+    let sites = Sites::load(db)?;
+    let mut index = LogIndex::default();
+    index.refresh(db, &sites)?;
+    let tables = connection.tables()?;
+    for (number, key) in rows {
+        let Some(table) = tables.get(*number) else {
+            continue;
+        };
+        let key: Vec<Value<'_>> = key.iter().map(OwnedValue::as_ref).collect();
+        settle_row(db, &sites, &index, table, &key)?;
+    }
+    Ok(())
+}
+
+fn settle_row(
+    db: Db,
+    sites: &Sites,
+    index: &LogIndex,
+    table: &Rc<Table>,
+    key: &[Value<'_>],
+) -> Result<()> {
+    // Nobody has this site id: every change in the log counts as concurrent.
+    let nobody = Site::LOG_STRONG;
+    let name = RowName {
+        table: table.at.number,
+        key,
+    };
+    let found = index.concurrent(db, sites, name, nobody, &VersionVector::new())?;
+    let events: Vec<_> = found.iter().map(crate::concurrent::Found::event).collect();
+    let live = events.iter().filter(|event| {
+        !events
+            .iter()
+            .any(|i| matches!(i.change, Change::Insert(_)) && i.saw(event))
+    });
+    let mut best: Vec<Option<(Rank, u64, Value<'_>)>> = vec![None; table.columns.len()];
+    for event in live {
+        let cells: Vec<(usize, Cell<'_>)> = match &event.change {
+            Change::Insert(cells) => cells.iter().copied().enumerate().collect(),
+            Change::Update(cells) => cells.clone(),
+            Change::Delete => Vec::new(),
+        };
+        for (column, cell) in cells {
+            let (Cell::Value(value), Some(slot)) = (cell, best.get_mut(column)) else {
+                continue;
+            };
+            let newer = (event.rank(), event.index);
+            if slot
+                .as_ref()
+                .is_none_or(|(rank, place, _)| newer >= (*rank, *place))
+            {
+                *slot = Some((event.rank(), event.index, value));
+            }
+        }
+    }
+    for (column, winner) in table.columns.iter().zip(&best).skip(table.at.key_columns) {
+        let (ColumnType::Lww, Some((_, _, value))) = (column.kind, winner) else {
+            continue;
+        };
+        let mut bound = key.to_vec();
+        bound.push(*value);
+        db.run(
+            &format!(
+                "UPDATE {} SET {} = ?{} WHERE {}",
+                table.quoted(),
+                quote(&column.name),
+                key.len() + 1,
+                table.key_condition()
+            ),
+            &bound,
+        )?;
+    }
+    Ok(())
+}
+
+/// `nuda_reissue(path)`: after this file was replaced by a donor's snapshot, writes what the
+/// set-aside old file had and the donor lacked: full rows, counters as differences against
+/// the snapshot, all captured as new changes. Answers how many rows.
+pub(crate) fn reissue(connection: &Connection, path: &str) -> Result<u64> {
+    let db = connection.db();
+    if !db.is_autocommit() {
+        return Err(Error::refused("end the open transaction first"));
+    }
+    db.run("ATTACH ? AS nuda_old", &[Value::Text(path.as_bytes())])?;
+    let result = atomically(db, || reissue_rows(connection));
+    db.exec("DETACH nuda_old")?;
+    result
+}
+
+fn reissue_rows(connection: &Connection) -> Result<u64> {
+    let db = connection.db();
+    let sites = Sites::load(db)?;
+    let mut rows: Vec<OwnedRow> = Vec::new();
+    for record in db.all(
+        "SELECT s.site, l.id, l.body, l.seen FROM nuda_old.nuda_log l \
+         JOIN nuda_old.nuda_site s ON s.id = l.id >> 48 ORDER BY l.id",
+        &[],
+    )? {
+        let [
+            OwnedValue::Int(site),
+            OwnedValue::Int(key),
+            OwnedValue::Blob(body),
+            _,
+        ] = record.as_slice()
+        else {
+            continue;
+        };
+        let (_, seq, _) = log::split(*key);
+        let known = sites
+            .by_site(shadow::site_from(*site)?)
+            .map_or(0, |row| row.applied);
+        if seq > known {
+            collect_rows(body, &mut rows)?;
+        }
+    }
+    let tables = connection.tables()?;
+    let mut count = 0;
+    let mut done: std::collections::HashSet<u64> = std::collections::HashSet::new();
+    for (number, key) in &rows {
+        let Some(table) = tables.get(*number) else {
+            continue;
+        };
+        let key: Vec<Value<'_>> = key.iter().map(OwnedValue::as_ref).collect();
+        if done.insert(crate::concurrent::row_fingerprint(*number, &key)) {
+            reissue_row(db, table, &key)?;
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+/// Makes one row what it was in the old file, by an ordinary, captured write.
+fn reissue_row(db: Db, table: &Table, key: &[Value<'_>]) -> Result<()> {
+    let name = quote(&table.name);
+    let columns = table.column_list();
+    let condition = table.key_condition();
+    let old = db.first(
+        &format!("SELECT {columns} FROM nuda_old.{name} WHERE {condition}"),
+        key,
+    )?;
+    let now = db.first(
+        &format!("SELECT {columns} FROM main.{name} WHERE {condition}"),
+        key,
+    )?;
+    let places: Vec<String> = (1..=table.columns.len()).map(|n| format!("?{n}")).collect();
+    match (old, now) {
+        (None, None) => Ok(()),
+        (None, Some(_)) => db.run(&format!("DELETE FROM main.{name} WHERE {condition}"), key),
+        (Some(old), None) => {
+            let values: Vec<Value<'_>> = old.iter().map(OwnedValue::as_ref).collect();
+            let places = places.join(", ");
+            db.run(
+                &format!("INSERT INTO main.{name}({columns}) VALUES ({places})"),
+                &values,
+            )
+        }
+        (Some(old), Some(_)) => {
+            let set: Vec<String> = table
+                .columns
+                .iter()
+                .enumerate()
+                .skip(table.at.key_columns)
+                .map(|(n, column)| format!("{} = ?{}", quote(&column.name), n + 1))
+                .collect();
+            if set.is_empty() {
+                return Ok(());
+            }
+            let mut values: Vec<Value<'_>> = key.to_vec();
+            values.extend(
+                old.iter()
+                    .skip(table.at.key_columns)
+                    .map(OwnedValue::as_ref),
+            );
+            db.run(
+                &format!(
+                    "UPDATE main.{name} SET {} WHERE {condition}",
+                    set.join(", ")
+                ),
+                &values,
+            )
+        }
+    }
+}
