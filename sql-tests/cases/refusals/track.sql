@@ -1,0 +1,46 @@
+--# portable
+-- What nuda_track refuses, each with the reason and the way out.
+CREATE TABLE no_key(a, b);
+SELECT nuda_track('no_key');
+CREATE TABLE uniq(id TEXT PRIMARY KEY, mail TEXT UNIQUE);
+SELECT nuda_track('uniq');
+CREATE TABLE uniq2(id TEXT PRIMARY KEY, mail TEXT);
+CREATE UNIQUE INDEX uniq2_mail ON uniq2(mail);
+SELECT nuda_track('uniq2');
+PRAGMA foreign_keys = on;
+CREATE TABLE child(id TEXT PRIMARY KEY, p REFERENCES uniq(id));
+SELECT nuda_track('child');
+PRAGMA foreign_keys = off;
+SELECT nuda_track('child');
+CREATE TABLE multi(id TEXT PRIMARY KEY, lo INT, hi INT, CHECK (lo < hi));
+SELECT nuda_track('multi');
+CREATE TABLE positive(id TEXT PRIMARY KEY, n COUNTER CHECK (n >= 0));
+SELECT nuda_track('positive');
+CREATE TABLE single(id TEXT PRIMARY KEY, n INT CHECK (n >= 0));
+SELECT nuda_track('single');
+CREATE TABLE repl(id TEXT PRIMARY KEY ON CONFLICT REPLACE, v);
+SELECT nuda_track('repl');
+CREATE TABLE nocase(id TEXT PRIMARY KEY COLLATE NOCASE, v);
+SELECT nuda_track('nocase');
+CREATE VIEW a_view AS SELECT 1;
+SELECT nuda_track('a_view');
+CREATE VIRTUAL TABLE fts USING fts5(x);
+SELECT nuda_track('fts');
+CREATE TEMP TABLE temporary(id TEXT PRIMARY KEY);
+SELECT nuda_track('temporary');
+SELECT nuda_track('nothing');
+SELECT nuda_track('nuda_log');
+SELECT nuda_track('sqlite_schema');
+SELECT nuda_track(NULL);
+-- A strong table needs consensus; an unknown kind or option is not ignored.
+CREATE TABLE fine(id TEXT PRIMARY KEY, v);
+SELECT nuda_track('fine', 'strong');
+SELECT nuda_track('fine', 'sometimes');
+SELECT nuda_track('fine', 'eventual', 'delete_wins');
+SELECT nuda_track('fine', 'eventual', 'site_ranges');
+SELECT nuda_track('fine', 'eventual', 'unique=keep_first');
+SELECT nuda_track('fine', 'eventual', 'no_such_option');
+SELECT nuda_trackable('fine'), nuda_trackable('FINE');
+SELECT nuda_trackable('uniq');
+SELECT nuda_track('fine'), nuda_track('fine');
+SELECT name FROM nuda_tables ORDER BY name;

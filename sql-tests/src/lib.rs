@@ -1,0 +1,20 @@
+//! SQL cases run through the real `sqlite3` shell and real drivers, and what they need.
+//!
+//! In reading order: `case` (a file of SQL and directives), `session` (one connection, however
+//! it is reached), `shell`, `pipe` and `linked` (three ways to reach one), `driver` (which ways
+//! this machine has), `cluster` (named connections on copies of one file, shipping changesets
+//! by hand), `mask` (what differs from run to run), `golden` (comparing with `.expected`),
+//! `place` (where things lie). The tests themselves are in `tests/`.
+//!
+//! `NUDA_BLESS=1` rewrites the expectations; look at the difference before keeping it.
+
+pub mod case;
+pub mod cluster;
+pub mod driver;
+pub mod golden;
+mod linked;
+pub mod mask;
+mod pipe;
+pub mod place;
+pub mod session;
+mod shell;
