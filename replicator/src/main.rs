@@ -12,6 +12,7 @@ mod clock;
 mod config;
 mod control;
 mod daemon;
+mod demo;
 mod dir;
 mod error;
 mod extension;

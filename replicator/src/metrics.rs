@@ -47,8 +47,6 @@ pub(crate) struct Metrics {
     pub(crate) requests_incompatible: Counter,
     /// Wake-ups from writers.
     pub(crate) wakeups: Counter,
-    /// Changes that only the directory scan noticed.
-    pub(crate) missed_wakeups: Counter,
     /// Snapshots handed out.
     pub(crate) snapshots_served: Counter,
     /// Snapshots installed.
@@ -62,7 +60,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    fn counters(&self) -> [(&'static str, &'static str, &Counter); 18] {
+    fn counters(&self) -> [(&'static str, &'static str, &Counter); 17] {
         [
             (
                 "parts_shipped",
@@ -108,11 +106,6 @@ impl Metrics {
                 &self.requests_incompatible,
             ),
             ("wakeups", "Wake-ups from writers", &self.wakeups),
-            (
-                "missed_wakeups",
-                "Changes found by the scan only",
-                &self.missed_wakeups,
-            ),
             (
                 "snapshots_served",
                 "Snapshots handed out",

@@ -43,6 +43,8 @@ pub(crate) struct Node {
     pub(crate) snapshots: task::snapshot::Snapshots,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) runtime: Handle,
+    /// The address list has changed.
+    pub(crate) news: Notify,
     transport: Box<dyn Transport>,
     stop: watch::Sender<bool>,
     /// Wakes those who wait for a silent peer.
@@ -76,6 +78,7 @@ impl Node {
             snapshots: task::snapshot::Snapshots::default(),
             metrics,
             runtime: Handle::current(),
+            news: Notify::new(),
             transport,
             stop: watch::Sender::new(false),
             back: Mutex::default(),

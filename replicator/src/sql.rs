@@ -303,12 +303,11 @@ impl Replica {
             dropped: u64,
         }
         self.transaction(|replica| {
-            let text: String =
-                replica
-                    .conn
-                    .query_row("SELECT nuda_collect(?)", [frontier.to_string()], |row| {
-                        row.get(0)
-                    })?;
+            let text: String = replica.conn.query_row(
+                "SELECT nuda_collect(?)",
+                [frontier.to_string()],
+                |row| row.get(0),
+            )?;
             Ok(serde_json::from_str::<Answer>(&text)?.dropped)
         })
     }
@@ -363,18 +362,20 @@ impl Replica {
         &self,
         floor: &VersionVector,
         members: &Members,
-        names: &[String],
+        names: Option<&[String]>,
     ) -> Result<()> {
         self.transaction(|replica| {
             let mut encoded = Vec::new();
             members.encode(&mut encoded);
             replica.keep(MEMBERS, &to_hex(&encoded))?;
             replica.keep(FLOOR, &floor.to_string())?;
-            replica.conn.query_row(
-                "SELECT nuda_set_members(?, ?)",
-                params![members.version, names.join(",")],
-                |_| Ok(()),
-            )?;
+            if let Some(names) = names {
+                replica.conn.query_row(
+                    "SELECT nuda_set_members(?, ?)",
+                    params![members.version, names.join(",")],
+                    |_| Ok(()),
+                )?;
+            }
             Ok(())
         })
     }

@@ -34,6 +34,8 @@ pub(crate) struct Live {
     pub(crate) vector: VersionVector,
     pub(crate) collected: VersionVector,
     pub(crate) kept: Kept,
+    /// The extension has not been told the member list: a name is not known yet.
+    pub(crate) unnamed: bool,
     /// Changesets with two variants, for people.
     pub(crate) alarms: Vec<String>,
 }
@@ -337,6 +339,7 @@ fn open(node: &Arc<Node>, at: &Partition, replica: &mut Replica) -> Result<Live>
         vector: identity.vector,
         collected: identity.collected,
         kept,
+        unnamed: false,
         alarms: Vec::new(),
     })
 }

@@ -72,13 +72,12 @@ pub(crate) fn on_file(
             })
         }
         Command::Secure { floor, members } => {
-            if live.kept.floor != floor || live.kept.members != members {
-                let names: Vec<String> = members
-                    .iter()
-                    .filter(|m| !m.excluded)
-                    .map(|m| node.name_of(m.node))
-                    .collect();
-                replica.keep_standing(&floor, &members, &names)?;
+            // Names are for people and the extension; one that is not known yet comes later.
+            let counting = members.iter().filter(|m| !m.excluded);
+            let names: Option<Vec<String>> = counting.map(|m| node.peers.name_of(m.node)).collect();
+            if live.kept.floor != floor || live.kept.members != members || live.unnamed {
+                replica.keep_standing(&floor, &members, names.as_deref())?;
+                live.unnamed = names.is_none();
                 live.kept.floor = floor;
                 live.kept.members = members;
             }
@@ -90,7 +89,10 @@ pub(crate) fn on_file(
             live.collected.join(&frontier);
             Ok(Event::Collected(frontier))
         }
-        Command::NewSite { keep, reason } => new_site(node, at, replica, live, keep, &reason),
+        Command::NewSite { site, keep, reason } => {
+            let split = Split { site, keep, reason };
+            new_site(node, at, replica, live, &split)
+        }
         Command::ReadChain {
             peer,
             site,
@@ -198,25 +200,37 @@ fn judge(
     }
 }
 
+/// Where a site's numbers were used twice.
+struct Split {
+    site: Site,
+    keep: Seq,
+    reason: String,
+}
+
 fn new_site(
     node: &Arc<Node>,
     at: &Partition,
     replica: &Replica,
     live: &mut Live,
-    keep: Seq,
-    reason: &str,
+    split: &Split,
 ) -> Result<Event> {
-    let old = live.site;
-    tracing::warn!(partition = %at.name, site = %old, keep, reason, "continuing under a new site");
-    replica.transaction(|replica| replica.new_site(keep))?;
-    node.metrics.new_sites.add(1);
+    let Split { site, keep, reason } = split;
+    tracing::warn!(partition = %at.name, %site, keep, reason, "continuing under a new site");
+    replica.transaction(|replica| {
+        // Decided for another site than the present one: nothing is left to renumber.
+        if replica.site()? == *site {
+            replica.new_site(*keep)?;
+            node.metrics.new_sites.add(1);
+        }
+        Ok(())
+    })?;
     let now = replica.identity()?;
     let head = |site: Site, seq: Seq| -> Result<Head> {
         let hash = replica.link(site, seq)?.unwrap_or(ChainHash::START);
         Ok(Head { site, seq, hash })
     };
     let event = Event::NewSite {
-        keep: head(old, keep)?,
+        keep: head(*site, now.vector.get(*site))?,
         head: head(now.site, now.vector.get(now.site))?,
     };
     live.vector = now.vector;

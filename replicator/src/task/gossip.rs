@@ -44,8 +44,11 @@ pub(crate) fn learn(node: &Arc<Node>, hello: &Hello, took_ms: u64) -> Result<()>
             Err(e) => tracing::warn!(from = %hello.me.name, error = %e, "ignored an address"),
         }
     }
-    if news && let Err(e) = node.peers.save() {
-        tracing::warn!(error = %e, "cannot keep the address list");
+    if news {
+        if let Err(e) = node.peers.save() {
+            tracing::warn!(error = %e, "cannot keep the address list");
+        }
+        node.news.notify_one();
     }
     let theirs = i64::try_from(hello.now_ms.saturating_add(took_ms / 2)).unwrap_or(i64::MAX);
     let ours = i64::try_from(clock::wall_ms()).unwrap_or(i64::MAX);
@@ -76,39 +79,52 @@ pub(crate) async fn run(node: Arc<Node>) {
         plans.retain(|address, _| {
             addresses.contains(address) || node.config.peers.contains(address)
         });
+        let mut greetings = tokio::task::JoinSet::new();
         for address in addresses {
-            let due = plans.get(&address).is_none_or(|p| p.at <= now());
-            if !due {
-                continue;
+            if plans.get(&address).is_none_or(|p| p.at <= now()) {
+                let node = Arc::clone(&node);
+                greetings.spawn(async move {
+                    let greeted = greet(&node, &address).await;
+                    (address, greeted)
+                });
             }
+        }
+        while let Some(done) = greetings.join_next().await {
+            let Ok((address, greeted)) = done else {
+                continue;
+            };
             let pause = plans.get(&address).map_or(Duration::ZERO, |p| p.pause);
-            let (wait, pause) = match greet(&node, &address).await {
+            let (wait, pause) = match greeted {
                 Ok(()) => (AGAIN, Duration::ZERO),
                 Err(e) => {
-                    if let Some(peer) = node.peers.all().iter().find(|p| p.entry.address == address)
-                    {
-                        node.failed(&peer.entry.name, &e);
-                    } else if e.kind == Kind::Retry {
-                        tracing::debug!(address, error = %e, "no answer to a greeting");
-                    } else {
-                        tracing::error!(address, error = %e, "a greeting was refused");
-                    }
+                    report(&node, &address, &e);
                     let pause = (pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
                     (pause, pause)
                 }
             };
-            plans.insert(
-                address,
-                Plan {
-                    at: now() + wait,
-                    pause,
-                },
-            );
+            let at = now() + wait;
+            plans.insert(address, Plan { at, pause });
         }
         // While somebody is silent or new, look often; otherwise rarely.
         let soonest = plans.values().map(|p| p.at).min();
         let pause = soonest.map_or(AGAIN, |at| at.saturating_duration_since(now()));
-        tokio::time::sleep(pause.clamp(STEP, Duration::from_secs(1))).await;
+        let pause = tokio::time::sleep(pause.clamp(STEP, Duration::from_secs(1)));
+        tokio::select! {
+            () = pause => {}
+            // Somebody is new: everybody hears of it now.
+            () = node.news.notified() => plans.values_mut().for_each(|p| p.at = now()),
+        }
+    }
+}
+
+fn report(node: &Arc<Node>, address: &str, error: &crate::error::Error) {
+    let peers = node.peers.all();
+    if let Some(peer) = peers.iter().find(|p| p.entry.address == address) {
+        node.failed(&peer.entry.name, error);
+    } else if error.kind == Kind::Retry {
+        tracing::debug!(address, %error, "no answer to a greeting");
+    } else {
+        tracing::error!(address, %error, "a greeting was refused");
     }
 }
 

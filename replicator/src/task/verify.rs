@@ -78,6 +78,8 @@ pub(crate) async fn run(
     let mut told = Instant::now();
     let mut pause = Duration::from_millis(20);
     loop {
+        // Asked again each time: the list, and who is behind an id, may become known meanwhile.
+        let names = super::create::members(node, &partition).await?;
         let left = timeout.saturating_sub(began.elapsed());
         let members = ask_all(node, &partition, &names, left).await;
         let (verdict, why) = judge(&members);

@@ -1,0 +1,248 @@
+//! Real nodes for tests: processes of the built program on loopback, in a temporary directory.
+//!
+//! Every wait is bounded; every process is ended when its node is dropped. Applications are
+//! rusqlite connections with the extension, as a user's Rust program would have them.
+
+#![allow(dead_code)]
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Once;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use serde_json::Value;
+
+/// The program under test.
+pub(crate) const NUDA: &str = env!("CARGO_BIN_EXE_nuda");
+
+/// Nodes in one directory.
+pub(crate) struct Nodes {
+    pub(crate) home: tempfile::TempDir,
+    running: HashMap<String, Child>,
+    seed: Option<String>,
+}
+
+impl Nodes {
+    /// Starts these nodes.
+    pub(crate) fn start(names: &[&str]) -> Self {
+        let mut nodes = Self {
+            home: tempfile::tempdir().unwrap(),
+            running: HashMap::new(),
+            seed: None,
+        };
+        for name in names {
+            nodes.run(name);
+        }
+        nodes
+    }
+
+    /// Starts one node (again) on a free port.
+    pub(crate) fn run(&mut self, name: &str) {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.home.path().join(format!("{name}.log")))
+            .unwrap();
+        let mut command = Command::new(NUDA);
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--allow-faults"])
+            .args(["--log", "debug,hyper_util=info,reqwest=info", "--dir"])
+            .arg(self.dir(name))
+            .stderr(log)
+            .stdout(Stdio::null());
+        if let Some(seed) = &self.seed {
+            command.args(["--peer", seed]);
+        }
+        self.running
+            .insert(name.to_owned(), command.spawn().unwrap());
+        let others = self.running.len() - 1;
+        let status = self.eventually(&format!("{name} finds the others"), |nodes| {
+            let output = nodes.nuda(name, &["status", "--json"]);
+            let status: Value = serde_json::from_slice(&output.stdout).ok()?;
+            (status["nodes"].as_array()?.len() >= others).then_some(status)
+        });
+        if self.seed.is_none() {
+            self.seed = Some(status["address"].as_str().unwrap().to_owned());
+        }
+    }
+
+    pub(crate) fn dir(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    pub(crate) fn file(&self, name: &str, partition: &str) -> PathBuf {
+        self.dir(name).join(format!("{partition}.db"))
+    }
+
+    /// The process id of a node.
+    pub(crate) fn pid(&self, name: &str) -> u32 {
+        self.running[name].id()
+    }
+
+    /// Sends a signal to a node.
+    pub(crate) fn signal(&self, name: &str, signal: &str) {
+        let pid = self.pid(name).to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// kill -9.
+    pub(crate) fn kill(&mut self, name: &str) {
+        let mut child = self.running.remove(name).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// SIGTERM; answers whether it ended well, and how long that took.
+    pub(crate) fn stop(&mut self, name: &str) -> (bool, Duration) {
+        self.signal(name, "-TERM");
+        let began = Instant::now();
+        let mut child = self.running.remove(name).unwrap();
+        let ended = child.wait().unwrap();
+        (ended.success(), began.elapsed())
+    }
+
+    /// Runs a command against a node.
+    pub(crate) fn nuda(&self, name: &str, args: &[&str]) -> Output {
+        Command::new(NUDA)
+            .args(args)
+            .env("NUDA_DIR", self.dir(name))
+            .output()
+            .unwrap()
+    }
+
+    /// The same; it must succeed.
+    pub(crate) fn nuda_ok(&self, name: &str, args: &[&str]) -> String {
+        let output = self.nuda(name, args);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            output.status.success(),
+            "{args:?}: {error}\n{}",
+            self.logs()
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub(crate) fn status(&self, name: &str) -> Value {
+        serde_json::from_str(&self.nuda_ok(name, &["status", "--json"])).unwrap()
+    }
+
+    pub(crate) fn address(&self, name: &str) -> String {
+        self.status(name)["address"].as_str().unwrap().to_owned()
+    }
+
+    /// All replicas become equal.
+    pub(crate) fn verify(&self, name: &str, partition: &str) {
+        self.nuda_ok(name, &["verify", partition, "--timeout-s", "15"]);
+    }
+
+    /// An application's connection.
+    pub(crate) fn open(&self, name: &str, partition: &str) -> Connection {
+        open(&self.file(name, partition))
+    }
+
+    /// A partition with one table on these nodes, the first of which founds it.
+    pub(crate) fn with_page(names: &[&str]) -> Self {
+        let nodes = Self::start(names);
+        nodes.nuda_ok(names[0], &["create", "org", "--on", &names.join(",")]);
+        let founder = nodes.open(names[0], "org");
+        founder
+            .execute_batch(
+                "CREATE TABLE page(id TEXT PRIMARY KEY, title TEXT, hits COUNTER);
+                 SELECT nuda_track('page');",
+            )
+            .unwrap();
+        for name in names {
+            let conn = nodes.open(name, "org");
+            nodes.eventually("the table is everywhere", |_| {
+                conn.prepare("SELECT * FROM page").ok().map(|_| ())
+            });
+        }
+        nodes
+    }
+
+    /// Waits, but not for ever.
+    pub(crate) fn eventually<T>(&self, what: &str, mut look: impl FnMut(&Self) -> Option<T>) -> T {
+        let until = Instant::now() + Duration::from_secs(15);
+        loop {
+            if let Some(found) = look(self) {
+                return found;
+            }
+            assert!(Instant::now() < until, "never: {what}\n{}", self.logs());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The ends of all logs, for a failed test.
+    pub(crate) fn logs(&self) -> String {
+        let mut text = String::new();
+        for entry in std::fs::read_dir(self.home.path()).unwrap().flatten() {
+            if entry.path().extension().is_some_and(|e| e == "log") {
+                let log = std::fs::read_to_string(entry.path()).unwrap();
+                let lines: Vec<&str> = log.lines().collect();
+                let tail = &lines[lines.len().saturating_sub(30)..];
+                text.push_str(&format!(
+                    "--- {:?}\n{}\n",
+                    entry.file_name(),
+                    tail.join("\n")
+                ));
+            }
+        }
+        text
+    }
+}
+
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        for child in self.running.values_mut() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A connection with the extension.
+pub(crate) fn open(file: &Path) -> Connection {
+    static REGISTER: Once = Once::new();
+    REGISTER.call_once(|| {
+        nuda::register_static(rusqlite::ffi::sqlite3_auto_extension).unwrap();
+    });
+    let conn = Connection::open(file).unwrap();
+    conn.busy_timeout(Duration::from_secs(10)).unwrap();
+    conn.pragma_update(None, "synchronous", "NORMAL").unwrap();
+    conn
+}
+
+pub(crate) fn count(conn: &Connection) -> i64 {
+    conn.query_row("SELECT count(*) FROM page", [], |r| r.get(0))
+        .unwrap()
+}
+
+pub(crate) fn insert(conn: &Connection, id: &str) {
+    conn.execute("INSERT INTO page VALUES (?, 'title', 1)", [id])
+        .unwrap();
+}
+
+/// One HTTP request as bytes; the answer's status and text.
+pub(crate) fn http(address: &str, head: &str, body: &[u8]) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    let head = format!(
+        "{head}\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    // A refusal may come before all of the body was read.
+    let _ = stream.write_all(body);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok());
+    (status.unwrap_or(0), answer)
+}
