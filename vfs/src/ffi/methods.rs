@@ -29,6 +29,9 @@ const LOCK_SHARED: c_int = sqlite::SQLITE_SHM_LOCK | sqlite::SQLITE_SHM_SHARED;
 const LOCK_EXCLUSIVE: c_int = sqlite::SQLITE_SHM_LOCK | sqlite::SQLITE_SHM_EXCLUSIVE;
 const UNLOCK_EXCLUSIVE: c_int = sqlite::SQLITE_SHM_UNLOCK | sqlite::SQLITE_SHM_EXCLUSIVE;
 
+/// An inner `xShmLock`.
+type ShmLock = unsafe extern "C" fn(*mut sqlite3_file, c_int, c_int, c_int) -> c_int;
+
 /// Where a database header says how it is written and read; 2 in both bytes means WAL.
 const HEADER_VERSIONS_OFFSET: sqlite3_int64 = 18;
 
@@ -185,6 +188,18 @@ unsafe extern "C" fn shm_lock(
     count: c_int,
     request: c_int,
 ) -> c_int {
+    // Each read transaction passes here twice. Nothing in this block can panic, so it goes without the
+    // guard and ends in a plain jump.
+    // SAFETY: SQLite calls methods of open files only; the arguments go on as they came.
+    unsafe {
+        if slot >= WAL_READ_LOCK_0
+            && let Some(wrapped) = table::find_on_top(file)
+            && (request != LOCK_SHARED || !wrapped.shared.armed())
+            && let Some(inner) = wrapped.inner.xShmLock
+        {
+            return inner(file, slot, count, request);
+        }
+    }
     guard(sqlite::SQLITE_IOERR_SHMLOCK, || {
         // SAFETY: SQLite calls methods of open files only, and this one when shared memory is open.
         unsafe {
@@ -194,52 +209,65 @@ unsafe extern "C" fn shm_lock(
             let Some(inner) = wrapped.inner.xShmLock else {
                 return sqlite::SQLITE_IOERR_SHMLOCK;
             };
-            if slot >= WAL_READ_LOCK_0 {
-                // A writer that restarts the log takes its read mark anew; no transaction begins there.
-                if request == LOCK_SHARED
-                    && wrapped.shared.armed()
-                    && !wrapped.commits.holds_wal_write()
-                {
-                    return begin_read(wrapped, file, slot, count);
-                }
-                return inner(file, slot, count, request);
+            if slot < WAL_READ_LOCK_0 {
+                return lock_for_writing(wrapped, inner, (file, slot, count, request));
             }
-            wrapped.pass.clear();
-            if slot == WAL_WRITE_LOCK && request == UNLOCK_EXCLUSIVE {
-                // Before the release: the next writer may be in there right after it.
-                let commits = wrapped.commits.wal_write_unlocked(wrapped.wal_header(file));
-                let rc = inner(file, slot, count, request);
-                report(wrapped, commits);
-                return rc;
+            // A writer that restarts the log takes its read mark anew; no transaction begins there.
+            if request == LOCK_SHARED
+                && wrapped.shared.armed()
+                && !wrapped.commits.holds_wal_write()
+            {
+                return begin_read(wrapped, inner, file, slot, count);
             }
-            let rc = inner(file, slot, count, request);
-            if rc == sqlite::SQLITE_OK && request == LOCK_EXCLUSIVE {
-                if slot == WAL_WRITE_LOCK {
-                    wrapped.commits.wal_write_locked(wrapped.wal_header(file));
-                }
-                if slot <= WAL_RECOVER_LOCK && WAL_RECOVER_LOCK < slot + count {
-                    wrapped.commits.wal_recovery_locked();
-                }
-            }
-            rc
+            inner(file, slot, count, request)
         }
     })
+}
+
+/// The slots of writer, checkpointer and recovery: commits show between lock and unlock of the first.
+///
+/// # Safety
+/// As for the `xShmLock` of an open file, of which `inner` is the inner one.
+unsafe fn lock_for_writing(
+    wrapped: &WrappedFile,
+    inner: ShmLock,
+    (file, slot, count, request): (*mut sqlite3_file, c_int, c_int, c_int),
+) -> c_int {
+    wrapped.pass.clear();
+    // SAFETY: as the caller vouches.
+    unsafe {
+        if slot == WAL_WRITE_LOCK && request == UNLOCK_EXCLUSIVE {
+            // Before the release: the next writer may be in there right after it.
+            let commits = wrapped.commits.wal_write_unlocked(wrapped.wal_header(file));
+            let rc = inner(file, slot, count, request);
+            report(wrapped, commits);
+            return rc;
+        }
+        let rc = inner(file, slot, count, request);
+        if rc == sqlite::SQLITE_OK && request == LOCK_EXCLUSIVE {
+            if slot == WAL_WRITE_LOCK {
+                wrapped.commits.wal_write_locked(wrapped.wal_header(file));
+            }
+            if slot <= WAL_RECOVER_LOCK && WAL_RECOVER_LOCK < slot + count {
+                wrapped.commits.wal_recovery_locked();
+            }
+        }
+        rc
+    }
 }
 
 /// Locks a read mark with the barrier in front.
 ///
 /// # Safety
-/// As for the `xShmLock` of an open file.
+/// As for the `xShmLock` of an open file, of which `inner` is the inner one.
 #[cold]
 unsafe fn begin_read(
     wrapped: &WrappedFile,
+    inner: ShmLock,
     file: *mut sqlite3_file,
     slot: c_int,
     count: c_int,
 ) -> c_int {
-    let Some(inner) = wrapped.inner.xShmLock else {
-        return sqlite::SQLITE_IOERR_SHMLOCK;
-    };
     // SAFETY: called from `xShmLock`.
     let before = unsafe { wrapped.wal_header(file) };
     let pass = match admit(wrapped) {

@@ -4,7 +4,8 @@
 //! Reading order: `api` (the one pointer all calls go through), `table` (a file's own method table with
 //! our state behind it), `methods` (the trampolines in that table), `vfs` (the default VFS), and [`attach`].
 //!
-//! The invariant: no panic crosses into C. Every callback is a trampoline that runs its body under `guard`.
+//! The invariant: no panic crosses into C. Every callback is a trampoline that runs its body under `guard`,
+//! save a few lines of the hottest one that can't panic.
 #![allow(unsafe_code)]
 
 mod api;

@@ -60,22 +60,34 @@ static WRAPPED: Mutex<BTreeMap<usize, usize>> = Mutex::new(BTreeMap::new());
 /// `file` is open, and the result is not used after its `xClose`.
 #[inline]
 pub(super) unsafe fn find<'a>(file: *mut sqlite::sqlite3_file) -> Option<&'a WrappedFile> {
+    // SAFETY: as the caller vouches.
+    unsafe { find_on_top(file).or_else(|| find_below(file)) }
+}
+
+/// As [`find`], if our table is the topmost one, which it nearly always is. Never panics.
+///
+/// # Safety
+/// As for [`find`].
+#[inline]
+pub(super) unsafe fn find_on_top<'a>(file: *mut sqlite::sqlite3_file) -> Option<&'a WrappedFile> {
     // SAFETY: an open file has a method table. If its xClose is ours, the table is the head of a
     // `WrappedFile` (nobody but `wrap` puts our function into one) unless somebody copied it, which
     // `this` tells.
     unsafe {
         let table = (*file).pMethods;
-        if !table.is_null()
-            && (*table)
-                .xClose
-                .is_some_and(|close| close as usize == methods::close_address())
-        {
-            let wrapped = table.cast::<WrappedFile>();
-            if ptr::eq((*wrapped).this, wrapped) {
-                return Some(&*wrapped);
-            }
+        if table.is_null() {
+            return None;
         }
-        find_below(file)
+        match (*table).xClose {
+            Some(close) if close as usize == methods::close_address() => {}
+            _ => return None,
+        }
+        let wrapped = table.cast::<WrappedFile>();
+        if ptr::eq((*wrapped).this, wrapped) {
+            Some(&*wrapped)
+        } else {
+            None
+        }
     }
 }
 
