@@ -32,11 +32,11 @@ impl Error {
 
     /// A row breaks a rule of its table.
     ///
-    /// The extended code: for the plain one SQLite applies the statement's conflict policy,
-    /// and an `INSERT OR IGNORE` would keep the row and drop its capture.
+    /// Not one of the constraint codes: for those SQLite applies the statement's conflict
+    /// policy, and an `INSERT OR IGNORE` would keep the row and drop its capture.
     pub fn constraint(message: impl Into<String>) -> Self {
         Self {
-            code: ffi::SQLITE_CONSTRAINT_VTAB,
+            code: ffi::SQLITE_MISMATCH,
             message: message.into(),
         }
     }

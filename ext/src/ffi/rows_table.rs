@@ -128,7 +128,7 @@ unsafe extern "C" fn connect(
         let columns: Vec<String> = source
             .columns
             .iter()
-            .map(|c| (*c).to_owned())
+            .map(|c| format!("\"{c}\""))
             .chain(hidden)
             .collect();
         let sql = format!("CREATE TABLE rows({})", columns.join(","));
