@@ -108,6 +108,8 @@ impl Replica {
             .map_err(|e| Error::from(e).during(path.display()))?;
         conn.busy_timeout(limits::BUSY_TIMEOUT)?;
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        // This build of SQLite enforces foreign keys by default; between nodes nobody can.
+        conn.pragma_update(None, "foreign_keys", false)?;
         conn.pragma_update(None, "wal_autocheckpoint", 0)?;
         // NORMAL: a batch is not fsynced by itself. What is reported is (see `Replica::fsync`).
         conn.pragma_update(None, "synchronous", "NORMAL")?;
@@ -290,10 +292,10 @@ impl Replica {
     }
 
     /// Re-stamps unshipped own changesets whose stamp is beyond `max_ms`.
-    pub(crate) fn restamp(&self, max_ms: u64) -> Result<()> {
+    pub(crate) fn restamp(&self, keep: u64, max_ms: u64) -> Result<()> {
         Ok(self
             .conn
-            .query_row("SELECT nuda_restamp(?)", [max_ms], |_| Ok(()))?)
+            .query_row("SELECT nuda_restamp(?, ?)", [keep, max_ms], |_| Ok(()))?)
     }
 
     /// Drops from the log what every member has; answers how many records went.

@@ -74,13 +74,9 @@ unsafe fn load(db: *mut ffi::sqlite3, api: *mut ffi::sqlite3_api_routines) -> Re
     Ok(())
 }
 
-/// Loading twice is harmless: the first one stays.
+/// Loading twice, or a second copy of the library, is harmless: the first one stays.
 fn is_loaded(db: Db) -> bool {
-    db.int(
-        "SELECT count(*) FROM pragma_function_list WHERE name = 'nuda_version'",
-        &[],
-    )
-    .is_ok_and(|found| found > 0)
+    db.prepare("SELECT nuda_version()").is_ok()
 }
 
 /// Plugs the connection into its file. A database without a file has nothing to watch; why it

@@ -57,8 +57,8 @@ fn show(created: &Created) -> Result<()> {
             created.tracked.join(", ")
         ))?;
     }
-    for (table, reason) in &created.untracked {
-        super::print(&format!("not replicated: {table}: {reason}"))?;
+    for (_, reason) in &created.untracked {
+        super::print(&format!("not replicated: {reason}"))?;
     }
     for node in &created.pending {
         super::print(&format!(

@@ -63,8 +63,8 @@ fn script(
             from,
         },
     )?;
-    for (table, reason) in &created.untracked {
-        say(&format!("not replicated: {table}: {reason}"));
+    for (_, reason) in &created.untracked {
+        say(&format!("not replicated: {reason}"));
     }
     let replica = Replica::open(&cluster.file("a"))?;
     writer::make_table(&replica)?;

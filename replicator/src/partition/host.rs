@@ -159,8 +159,9 @@ impl Host {
         if ahead_ms > CLOCK_AHEAD_MS && now.vector != live.vector {
             // Judged once, here, before shipping; receivers never drop for a stamp.
             let max_ms = clock::wall_ms().saturating_sub(ahead_ms);
+            let shipped = live.vector.get(now.site);
             let replica = self.replica(at)?;
-            replica.transaction(|r| r.restamp(max_ms))?;
+            replica.transaction(|r| r.restamp(shipped, max_ms))?;
             node.metrics.clock_ahead.add(1);
             tracing::warn!(partition = %at.name, ahead_ms, "this node's clock is ahead of its peers'; unshipped changes are re-stamped");
             now = self.replica(at)?.identity()?;
