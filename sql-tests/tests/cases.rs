@@ -1,8 +1,14 @@
 //! Every case through the real shell, and the portable ones through every driver that is here.
 
+use std::sync::Mutex;
+use std::time::Instant;
+
 use nuda_sql_tests::case::{self, Case};
 use nuda_sql_tests::driver::Driver;
 use nuda_sql_tests::golden;
+
+/// Cases run at the same time; each has files of its own.
+const WORKERS: usize = 3;
 
 fn run(driver: Driver, cases: &[Case]) {
     let version = match driver.version() {
@@ -17,20 +23,31 @@ fn run(driver: Driver, cases: &[Case]) {
         .iter()
         .filter(|c| c.name.contains(&only) && (driver == Driver::Shell || c.portable))
         .collect();
-    let failed: Vec<String> = cases
-        .iter()
-        .filter_map(|case| {
-            let found = case.run(driver);
-            golden::check(&case.path, &found, driver == Driver::Shell)
-                .err()
-                .map(|why| format!("{}: {why}", case.name))
-        })
-        .collect();
+    let started = Instant::now();
+    let queue = Mutex::new(cases.iter());
+    let failed = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                loop {
+                    let Some(case) = queue.lock().unwrap().next() else {
+                        break;
+                    };
+                    let found = case.run(driver);
+                    if let Err(why) = golden::check(&case.path, &found, driver == Driver::Shell) {
+                        failed.lock().unwrap().push(format!("{}: {why}", case.name));
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap();
     println!(
-        "{} (SQLite {version}): {} cases, {} failed",
+        "{} (SQLite {version}): {} cases, {} failed, {} s",
         driver.name(),
         cases.len(),
-        failed.len()
+        failed.len(),
+        started.elapsed().as_secs()
     );
     assert!(
         failed.is_empty(),

@@ -1,0 +1,141 @@
+"""Random writes on three replicas, exchanged in random portions, with collection: all end equal.
+
+Usage: convergence.py EXTENSION FIRST_SEED COUNT. Prints one line per seed; exits 1 at the first
+seed after which replicas differ. A seed replays the decisions, not the clock.
+"""
+import json
+import os
+import random
+import shutil
+import sqlite3
+import sys
+import tempfile
+
+EXTENSION, FIRST, COUNT = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+NAMES = "abc"
+
+
+def opened(path):
+    c = sqlite3.connect(path, isolation_level=None)
+    c.enable_load_extension(True)
+    c.load_extension(EXTENSION)
+    return c
+
+
+def value(c, sql, *args):
+    return c.execute(sql, args).fetchone()[0]
+
+
+def cluster(folder):
+    a = opened(f"{folder}/a.db")
+    a.execute("select nuda_init('p')")
+    a.execute("select nuda_join('a')")
+    a.execute("create table t(id text primary key, x, y, n counter)")
+    a.execute("create table u(k1 int, k2 text, v text, primary key(k1, k2)) without rowid")
+    a.execute("select nuda_track('t'), nuda_track('u')")
+    a.execute("insert into t values('k0', 1, 2, 3)")
+    a.execute("pragma wal_checkpoint(truncate)")
+    replicas = {"a": a}
+    for name in NAMES[1:]:
+        shutil.copy(f"{folder}/a.db", f"{folder}/{name}.db")
+        replicas[name] = opened(f"{folder}/{name}.db")
+        replicas[name].execute(f"select nuda_join('{name}')")
+    for c in replicas.values():
+        c.execute("select nuda_set_members(1, 'a,b,c')")
+    return replicas
+
+
+def statement(rnd, c):
+    key, r = f"k{rnd.randrange(6)}", rnd.random()
+    if r < 0.25:
+        c.execute("insert or replace into t values(?,?,?,?)",
+                  (key, rnd.random(), rnd.randrange(9), rnd.randrange(9)))
+    elif r < 0.4:
+        c.execute("delete from t where id=?", (key,))
+    elif r < 0.6:
+        c.execute("update t set x=? where id=?", (rnd.random(), key))
+    elif r < 0.7:
+        c.execute("update t set n=n+? where id=?", (rnd.randrange(-5, 6), key))
+    elif r < 0.75:
+        c.execute("update or replace t set id=? where id=?", (f"k{rnd.randrange(6)}", key))
+    elif r < 0.85:
+        c.execute("insert into u values(?,?,?) on conflict do update set v=excluded.v",
+                  (rnd.randrange(3), key, str(rnd.random())))
+    elif r < 0.9:
+        c.execute("delete from u where k2=?", (key,))
+    else:
+        c.execute("insert or ignore into t(id,x,n) values(?,?,0)", (key, rnd.random()))
+
+
+def transaction(rnd, c):
+    if rnd.random() < 0.6:
+        statement(rnd, c)
+        return
+    c.execute("begin")
+    for _ in range(rnd.randrange(1, 5)):
+        c.execute("savepoint s")
+        statement(rnd, c)
+        if rnd.random() < 0.3:
+            c.execute("rollback to s")
+        c.execute("release s")
+    c.execute("commit" if rnd.random() < 0.9 else "rollback")
+
+
+def ship(x, y, limit):
+    vector = value(y, "select nuda_version_vector()")
+    rows = x.execute("select changeset from nuda_changes_since(?)", (vector,)).fetchall()
+    for (changeset,) in rows[:limit]:
+        answer = json.loads(value(y, "select nuda_apply(?)", changeset))
+        assert answer["status"] in ("applied", "duplicate", "waiting"), answer
+
+
+def collect(rnd, replicas):
+    vectors = {n: value(c, "select nuda_version_vector()") for n, c in replicas.items()}
+    for name, c in replicas.items():
+        for other, vector in vectors.items():
+            if other != name and rnd.random() < 0.7:
+                c.execute("select nuda_acknowledge(?,?)", (other, vector))
+        c.execute("select nuda_collect()")
+
+
+def rows(c):
+    return [sorted(c.execute(f"select * from {t}").fetchall(), key=repr) for t in "tu"]
+
+
+def run(seed, folder):
+    rnd = random.Random(seed)
+    replicas = cluster(folder)
+    every = list(replicas.values())
+    for _ in range(300):
+        transaction(rnd, rnd.choice(every))
+        if rnd.random() < 0.3:
+            x, y = rnd.sample(every, 2)
+            ship(x, y, rnd.choice([1, 2, 5, 100]))
+        if rnd.random() < 0.1:
+            collect(rnd, replicas)
+    for _ in range(3):
+        for x in every:
+            for y in every:
+                if x is not y:
+                    ship(x, y, None)
+    digests = [value(c, "select nuda_digest()") for c in every]
+    found = [rows(c) for c in every]
+    equal = all(d == digests[0] for d in digests) and all(f == found[0] for f in found)
+    sound = all(value(c, "pragma integrity_check") == "ok" for c in every)
+    conflicts = value(every[0], "select count(*) from nuda_conflicts")
+    log = value(every[0], "select count(*) from nuda_log")
+    for c in every:
+        c.close()
+    print(f"seed {seed}: {'equal' if equal else 'DIFFERENT'}, {len(found[0][0])} and "
+          f"{len(found[0][1])} rows, {conflicts} conflicts, {log} records in the log", flush=True)
+    if not (equal and sound):
+        for name, content in zip(NAMES, found):
+            print(name, content)
+        sys.exit(1)
+
+
+for number in range(FIRST, FIRST + COUNT):
+    # In memory if possible: the disk is not what is tested.
+    shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=shared) as home:
+        run(number, home)

@@ -1,0 +1,31 @@
+//! Random writes on three replicas end equal, whatever was exchanged when.
+//!
+//! `NUDA_SEEDS=1000:500` runs 500 seeds from 1000 on instead of the usual thirty.
+
+use std::process::Command;
+
+use nuda_sql_tests::place;
+
+#[test]
+fn replicas_converge_whatever_was_exchanged_when() {
+    let seeds = std::env::var("NUDA_SEEDS").unwrap_or_else(|_| "1:30".to_owned());
+    let (first, count) = seeds.split_once(':').unwrap_or((&seeds, "1"));
+    let python = "/usr/bin/python3";
+    let done = Command::new(python)
+        .arg(place::here().join("scripts/convergence.py"))
+        .arg(place::extension())
+        .args([first, count])
+        .output();
+    match done {
+        Err(why) => println!("skipped: convergence: {python}: {why}"),
+        Ok(out) => {
+            let said = String::from_utf8_lossy(&out.stdout);
+            println!("{said}");
+            assert!(
+                out.status.success(),
+                "{said}\n{}",
+                String::from_utf8_lossy(&out.stderr)
+            );
+        }
+    }
+}
