@@ -344,7 +344,6 @@ fn damage(hex: &str, how: &str) -> Vec<String> {
         .collect()
 }
 
-#[allow(clippy::panic)]
 fn panic_with(text: &str) -> ! {
     panic!("{text}")
 }

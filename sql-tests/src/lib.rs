@@ -4,15 +4,18 @@
 //! it is reached), `shell`, `pipe` and `linked` (three ways to reach one), `driver` (which ways
 //! this machine has), `cluster` (named connections on copies of one file, shipping changesets
 //! by hand), `mask` (what differs from run to run), `golden` (comparing with `.expected`),
-//! `place` (where things lie). The tests themselves are in `tests/`.
+//! `place` (where things lie), `loud` (what is
+//! printed also by tests that pass). The tests themselves are in `tests/`.
 //!
 //! `NUDA_BLESS=1` rewrites the expectations; look at the difference before keeping it.
+#![allow(clippy::indexing_slicing, clippy::panic)] // All of this runs in tests.
 
 pub mod case;
 pub mod cluster;
 pub mod driver;
 pub mod golden;
 mod linked;
+pub mod loud;
 pub mod mask;
 mod pipe;
 pub mod place;

@@ -74,7 +74,11 @@ impl Session for Shell {
         });
         let mut answer = Answer::default();
         let mut line = Vec::new();
-        while sent {
+        if !sent {
+            answer.error = Some("the shell died".to_owned());
+            return answer;
+        }
+        loop {
             line.clear();
             match self.output.read_until(b'\n', &mut line) {
                 Ok(n) if n > 0 => {}

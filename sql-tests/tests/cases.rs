@@ -1,11 +1,12 @@
 //! Every case through the real shell, and the portable ones through every driver that is here.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::sync::Mutex;
 use std::time::Instant;
 
 use nuda_sql_tests::case::{self, Case};
 use nuda_sql_tests::driver::Driver;
-use nuda_sql_tests::golden;
+use nuda_sql_tests::{golden, loud};
 
 /// Cases run at the same time; each has files of its own.
 const WORKERS: usize = 3;
@@ -14,7 +15,7 @@ fn run(driver: Driver, cases: &[Case]) {
     let version = match driver.version() {
         Ok(version) => version,
         Err(why) => {
-            println!("skipped: {}: {why}", driver.name());
+            loud::say(&format!("skipped: {}: {why}", driver.name()));
             return;
         }
     };
@@ -42,13 +43,13 @@ fn run(driver: Driver, cases: &[Case]) {
         }
     });
     let failed = failed.into_inner().unwrap();
-    println!(
+    loud::say(&format!(
         "{} (SQLite {version}): {} cases, {} failed, {} s",
         driver.name(),
         cases.len(),
         failed.len(),
         started.elapsed().as_secs()
-    );
+    ));
     assert!(
         failed.is_empty(),
         "{} (SQLite {version}); NUDA_BLESS=1 rewrites expectations\n{}",

@@ -1,10 +1,11 @@
 //! Random writes on three replicas end equal, whatever was exchanged when.
 //!
 //! `NUDA_SEEDS=1000:500` runs 500 seeds from 1000 on instead of the usual thirty.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::process::Command;
 
-use nuda_sql_tests::place;
+use nuda_sql_tests::{loud, place};
 
 #[test]
 fn replicas_converge_whatever_was_exchanged_when() {
@@ -17,7 +18,7 @@ fn replicas_converge_whatever_was_exchanged_when() {
         .args([first, count])
         .output();
     match done {
-        Err(why) => println!("skipped: convergence: {python}: {why}"),
+        Err(why) => loud::say(&format!("skipped: convergence: {python}: {why}")),
         Ok(out) => {
             let said = String::from_utf8_lossy(&out.stdout);
             println!("{said}");

@@ -3,6 +3,7 @@
 //! Blocks tagged `sql` go through the shell one after the other, blocks tagged `sh` through
 //! bash, with free ports in place of those written there; `no-test` exempts a block. A comment
 //! `-- => x` or `# => x` says what must be among the lines printed.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;
