@@ -358,10 +358,10 @@ impl History {
                             *touched.entry(n).or_insert(0) += difference;
                         }
                     }
-                    (ColumnType::Lww, old, _) => {
-                        if now.get(n).is_some_and(|value| !same(value.as_ref(), old)) {
-                            touched.entry(n).or_insert(0);
-                        }
+                    (ColumnType::Lww, old, _)
+                        if now.get(n).is_some_and(|value| !same(value.as_ref(), old)) =>
+                    {
+                        touched.entry(n).or_insert(0);
                     }
                     _ => {}
                 }

@@ -22,6 +22,9 @@ pub(crate) trait Rows {
     fn next_row(&mut self) -> Result<Option<Vec<OwnedValue>>>;
 }
 
+/// Begins an answer for these parameters.
+type Open = fn(&Rc<Connection>, &[OwnedValue]) -> Result<Box<dyn Rows>>;
+
 /// What a table is in Rust.
 pub(crate) struct Source {
     /// Name in SQL.
@@ -31,7 +34,7 @@ pub(crate) struct Source {
     /// Parameters, as hidden columns; all optional (NULL).
     pub(crate) parameters: &'static [&'static str],
     /// Begins an answer.
-    pub(crate) open: fn(&Rc<Connection>, &[OwnedValue]) -> Result<Box<dyn Rows>>,
+    pub(crate) open: Open,
 }
 
 struct Registered {

@@ -22,9 +22,8 @@ impl<'a> Args<'a> {
             return Self { values: &[] };
         }
         // SAFETY: the caller vouches for argv and argc.
-        Self {
-            values: unsafe { slice::from_raw_parts(argv, len) },
-        }
+        let values = unsafe { slice::from_raw_parts(argv, len) };
+        Self { values }
     }
 
     pub(crate) fn len(&self) -> usize {
