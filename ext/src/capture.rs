@@ -69,18 +69,27 @@ impl Call {
     }
 }
 
+/// A single statement that changes this much is written early in its midst.
+const SPILL_WITHIN_STATEMENT_BYTES: usize = 4 * limits::SPILL_BYTES;
+
 /// The running transaction's capture.
 #[derive(Debug, Default)]
 pub(crate) struct Capture {
     pub(crate) buffer: Buffer,
     /// The record being written, once its first part is in the log.
     record: Option<Record>,
+    /// The hash over the parts that are in the log, unless a rollback took some back.
+    hasher: Option<ChainHasher>,
     /// Scratch space for encoded rows.
     payload: Vec<u8>,
+    /// Scratch space for an update's changed columns.
+    cells: Vec<u8>,
     /// Pieces of a wide row: old values, new values.
     pieces: (Vec<OwnedValue>, Vec<OwnedValue>),
     /// Tables that got columns since their triggers were made: their rows are read again.
     grown: Vec<u32>,
+    /// Whether the record was completed before, by a COMMIT that then failed with SQLITE_BUSY.
+    ended: bool,
     /// Whether the committing transaction wrote a record, so that the daemon is to be woken.
     pub(crate) wrote: bool,
 }
@@ -89,6 +98,8 @@ impl Capture {
     pub(crate) fn reset(&mut self) {
         self.buffer.reset();
         self.record = None;
+        self.hasher = None;
+        self.ended = false;
         self.grown.clear();
         self.pieces.0.clear();
         self.pieces.1.clear();
@@ -96,7 +107,11 @@ impl Capture {
 
     /// Savepoint `id` was rolled back, and with it perhaps the record's first part.
     pub(crate) fn rollback_to(&mut self, id: i32) {
+        let parts = self.buffer.parts();
         self.buffer.rollback_to(id);
+        if self.buffer.parts() != parts {
+            self.hasher = None;
+        }
         if self.buffer.parts() == 0 {
             self.record = None;
         }
@@ -163,9 +178,23 @@ pub(crate) fn captured(connection: &Connection, args: Args<'_>) -> Result<()> {
             wide(capture, &table, call, &old, &new)?;
         }
     }
-    if capture.buffer.len() >= limits::SPILL_BYTES {
+    if capture.buffer.len() >= SPILL_WITHIN_STATEMENT_BYTES {
         spill(connection, capture)?;
     }
+    Ok(())
+}
+
+/// A savepoint or a statement within a transaction begins: the moment to write a part early.
+///
+/// Within a statement it would cost far more. The part's pages push older ones out of SQLite's
+/// cache, each of which is copied to the statement's journal first; that journal outgrows its
+/// memory, and every later statement of the transaction then writes it to a temporary file.
+pub(crate) fn savepoint(connection: &Connection, id: i32) -> Result<()> {
+    let mut capture = connection.capture()?;
+    if capture.buffer.len() >= limits::SPILL_BYTES {
+        spill(connection, &mut capture)?;
+    }
+    capture.buffer.savepoint(id);
     Ok(())
 }
 
@@ -213,15 +242,16 @@ fn insert<'a>(
     table: &Table,
     new: impl Fn(usize) -> Value<'a>,
 ) -> Result<()> {
-    let row = row_hash(table, &new)?;
-    capture.payload.clear();
-    for (n, column) in table.columns.iter().enumerate() {
-        checked(table, column, new(n))?;
-        absolute(new(n), column.kind).encode(&mut capture.payload);
+    let payload = &mut capture.payload;
+    let row = begin_row(payload, table, &new)?;
+    for (n, column) in table.columns.iter().enumerate().skip(table.at.key_columns) {
+        let value = new(n);
+        checked(table, column, value)?;
+        absolute(value, column.kind).encode(payload);
     }
     capture
         .buffer
-        .push(Kind::Insert, table.at.number, row, &capture.payload);
+        .push(Kind::Insert, table.at.number, row, payload);
     Ok(())
 }
 
@@ -230,14 +260,14 @@ fn delete<'a>(
     table: &Table,
     old: impl Fn(usize) -> Value<'a>,
 ) -> Result<()> {
-    let row = row_hash(table, &old)?;
-    capture.payload.clear();
-    for n in 0..table.columns.len() {
-        old(n).encode(&mut capture.payload);
+    let payload = &mut capture.payload;
+    let row = begin_row(payload, table, &old)?;
+    for n in table.at.key_columns..table.columns.len() {
+        old(n).encode(payload);
     }
     capture
         .buffer
-        .push(Kind::Delete, table.at.number, row, &capture.payload);
+        .push(Kind::Delete, table.at.number, row, payload);
     Ok(())
 }
 
@@ -259,28 +289,24 @@ fn update<'a>(
             table.name
         )));
     }
-    let row = row_hash(table, &old)?;
-    let changed = |n: &usize| differs(old(*n), new(*n));
-    let count = (keys..table.columns.len()).filter(changed).count();
-    // A column that the trigger does not know may have changed: the commit looks.
-    if count == 0 && table.drift == Drift::None {
-        return Ok(());
-    }
-    let payload = &mut capture.payload;
-    payload.clear();
-    for n in 0..keys {
-        old(n).encode(payload);
-    }
-    put_varint(payload, count as u64);
-    let mut previous = 0;
+    let Capture {
+        buffer,
+        payload,
+        cells,
+        ..
+    } = capture;
+    cells.clear();
+    let (mut count, mut previous) = (0, 0);
     for (n, column) in table.columns.iter().enumerate().skip(keys) {
-        if !changed(&n) {
+        let (old, new) = (old(n), new(n));
+        if !differs(old, new) {
             continue;
         }
-        checked(table, column, new(n))?;
-        put_varint(payload, (n - previous) as u64);
+        checked(table, column, new)?;
+        count += 1;
+        put_varint(cells, (n - previous) as u64);
         previous = n;
-        match (column.kind, old(n), new(n)) {
+        match (column.kind, old, new) {
             (ColumnType::Counter, Value::Int(i64::MAX | i64::MIN), _) => {
                 return Err(Error::constraint(format!(
                     "COUNTER {}.{} has reached the limit of 64 bits; delete the row to reset it",
@@ -288,14 +314,19 @@ fn update<'a>(
                 )));
             }
             (ColumnType::Counter, Value::Int(a), Value::Int(b)) => {
-                Cell::Add(i128::from(b) - i128::from(a)).encode(payload);
+                Cell::Add(i128::from(b) - i128::from(a)).encode(cells);
             }
-            (_, _, value) => absolute(value, column.kind).encode(payload),
+            (_, _, value) => absolute(value, column.kind).encode(cells),
         }
     }
-    capture
-        .buffer
-        .push(Kind::Update, table.at.number, row, payload);
+    // A column that the trigger does not know may have changed: the commit looks.
+    if count == 0 && table.drift == Drift::None {
+        return Ok(());
+    }
+    let row = begin_row(payload, table, &old)?;
+    put_varint(payload, count);
+    payload.extend_from_slice(cells);
+    buffer.push(Kind::Update, table.at.number, row, payload);
     Ok(())
 }
 
@@ -335,16 +366,32 @@ fn checked(table: &Table, column: &Column, value: Value<'_>) -> Result<()> {
     )))
 }
 
-/// Identifies the row within the buffer; also refuses keys that identify nothing.
-fn row_hash<'a>(table: &Table, value: &impl Fn(usize) -> Value<'a>) -> Result<u64> {
-    let mut key = Vec::with_capacity(64);
-    for n in 0..table.at.key_columns {
-        if value(n) == Value::Null {
+/// Starts a payload with the row's key; answers what identifies the row within the buffer.
+/// Refuses keys that identify nothing.
+fn begin_row<'a>(
+    payload: &mut Vec<u8>,
+    table: &Table,
+    value: &impl Fn(usize) -> Value<'a>,
+) -> Result<u64> {
+    payload.clear();
+    let mut is_canonical = true;
+    for (n, column) in table.key().enumerate() {
+        let value = value(n);
+        if value == Value::Null {
             return Err(Error::constraint(format!(
                 "{}: NULL in the primary key identifies no row; give every row a key",
                 table.name
             )));
         }
+        checked(table, column, value)?;
+        is_canonical &= !matches!(value, Value::Real(_));
+        value.encode(payload);
+    }
+    if is_canonical {
+        return Ok(crate::index::fingerprint(table.at.number, payload));
+    }
+    let mut key = Vec::with_capacity(payload.len());
+    for n in 0..table.at.key_columns {
         value(n).canonical_key().encode(&mut key);
     }
     Ok(crate::index::fingerprint(table.at.number, &key))
@@ -427,13 +474,13 @@ fn write_part(connection: &Connection, capture: &mut Capture, last: bool) -> Res
             "this transaction is too large to replicate; split it",
         ));
     }
-    let hash = if last {
-        Some(record_hash(connection, &record, part, &net)?)
-    } else {
-        None
+    let mut hasher = match capture.hasher.take() {
+        Some(hasher) => hasher,
+        None => hasher_at(connection, &record, part)?,
     };
-    if part > 0 && last {
-        // A COMMIT that failed with SQLITE_BUSY had already ended the record.
+    hasher.update(&net.body);
+    let hash = last.then(|| hasher.finish());
+    if last && capture.ended {
         connection.db().run(
             "UPDATE main.nuda_log SET hash = NULL WHERE id BETWEEN ? AND ? AND hash IS NOT NULL",
             &[
@@ -444,8 +491,10 @@ fn write_part(connection: &Connection, capture: &mut Capture, last: bool) -> Res
     }
     insert_part(connection, &record, part, &net, hash)?;
     capture.record = Some(record);
+    capture.hasher = Some(hasher);
     capture.buffer.spilled();
     capture.wrote = last;
+    capture.ended |= last;
     Ok(())
 }
 
@@ -477,13 +526,8 @@ fn insert_part(
     ])
 }
 
-/// The chain hash over all parts; the earlier ones are read back from the log.
-fn record_hash(
-    connection: &Connection,
-    record: &Record,
-    part: u32,
-    net: &NetEffect,
-) -> Result<ChainHash> {
+/// The chain hash over the parts before `part`, read back from the log.
+fn hasher_at(connection: &Connection, record: &Record, part: u32) -> Result<ChainHasher> {
     let mut hasher = ChainHasher::new(record.previous, &record.header);
     if part > 0 {
         let mut bodies = connection
@@ -497,8 +541,7 @@ fn record_hash(
             hasher.update(bodies.blob(0));
         }
     }
-    hasher.update(&net.body);
-    Ok(hasher.finish())
+    Ok(hasher)
 }
 
 /// Who writes, when, after what: fixed when the first part is written, while the transaction

@@ -173,10 +173,8 @@ impl Connection {
         self.forget_tables();
     }
 
-    pub(crate) fn capture_savepoint(&self, id: i32) {
-        if let Ok(mut capture) = self.capture.try_borrow_mut() {
-            capture.buffer.savepoint(id);
-        }
+    pub(crate) fn capture_savepoint(&self, id: i32) -> Result<()> {
+        capture::savepoint(self, id)
     }
 
     pub(crate) fn capture_release(&self, id: i32) {

@@ -254,12 +254,7 @@ unsafe extern "C" fn rollback(table: *mut ffi::sqlite3_vtab) -> c_int {
 
 unsafe extern "C" fn savepoint(table: *mut ffi::sqlite3_vtab, id: c_int) -> c_int {
     // SAFETY: SQLite passes a connected table.
-    unsafe {
-        with(table, |this| {
-            this.connection.capture_savepoint(id);
-            Ok(())
-        })
-    }
+    unsafe { with(table, |this| this.connection.capture_savepoint(id)) }
 }
 
 unsafe extern "C" fn release(table: *mut ffi::sqlite3_vtab, id: c_int) -> c_int {
