@@ -141,7 +141,7 @@ impl Config {
             log: o.log.unwrap_or_else(|| "info".to_owned()),
             log_format: o.log_format.unwrap_or(LogFormat::Text),
             scan: ms(o.scan_ms, 1_000),
-            compare: ms(o.compare_ms, 2_000),
+            compare: ms(o.compare_ms, 5_000),
             request_timeout: ms(o.request_timeout_ms, 10_000),
             idle_close: ms(o.idle_close_ms, 10_000),
             checkpoint_pages: o.checkpoint_pages.unwrap_or(4_000).max(100),

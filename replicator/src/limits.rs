@@ -68,3 +68,11 @@ pub(crate) const WAKE_BYTES: usize = 256;
 
 /// Longest pause between two tries of anything.
 pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// How long one transaction of the applier holds the file's write lock, about: what an
+/// application may have to wait for.
+pub(crate) const APPLY_TRANSACTION: Duration = Duration::from_millis(25);
+
+/// The pause between two such transactions of one batch. SQLite's busy handler polls, so
+/// without a gap a waiting application would hardly ever get its turn.
+pub(crate) const APPLY_GAP: Duration = Duration::from_millis(10);

@@ -34,6 +34,8 @@ pub(crate) struct Peer {
 pub(crate) struct Peers {
     me: NodeEntry,
     file: PathBuf,
+    /// Two who learn something at once write the file one after the other.
+    saving: Mutex<()>,
     known: Mutex<BTreeMap<String, Peer>>,
     /// For tests: names of nodes with which all traffic is dropped.
     cut: Mutex<HashSet<String>>,
@@ -49,6 +51,7 @@ impl Peers {
         let peers = Self {
             me,
             file,
+            saving: Mutex::default(),
             known: Mutex::default(),
             cut: Mutex::default(),
         };
@@ -109,6 +112,7 @@ impl Peers {
 
     /// Keeps the list on disk.
     pub(crate) fn save(&self) -> Result<()> {
+        let _turn = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         write_atomically(&self.file, &serde_json::to_vec_pretty(&self.entries())?)
     }
 

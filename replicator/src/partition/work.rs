@@ -5,6 +5,7 @@
 //! again. Nothing is reported as applied before COMMIT, or as durable before an fsync.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use nuda_core::changeset::ChainHash;
 use nuda_core::protocol::{Blocked, Command, Event, Head, PartBytes, Partial, Work};
@@ -14,6 +15,7 @@ use nuda_core::version_vector::VersionVector;
 use super::Partition;
 use super::host::Live;
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::node::Node;
 use crate::sql::{Outcome, Replica};
 
@@ -122,44 +124,70 @@ struct Batch {
     blocked: Option<Blocked>,
 }
 
+/// Applies a batch in transactions that are short, so that an application on this file waits
+/// for none of them long, and leaves it a gap to get the write lock in.
 fn apply(node: &Arc<Node>, replica: &Replica, parts: &[PartBytes]) -> Batch {
+    let mut whole = Batch::default();
+    let mut rest = parts;
+    loop {
+        let (batch, taken) = apply_some(node, replica, rest);
+        for head in batch.heads {
+            whole.heads.retain(|h| h.site != head.site);
+            whole.heads.push(head);
+        }
+        whole.partial = batch.partial;
+        whole.blocked = batch.blocked;
+        rest = rest.get(taken..).unwrap_or_default();
+        if whole.blocked.is_some() || rest.is_empty() {
+            return whole;
+        }
+        std::thread::sleep(limits::APPLY_GAP);
+    }
+}
+
+/// One transaction; answers also how many parts it dealt with.
+fn apply_some(node: &Arc<Node>, replica: &Replica, parts: &[PartBytes]) -> (Batch, usize) {
     let done = replica.transaction(|replica| {
+        let began = Instant::now();
         let before = replica.vector()?;
         let mut batch = Batch::default();
-        let mut applied = 0;
+        let (mut applied, mut taken) = (0, 0);
         for part in parts {
+            taken += 1;
             match replica.apply(&part.bytes) {
                 Ok(outcome) => {
                     applied += outcome.applied;
                     batch.blocked = judge(node, part, outcome, &mut batch.partial);
                 }
-                // All of the batch is rolled back and will come again.
+                // All of the transaction is rolled back and will come again.
                 Err(e) if e.is_retry() => return Err(e),
                 Err(e) => {
                     node.metrics.changesets_refused.add(1);
                     batch.blocked = Some(Blocked::Malformed(e.to_string()));
                 }
             }
-            if batch.blocked.is_some() {
+            let long = part.last && began.elapsed() >= limits::APPLY_TRANSACTION;
+            if batch.blocked.is_some() || long {
                 break;
             }
         }
         let now = replica.vector()?;
         batch.heads = replica.heads(&before, &now)?;
         batch.partial.retain(|p| !now.contains(p.dot));
-        Ok((batch, applied))
+        Ok((batch, applied, taken))
     });
     match done {
-        Ok((batch, applied)) => {
+        Ok((batch, applied, taken)) => {
             node.metrics.changesets_applied.add(applied);
-            batch
+            (batch, taken)
         }
         Err(e) => {
             node.metrics.apply_retries.add(1);
-            Batch {
+            let batch = Batch {
                 blocked: Some(Blocked::Local(e.to_string())),
                 ..Batch::default()
-            }
+            };
+            (batch, 0)
         }
     }
 }
