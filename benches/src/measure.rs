@@ -70,7 +70,7 @@ impl Measure {
             Self::Single | Self::Wal => 2_000,
             // Of the rows, a delete takes two of five: 20,000.
             Self::Update | Self::Delete => 50_000,
-            Self::Read => 500_000,
+            Self::Read => 100_000,
             Self::Memory => 1_000_000,
         };
         if quick && self != Self::Single && self != Self::Wal {
