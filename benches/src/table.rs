@@ -1,4 +1,4 @@
-//! The table that all measurements share: eight columns of ordinary content, about 150 bytes a
+//! The table that all measurements share: eight columns of ordinary content, about 130 bytes a
 //! row, under one of two shapes of key.
 
 use std::path::Path;
