@@ -29,7 +29,7 @@ fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         if let Some(folder) = std::env::var_os("NUDA_BIN") {
-            return PathBuf::from(folder);
+            return repository().join(folder);
         }
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let done = Command::new(cargo)
