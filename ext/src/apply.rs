@@ -80,8 +80,13 @@ struct Whole {
     parts: Vec<Vec<u8>>,
 }
 
-/// Applies an encoded part. Answers its name and what became of it.
-pub(crate) fn apply(connection: &Connection, bytes: &[u8]) -> Result<(Dot, Outcome)> {
+/// Applies an encoded part. Answers its name and what became of it. A changeset that had not
+/// seen all of `must_cover` is stale, besides one that lacks what was collected here.
+pub(crate) fn apply(
+    connection: &Connection,
+    bytes: &[u8],
+    must_cover: &VersionVector,
+) -> Result<(Dot, Outcome)> {
     let part = Part::decode(bytes)?;
     if let Some((_, header)) = &part.first
         && Header::decode(header)?.dot != part.dot
@@ -100,8 +105,9 @@ pub(crate) fn apply(connection: &Connection, bytes: &[u8]) -> Result<(Dot, Outco
     }
     guard::prepare(connection, connection.is_dedicated())?;
     let foreign_keys = db.switch(Setting::ForeignKeys, false)?;
-    let outcome =
-        connection.while_applying(|| atomically(db, || deliver(connection, &state, &part, bytes)));
+    let outcome = connection.while_applying(|| {
+        atomically(db, || deliver(connection, &state, &part, bytes, must_cover))
+    });
     db.switch(Setting::ForeignKeys, foreign_keys)?;
     outcome.map(|outcome| (part.dot, outcome))
 }
@@ -111,6 +117,7 @@ fn deliver(
     state: &State,
     part: &Part<'_>,
     bytes: &[u8],
+    must_cover: &VersionVector,
 ) -> Result<Outcome> {
     let db = connection.db();
     let mut sites = Sites::load(db)?;
@@ -129,7 +136,7 @@ fn deliver(
         // Others have more of this site than this file: it lost its latest commits. They
         // come back as a foreign site's, and this replica goes on under a new one.
         capture::renew_site(connection, state)?;
-        return deliver(connection, &shadow::state(db)?, part, bytes);
+        return deliver(connection, &shadow::state(db)?, part, bytes, must_cover);
     }
     let row = sites
         .by_site(part.dot.site)
@@ -150,12 +157,12 @@ fn deliver(
             hash,
             parts: vec![part.body.to_vec()],
         };
-        return match apply_whole(connection, &mut sites, &whole) {
+        return match apply_whole(connection, &mut sites, &whole, must_cover) {
             Ok(()) => Ok(Outcome::Applied(1 + drain(connection, &mut sites)?)),
             Err(Stop::Fork(why)) => Ok(Outcome::Fork(why)),
             Err(Stop::Fail(error)) => Err(error),
             Err(Stop::Wait(why)) => {
-                if let Some(stale) = stale(db, &sites, &whole.header)? {
+                if let Some(stale) = stale(db, &sites, &whole.header, must_cover)? {
                     return Ok(Outcome::Stale(stale));
                 }
                 keep(db, site_id, part, bytes, &why)?;
@@ -169,6 +176,10 @@ fn deliver(
         "its predecessor has not arrived"
     };
     keep(db, site_id, part, bytes, why)?;
+    if part.last.is_none() && !later_part_waits(db, site_id, part)? {
+        // The rest follows; looking at what waits for every part would read it all each time.
+        return Ok(Outcome::Waiting(why.to_owned()));
+    }
     match drain(connection, &mut sites)? {
         0 => Ok(Outcome::Waiting(why.to_owned())),
         applied => Ok(Outcome::Applied(applied)),
@@ -195,6 +206,19 @@ fn duplicate(db: Db, sites: &Sites, part: &Part<'_>) -> Result<Outcome> {
         ))),
         _ => Ok(Outcome::Duplicate),
     }
+}
+
+/// Whether a later part of the same changeset came before this one.
+fn later_part_waits(db: Db, site_id: i64, part: &Part<'_>) -> Result<bool> {
+    let found = db.int(
+        "SELECT EXISTS (SELECT 1 FROM main.nuda_waiting WHERE site = ? AND seq = ? AND part > ?)",
+        &[
+            Value::Int(site_id),
+            Value::Int(to_i64(part.dot.seq)),
+            Value::Int(i64::from(part.part)),
+        ],
+    )?;
+    Ok(found != 0)
 }
 
 /// Keeps a part until it can be applied.
@@ -226,7 +250,7 @@ pub(crate) fn drain(connection: &Connection, sites: &mut Sites) -> Result<u64> {
                 continue;
             };
             while let Some(whole) = next_whole(db, sites, *site_id)? {
-                match apply_whole(connection, sites, &whole) {
+                match apply_whole(connection, sites, &whole, &VersionVector::new()) {
                     Ok(()) => {
                         forget_waiting(db, *site_id, whole.header.dot.seq)?;
                         applied += 1;
@@ -318,8 +342,14 @@ fn seen_by(
 }
 
 /// Whether the changeset is too old to be merged: it lacks what was collected here.
-fn stale(db: Db, sites: &Sites, header: &Header) -> Result<Option<String>> {
-    let frontier = frontier(db)?;
+fn stale(
+    db: Db,
+    sites: &Sites,
+    header: &Header,
+    must_cover: &VersionVector,
+) -> Result<Option<String>> {
+    let mut frontier = frontier(db)?;
+    frontier.join(must_cover);
     let site = sites
         .by_site(header.dot.site)
         .ok_or_else(|| damaged("nuda_site"))?;
@@ -348,12 +378,13 @@ fn apply_whole(
     connection: &Connection,
     sites: &mut Sites,
     whole: &Whole,
+    must_cover: &VersionVector,
 ) -> std::result::Result<(), Stop> {
     let db = connection.db();
     let state = shadow::state(db)?;
     let own = own_head(connection, &state, sites)?;
     let (head, seen) = seen_by(db, sites, &whole.header, (state.site_id, own.seq))?;
-    if let Some(stale) = stale(db, sites, &whole.header)? {
+    if let Some(stale) = stale(db, sites, &whole.header, must_cover)? {
         return Err(Stop::Wait(stale));
     }
     if whole.previous != head.hash {
@@ -417,7 +448,7 @@ fn apply_rows(
             sites,
             header: &whole.header,
             seen,
-            index: is_concurrent.then_some(&applier.index),
+            index: is_concurrent.then_some(&mut applier.index),
             guard: &connection.guard,
             statements: &mut applier.rows,
             net: &mut net,

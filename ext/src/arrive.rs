@@ -19,7 +19,7 @@ use crate::inspect;
 use crate::log;
 use crate::shadow::{Sites, to_i64};
 use crate::track;
-use crate::tracked::{Table, literal, quote};
+use crate::tracked::{Drift, Table, literal, quote};
 use crate::triggers;
 
 /// Why a changeset cannot be applied to this schema.
@@ -49,6 +49,9 @@ pub(crate) fn local_table(
             at.number
         )));
     };
+    if let Drift::Broken(why) = &table.drift {
+        return Err(NotHere::Wait(format!("{why}; mend it here first")));
+    }
     if at.version > table.at.version {
         return Err(NotHere::Wait(format!(
             "{} is version {} here, the changeset needs {}",

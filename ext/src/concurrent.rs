@@ -6,6 +6,7 @@
 //! start over. A match is decoded and compared key by key before anything is decided.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use nuda_core::changeset::Header;
 use nuda_core::hlc::Stamp;
@@ -60,7 +61,30 @@ pub(crate) struct LogIndex {
     images: HashMap<u64, Vec<i64>>,
     /// For each site, the last record indexed and its hash.
     until: HashMap<i64, (i64, Vec<u8>)>,
+    /// Changes of rows that were asked for, so that a row which everybody edits is not read
+    /// from the log again for every edit.
+    decoded: HashMap<u64, Decoded>,
+    /// How many changes `decoded` holds; it starts over when they are too many.
+    held: usize,
 }
+
+/// The changes behind the first `keys` entries of a fingerprint.
+#[derive(Debug, Default)]
+struct Decoded {
+    keys: usize,
+    changes: Vec<NamedChange>,
+}
+
+/// A change, and the row it belongs to: two rows may share a fingerprint.
+#[derive(Debug)]
+struct NamedChange {
+    table: u32,
+    key: Vec<OwnedValue>,
+    change: Rc<Found>,
+}
+
+/// Changes kept decoded, over all rows.
+const DECODED: usize = 100_000;
 
 /// A change found in the log, owned.
 #[derive(Debug, Clone)]
@@ -189,34 +213,41 @@ impl LogIndex {
     /// All changes of a row by others than `site`, that `seen` does not contain, in the order
     /// of the log within each site.
     pub(crate) fn concurrent(
-        &self,
+        &mut self,
         db: Db,
         sites: &Sites,
         row: RowName<'_>,
         site: Site,
         seen: &VersionVector,
-    ) -> Result<Vec<Found>> {
-        let mut found = Vec::new();
-        let Some(keys) = self.changes.get(&row.fingerprint()) else {
-            return Ok(found);
+    ) -> Result<Vec<Rc<Found>>> {
+        let fingerprint = row.fingerprint();
+        let Some(keys) = self.changes.get(&fingerprint) else {
+            return Ok(Vec::new());
         };
-        for key in keys {
-            let (site_id, seq, part) = log::split(*key);
-            let from = sites
-                .by_id(site_id)
-                .ok_or_else(|| damaged("nuda_log"))?
-                .site;
-            if from != site && seq > seen.get(from) {
-                read_changes(
-                    db,
-                    sites,
-                    row,
-                    Dot { site: from, seq },
-                    (site_id, part),
-                    &mut found,
-                )?;
-            }
+        if self.held > DECODED {
+            self.decoded.clear();
+            self.held = 0;
         }
+        let decoded = self.decoded.entry(fingerprint).or_default();
+        let before = decoded.changes.len();
+        for key in keys.iter().skip(decoded.keys) {
+            read_changes(db, sites, *key, fingerprint, &mut decoded.changes)?;
+        }
+        decoded.keys = keys.len();
+        self.held += decoded.changes.len() - before;
+        let mut found: Vec<Rc<Found>> = decoded
+            .changes
+            .iter()
+            .filter(|named| {
+                let dot = named.change.dot;
+                dot.site != site && dot.seq > seen.get(dot.site)
+            })
+            .filter(|named| {
+                let key: Vec<Value<'_>> = named.key.iter().map(OwnedValue::as_ref).collect();
+                row.is(named.table, &key)
+            })
+            .map(|named| Rc::clone(&named.change))
+            .collect();
         found.sort_by_key(|change| (change.dot, change.index));
         Ok(found)
     }
@@ -256,33 +287,42 @@ fn index_rows(body: &[u8], key: i64, into: &mut HashMap<u64, Vec<i64>>) -> Resul
     Ok(())
 }
 
-/// Reads the changes of one row from one part of a record.
+/// Reads the changes of rows with this fingerprint from one part of a record.
 fn read_changes(
     db: Db,
     sites: &Sites,
-    row: RowName<'_>,
-    dot: Dot,
-    (site_id, part): (i64, u32),
-    found: &mut Vec<Found>,
+    key: i64,
+    fingerprint: u64,
+    into: &mut Vec<NamedChange>,
 ) -> Result<()> {
-    let Some((stamp, seen)) = read_header(db, sites, site_id, dot.seq)? else {
+    let (site_id, seq, part) = log::split(key);
+    let site = sites
+        .by_id(site_id)
+        .ok_or_else(|| damaged("nuda_log"))?
+        .site;
+    // A record that is gone was collected: everything still to come has seen it.
+    let Some((stamp, seen)) = read_header(db, sites, site_id, seq)? else {
         return Ok(());
     };
     let mut query = db.prepare("SELECT body FROM main.nuda_log WHERE id = ?")?;
-    query.bind(&[Value::Int(log::key(site_id, dot.seq, part))])?;
+    query.bind(&[Value::Int(key)])?;
     if !query.step()? {
         return Ok(());
     }
     let mut place = u64::from(part) << 32;
     for_each_row(query.blob(0), |table, change| {
         place += 1;
-        if row.is(table, &change.key) {
-            found.push(Found {
-                dot,
-                index: place,
-                stamp,
-                seen: seen.clone(),
-                change: OwnedChange::own(&change.change),
+        if row_fingerprint(table, &change.key) == fingerprint {
+            into.push(NamedChange {
+                table,
+                key: change.key.iter().map(|value| (*value).into()).collect(),
+                change: Rc::new(Found {
+                    dot: Dot { site, seq },
+                    index: place,
+                    stamp,
+                    seen: seen.clone(),
+                    change: OwnedChange::own(&change.change),
+                }),
             });
         }
     })

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use nuda_core::site::Site;
 use nuda_core::value::{OwnedValue, Value};
+use nuda_core::version_vector::VersionVector;
 
 use crate::apply::{self, Outcome};
 use crate::changes;
@@ -38,7 +39,7 @@ const FUNCTIONS: &[Definition] = &[
     ("nuda_uuid7", 0, true, uuid7),
     ("nuda_site", 0, true, site),
     ("nuda_version_vector", 0, true, version_vector),
-    ("nuda_apply", 1, false, apply_changeset),
+    ("nuda_apply", -1, false, apply_changeset),
     ("nuda_applier", 1, false, applier),
     ("nuda_applying", 0, true, applying),
     ("nuda_nested", -1, true, nested),
@@ -139,7 +140,10 @@ fn join(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
         )?;
         if !state.node.is_empty() {
             crate::capture::renew_site(connection, &state)?;
-            db.exec("DELETE FROM main.nuda_peers; DELETE FROM main.nuda_conflicts")?;
+            db.exec(
+                "DELETE FROM main.nuda_peers; DELETE FROM main.nuda_protocol; \
+                 DELETE FROM main.nuda_conflicts",
+            )?;
         }
         Ok(())
     })?;
@@ -232,14 +236,16 @@ fn version_vector(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue
     text(changes::applied(db, &state, &Sites::load(db)?)?.to_string())
 }
 
-/// `SELECT nuda_apply(changeset)`: answers JSON.
+/// `SELECT nuda_apply(changeset [, 'vector that it must have seen'])`: answers JSON.
 fn apply_changeset(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
     let Value::Blob(bytes) = args.get(0) else {
         return Err(Error::refused(
             "nuda_apply takes a changeset, which is a BLOB",
         ));
     };
-    let (dot, outcome) = apply::apply(connection, bytes)?;
+    let must_cover = VersionVector::parse(args.text(1).unwrap_or_default())
+        .ok_or_else(|| Error::refused("the second argument is no version vector"))?;
+    let (dot, outcome) = apply::apply(connection, bytes, &must_cover)?;
     let (status, applied, reason) = match outcome {
         Outcome::Applied(n) => ("applied", n, None),
         Outcome::Duplicate => ("duplicate", 0, None),

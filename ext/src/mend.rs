@@ -137,7 +137,7 @@ fn settle_rows(connection: &Connection, rows: &[OwnedRow]) -> Result<()> {
             continue;
         };
         let key: Vec<Value<'_>> = key.iter().map(OwnedValue::as_ref).collect();
-        settle_row(db, &sites, &index, table, &key)?;
+        settle_row(db, &sites, &mut index, table, &key)?;
     }
     Ok(())
 }
@@ -145,7 +145,7 @@ fn settle_rows(connection: &Connection, rows: &[OwnedRow]) -> Result<()> {
 fn settle_row(
     db: Db,
     sites: &Sites,
-    index: &LogIndex,
+    index: &mut LogIndex,
     table: &Rc<Table>,
     key: &[Value<'_>],
 ) -> Result<()> {
@@ -156,7 +156,7 @@ fn settle_row(
         key,
     };
     let found = index.concurrent(db, sites, name, nobody, &VersionVector::new())?;
-    let events: Vec<_> = found.iter().map(crate::concurrent::Found::event).collect();
+    let events: Vec<_> = found.iter().map(|found| found.event()).collect();
     let live = events.iter().filter(|event| {
         !events
             .iter()

@@ -124,7 +124,7 @@ pub(crate) struct Applying<'a> {
     /// Everything the changeset had seen, not counting its own site.
     pub(crate) seen: &'a VersionVector,
     /// Present if anything concurrent has been applied here.
-    pub(crate) index: Option<&'a LogIndex>,
+    pub(crate) index: Option<&'a mut LogIndex>,
     pub(crate) guard: &'a Guard,
     pub(crate) statements: &'a mut RowStatements,
     /// Receives the images of the rows that are hidden.
@@ -143,7 +143,7 @@ impl Applying<'_> {
             table: table.at.number,
             key: &row.key,
         };
-        let concurrent = match self.index {
+        let concurrent = match &mut self.index {
             Some(index) => {
                 index.concurrent(self.db, self.sites, name, self.header.dot.site, self.seen)?
             }
@@ -320,7 +320,7 @@ impl Applying<'_> {
         table: &Rc<Table>,
         row: &RowChange<'_>,
         place: u64,
-        concurrent: &[Found],
+        concurrent: &[Rc<Found>],
     ) -> Result<()> {
         let now = self.read(table, &row.key)?;
         let incoming = Event {
@@ -330,7 +330,7 @@ impl Applying<'_> {
             seen: self.seen,
             change: row.change.clone(),
         };
-        let events: Vec<Event<'_>> = concurrent.iter().map(Found::event).collect();
+        let events: Vec<Event<'_>> = concurrent.iter().map(|found| found.event()).collect();
         let mut lost = Vec::new();
         let plan = merge(&incoming, &events, now.is_some(), &mut lost);
         self.report(table, row, &incoming, now.as_deref(), &lost)?;
@@ -343,7 +343,7 @@ impl Applying<'_> {
                 // What an older life held is reset; its image must not come back.
                 images::take(
                     self.db,
-                    self.index,
+                    self.index.as_deref(),
                     RowName {
                         table: table.at.number,
                         key: &row.key,
@@ -402,7 +402,7 @@ impl Applying<'_> {
             table: table.at.number,
             key,
         };
-        let image = match images::take(self.db, self.index, name)? {
+        let image = match images::take(self.db, self.index.as_deref(), name)? {
             Some(image) => Some(image),
             None => self.net.take_image(table, key)?,
         };

@@ -76,6 +76,7 @@ CREATE TABLE nuda_conflicts(
   lost, lost_site TEXT NOT NULL, lost_stamp INTEGER NOT NULL,
   won_site TEXT NOT NULL, won_stamp INTEGER NOT NULL, reason TEXT NOT NULL
 );
+CREATE TABLE nuda_protocol(key TEXT PRIMARY KEY, value TEXT NOT NULL); -- the daemon's
 CREATE TABLE nuda_peers(node TEXT PRIMARY KEY, vector TEXT NOT NULL, at_ms INTEGER NOT NULL);
 CREATE VIEW nuda_tables AS
   SELECT t.name, t.number, t.version, t.kind, t.options,
@@ -100,6 +101,7 @@ pub(crate) const OBJECTS: &[(&str, &str)] = &[
     ("VIEW", "nuda_status"),
     ("VIEW", "nuda_tables"),
     ("TABLE", "nuda_peers"),
+    ("TABLE", "nuda_protocol"),
     ("TABLE", "nuda_conflicts"),
     ("TABLE", "nuda_excess"),
     ("TABLE", "nuda_column"),

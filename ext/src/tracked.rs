@@ -166,6 +166,9 @@ impl Tables {
     }
 }
 
+/// Capture triggers of a tracked table.
+const TRIGGERS: i64 = 5;
+
 fn drift(db: Db, table: &Table) -> Result<Drift> {
     let mut there = Vec::new();
     for row in db.all(
@@ -179,6 +182,20 @@ fn drift(db: Db, table: &Table) -> Result<Drift> {
     if there.is_empty() {
         return Ok(Drift::Broken(format!(
             "{} was dropped or renamed",
+            table.name
+        )));
+    }
+    let triggers = db.int(
+        "SELECT count(*) FROM main.sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1 \
+         COLLATE NOCASE AND name GLOB 'nuda_' || ?2 || '_*'",
+        &[
+            Value::Text(table.name.as_bytes()),
+            Value::Int(i64::from(table.at.number)),
+        ],
+    )?;
+    if triggers < TRIGGERS {
+        return Ok(Drift::Broken(format!(
+            "{} was rebuilt without its capture triggers",
             table.name
         )));
     }

@@ -79,7 +79,9 @@ pub(crate) fn create(db: Db, table: &Table, invents_keys: bool) -> Result<()> {
     };
     let collides = calls.collision(table, "")?;
     db.exec(&format!(
-        "CREATE TRIGGER {before_insert} BEFORE INSERT {on} BEGIN {invented}{collides} END"
+        "CREATE TRIGGER {before_insert} BEFORE INSERT {on} WHEN {} \
+         BEGIN {invented}{collides} END",
+        insert_needs_a_look(table, invents_keys)
     ))?;
     let keys: Vec<String> = table.key().map(|c| quote(&c.name)).collect();
     let moved: Vec<String> = keys.iter().map(|k| format!("{k} = OLD.{k}")).collect();
@@ -117,6 +119,23 @@ pub(crate) fn touch(db: Db) -> Result<()> {
         "INSERT INTO main.{table} VALUES ({})",
         Call::Touch as i64
     ))
+}
+
+/// When the BEFORE INSERT trigger has anything to do: the key is there, or is to be invented.
+fn insert_needs_a_look(table: &Table, invents_keys: bool) -> String {
+    let keys: Vec<String> = table
+        .key()
+        .map(|c| format!("{0} = NEW.{0}", quote(&c.name)))
+        .collect();
+    let there = format!(
+        "EXISTS (SELECT 1 FROM {} WHERE {})",
+        quote(&table.name),
+        keys.join(" AND ")
+    );
+    match table.key().next() {
+        Some(key) if invents_keys => format!("NEW.{} = -1 OR {there}", quote(&key.name)),
+        _ => there,
+    }
 }
 
 /// In a BEFORE trigger, a rowid that SQLite is about to choose reads as -1.

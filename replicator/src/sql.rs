@@ -5,7 +5,7 @@
 //! checkpoint by accident (`wal_autocheckpoint=0`, no checkpoint on close), never wait longer
 //! than the bound for a lock, never create a file that is not asked for. What the protocol
 //! wants kept in the partition's file beside the data (its floor, the full member list, own
-//! earlier sites) is in `nuda_peers` under names that no node can have.
+//! earlier sites) is in `nuda_protocol`.
 
 use std::path::Path;
 
@@ -21,9 +21,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::limits;
 
-const FLOOR: &str = "!floor";
-const MEMBERS: &str = "!members";
-const OWN_SITES: &str = "!sites";
+const FLOOR: &str = "floor";
+const MEMBERS: &str = "members";
+const OWN_SITES: &str = "own sites";
 
 /// A connection to one partition's file.
 pub(crate) struct Replica {
@@ -277,10 +277,11 @@ impl Replica {
         Ok(parts)
     }
 
-    /// Applies one part, inside the caller's transaction.
-    pub(crate) fn apply(&self, part: &[u8]) -> Result<Outcome> {
-        let mut statement = self.conn.prepare_cached("SELECT nuda_apply(?)")?;
-        let text: String = statement.query_row(params![part], |row| row.get(0))?;
+    /// Applies one part, inside the caller's transaction; a changeset that had not seen
+    /// `must_cover` is stale.
+    pub(crate) fn apply(&self, part: &[u8], must_cover: &str) -> Result<Outcome> {
+        let mut statement = self.conn.prepare_cached("SELECT nuda_apply(?, ?)")?;
+        let text: String = statement.query_row(params![part, must_cover], |row| row.get(0))?;
         Ok(serde_json::from_str(&text)?)
     }
 
@@ -385,18 +386,20 @@ impl Replica {
     fn kept_text(&self, key: &str) -> Result<String> {
         let kept = self
             .conn
-            .query_row("SELECT vector FROM nuda_peers WHERE node = ?", [key], |r| {
-                r.get(0)
-            })
+            .query_row(
+                "SELECT value FROM nuda_protocol WHERE key = ?",
+                [key],
+                |r| r.get(0),
+            )
             .optional()?;
         Ok(kept.unwrap_or_default())
     }
 
     fn keep(&self, key: &str, text: &str) -> Result<()> {
         self.conn.execute(
-            "INSERT INTO nuda_peers(node, vector, at_ms) VALUES (?, ?, 0)
-             ON CONFLICT(node) DO UPDATE SET vector = excluded.vector
-             WHERE vector <> excluded.vector",
+            "INSERT INTO nuda_protocol(key, value) VALUES (?, ?)
+             ON CONFLICT(key) DO UPDATE SET value = excluded.value
+             WHERE value <> excluded.value",
             [key, text],
         )?;
         Ok(())

@@ -4,7 +4,7 @@
 //! holds the connection's mutex and keeps the handle alive. [`Stmt`] owns a prepared
 //! statement; cached ones are dropped before the connection closes (see `connection`).
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_void};
 use std::os::raw::c_int;
 use std::ptr;
 
@@ -284,23 +284,28 @@ pub(crate) struct Stmt {
 }
 
 impl Stmt {
-    /// Starts over with these values for the parameters.
-    ///
-    /// The values are borrowed until the next `bind` or `reset`; callers step before the
-    /// borrow ends, which is why they are bound without a copy.
+    /// Starts over with these values for the parameters; they are copied.
     pub(crate) fn bind(&mut self, values: &[Value<'_>]) -> Result<()> {
         self.reset();
         for (n, value) in values.iter().enumerate() {
-            self.bind_one(n, *value)?;
+            // SAFETY: SQLITE_TRANSIENT makes SQLite copy the bytes before the call returns.
+            unsafe { self.bind_one(n, *value, ffi::sqlite_transient())? };
         }
         Ok(())
     }
 
     /// Binds parameter `n` (from 0).
-    pub(crate) fn bind_one(&mut self, n: usize, value: Value<'_>) -> Result<()> {
+    ///
+    /// # Safety
+    /// Without a `destructor` (SQLITE_STATIC) the value outlives its binding.
+    unsafe fn bind_one(
+        &mut self,
+        n: usize,
+        value: Value<'_>,
+        destructor: Option<unsafe extern "C" fn(*mut c_void)>,
+    ) -> Result<()> {
         let n = c_int::try_from(n + 1).unwrap_or(c_int::MAX);
-        // SAFETY: the statement is alive and reset; SQLite copies short-lived bytes
-        // (SQLITE_TRANSIENT) so that nothing dangles however the caller goes on.
+        // SAFETY: the statement is alive and reset; the caller vouches for the bytes.
         let code = unsafe {
             match value {
                 Value::Null => ffi::sqlite3_bind_null(self.raw, n),
@@ -311,7 +316,7 @@ impl Stmt {
                     n,
                     b.as_ptr().cast(),
                     b.len() as u64,
-                    ffi::sqlite_transient(),
+                    destructor,
                     u8::try_from(ffi::SQLITE_UTF8).unwrap_or(1),
                 ),
                 Value::Blob(b) => ffi::sqlite3_bind_blob64(
@@ -319,7 +324,7 @@ impl Stmt {
                     n,
                     b.as_ptr().cast(),
                     b.len() as u64,
-                    ffi::sqlite_transient(),
+                    destructor,
                 ),
             }
         };
@@ -354,11 +359,24 @@ impl Stmt {
         }
     }
 
-    /// Binds, runs to the end, resets.
+    /// Binds without copying, runs to the end, and lets go of the values.
     pub(crate) fn run(&mut self, values: &[Value<'_>]) -> Result<()> {
-        self.bind(values)?;
-        while self.step()? {}
         self.reset();
+        let result = self.run_bound(values);
+        self.reset();
+        // SAFETY: the statement is alive. Nothing stays bound, so nothing can dangle.
+        unsafe {
+            ffi::sqlite3_clear_bindings(self.raw);
+        }
+        result
+    }
+
+    fn run_bound(&mut self, values: &[Value<'_>]) -> Result<()> {
+        for (n, value) in values.iter().enumerate() {
+            // SAFETY: `run` clears the bindings before the values' borrow ends, on every path.
+            unsafe { self.bind_one(n, *value, None)? };
+        }
+        while self.step()? {}
         Ok(())
     }
 

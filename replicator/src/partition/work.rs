@@ -50,8 +50,15 @@ pub(crate) fn on_file(
             peer,
             parts: replica.read(&ranges, limit_bytes)?,
         }),
-        Command::Apply { from, parts, .. } => {
-            let batch = apply(node, replica, &parts);
+        Command::Apply {
+            from,
+            parts,
+            must_cover,
+            direct,
+            direct_floor,
+        } => {
+            let must = MustCover::new(must_cover, direct, &direct_floor);
+            let batch = apply(node, replica, &parts, &must);
             if let Some(blocked) = &batch.blocked {
                 tracing::debug!(partition = %at.name, ?blocked, "a batch stopped");
             }
@@ -126,11 +133,11 @@ struct Batch {
 
 /// Applies a batch in transactions that are short, so that an application on this file waits
 /// for none of them long, and leaves it a gap to get the write lock in.
-fn apply(node: &Arc<Node>, replica: &Replica, parts: &[PartBytes]) -> Batch {
+fn apply(node: &Arc<Node>, replica: &Replica, parts: &[PartBytes], must: &MustCover) -> Batch {
     let mut whole = Batch::default();
     let mut rest = parts;
     loop {
-        let (batch, taken) = apply_some(node, replica, rest);
+        let (batch, taken) = apply_some(node, replica, rest, must);
         for head in batch.heads {
             whole.heads.retain(|h| h.site != head.site);
             whole.heads.push(head);
@@ -146,7 +153,12 @@ fn apply(node: &Arc<Node>, replica: &Replica, parts: &[PartBytes]) -> Batch {
 }
 
 /// One transaction; answers also how many parts it dealt with.
-fn apply_some(node: &Arc<Node>, replica: &Replica, parts: &[PartBytes]) -> (Batch, usize) {
+fn apply_some(
+    node: &Arc<Node>,
+    replica: &Replica,
+    parts: &[PartBytes],
+    must: &MustCover,
+) -> (Batch, usize) {
     let done = replica.transaction(|replica| {
         let began = Instant::now();
         let before = replica.vector()?;
@@ -154,7 +166,7 @@ fn apply_some(node: &Arc<Node>, replica: &Replica, parts: &[PartBytes]) -> (Batc
         let (mut applied, mut taken) = (0, 0);
         for part in parts {
             taken += 1;
-            match replica.apply(&part.bytes) {
+            match replica.apply(&part.bytes, must.of(part)) {
                 Ok(outcome) => {
                     applied += outcome.applied;
                     batch.blocked = judge(node, part, outcome, &mut batch.partial);
@@ -296,4 +308,32 @@ fn agreement(
         }
     }
     Ok(None)
+}
+
+/// What changesets must have seen to be merged here, as text for the extension.
+struct MustCover {
+    anyone: String,
+    /// The sender's own sites, and what its own changesets must have seen.
+    direct: Vec<Site>,
+    sender: String,
+}
+
+impl MustCover {
+    fn new(anyone: VersionVector, direct: Vec<Site>, direct_floor: &VersionVector) -> Self {
+        let mut sender = anyone.clone();
+        sender.join(direct_floor);
+        Self {
+            anyone: anyone.to_string(),
+            direct,
+            sender: sender.to_string(),
+        }
+    }
+
+    fn of(&self, part: &PartBytes) -> &str {
+        if self.direct.contains(&part.dot.site) {
+            &self.sender
+        } else {
+            &self.anyone
+        }
+    }
 }
