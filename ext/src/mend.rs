@@ -3,19 +3,21 @@
 //!
 //! Both only touch unshipped records, so no other replica can have seen the old form.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use nuda_core::changeset::{ChainHash, ChainHasher, Header};
 use nuda_core::hlc::Stamp;
 use nuda_core::merge::Rank;
-use nuda_core::row::{Cell, Change};
+use nuda_core::row::{BodyReader, Cell, Change, Item, RowChange};
 use nuda_core::site::{Seq, Site};
 use nuda_core::value::{OwnedValue, Value};
 use nuda_core::version_vector::VersionVector;
 
-use crate::concurrent::{LogIndex, RowName, for_each_row};
+use crate::concurrent::{LogIndex, RowName, for_each_row, row_fingerprint};
 use crate::connection::Connection;
 use crate::error::{Error, Result};
+use crate::excess::clamped;
 use crate::ffi::db::Db;
 use crate::log;
 use crate::shadow::{self, Sites, damaged};
@@ -202,9 +204,9 @@ fn settle_row(
     Ok(())
 }
 
-/// `nuda_reissue(path)`: after this file was replaced by a donor's snapshot, writes what the
-/// set-aside old file had and the donor lacked: full rows, counters as differences against
-/// the snapshot, all captured as new changes. Answers how many rows.
+/// `nuda_reissue(path)`: after this file was replaced by a donor's snapshot, writes again what
+/// the set-aside old file had and the donor lacked, as new changes: the registers that those
+/// changes wrote, and what they added to counters. Answers how many rows' changes.
 pub(crate) fn reissue(connection: &Connection, path: &str) -> Result<u64> {
     let db = connection.db();
     if !db.is_autocommit() {
@@ -218,95 +220,145 @@ pub(crate) fn reissue(connection: &Connection, path: &str) -> Result<u64> {
 
 fn reissue_rows(connection: &Connection) -> Result<u64> {
     let db = connection.db();
+    let tables = connection.tables()?;
+    // Rows that came back as the old file has them, with all that was written to them.
+    let mut whole = HashSet::new();
+    let mut count = 0;
+    for (_, body) in lacking(db)? {
+        let mut reader = BodyReader::new(&body);
+        let mut table = None;
+        while let Some(item) = reader.next_item()? {
+            match item {
+                Item::Table(at) => table = tables.get(at.number),
+                Item::Schema(_) => {}
+                Item::Row(row) => {
+                    let Some(table) = table else { continue };
+                    if !whole.contains(&row_fingerprint(table.at.number, &row.key))
+                        && reissue_row(db, table, &row)?
+                    {
+                        whole.insert(row_fingerprint(table.at.number, &row.key));
+                    }
+                    count += 1;
+                }
+            }
+        }
+    }
+    Ok(count)
+}
+
+/// Bodies of the old file's records that this file lacks, in the order of their stamps.
+fn lacking(db: Db) -> Result<Vec<((Stamp, i64), Vec<u8>)>> {
     let sites = Sites::load(db)?;
-    let mut rows: Vec<OwnedRow> = Vec::new();
+    let mut bodies = Vec::new();
+    let mut stamp = Stamp::BASELINE;
     for record in db.all(
-        "SELECT s.site, l.id, l.body, l.seen FROM nuda_old.nuda_log l \
+        "SELECT s.site, l.id, l.header, l.body FROM nuda_old.nuda_log l \
          JOIN nuda_old.nuda_site s ON s.id = l.id >> 48 ORDER BY l.id",
         &[],
     )? {
         let [
             OwnedValue::Int(site),
             OwnedValue::Int(key),
+            header,
             OwnedValue::Blob(body),
-            _,
         ] = record.as_slice()
         else {
-            continue;
+            return Err(damaged("nuda_log"));
         };
+        // Later parts follow their first one and have no header.
+        if let OwnedValue::Blob(header) = header {
+            stamp = Header::decode(header)?.stamp;
+        }
         let (_, seq, _) = log::split(*key);
         let known = sites
             .by_site(shadow::site_from(*site)?)
             .map_or(0, |row| row.applied);
         if seq > known {
-            collect_rows(body, &mut rows)?;
+            bodies.push(((stamp, *key), body.clone()));
         }
     }
-    let tables = connection.tables()?;
-    let mut count = 0;
-    let mut done: std::collections::HashSet<u64> = std::collections::HashSet::new();
-    for (number, key) in &rows {
-        let Some(table) = tables.get(*number) else {
-            continue;
-        };
-        let key: Vec<Value<'_>> = key.iter().map(OwnedValue::as_ref).collect();
-        if done.insert(crate::concurrent::row_fingerprint(*number, &key)) {
-            reissue_row(db, table, &key)?;
-            count += 1;
-        }
-    }
-    Ok(count)
+    bodies.sort_by_key(|(order, _)| *order);
+    Ok(bodies)
 }
 
-/// Makes one row what it was in the old file, by an ordinary, captured write.
-fn reissue_row(db: Db, table: &Table, key: &[Value<'_>]) -> Result<()> {
-    let name = quote(&table.name);
-    let columns = table.column_list();
+/// Makes one change again, by an ordinary, captured write. An updated row that is gone here is
+/// inserted as the old file has it, if it has it; answers whether that was done.
+fn reissue_row(db: Db, table: &Table, row: &RowChange<'_>) -> Result<bool> {
+    let name = table.quoted();
     let condition = table.key_condition();
-    let old = db.first(
-        &format!("SELECT {columns} FROM nuda_old.{name} WHERE {condition}"),
-        key,
-    )?;
-    let now = db.first(
-        &format!("SELECT {columns} FROM main.{name} WHERE {condition}"),
-        key,
-    )?;
-    let places: Vec<String> = (1..=table.columns.len()).map(|n| format!("?{n}")).collect();
-    match (old, now) {
-        (None, None) => Ok(()),
-        (None, Some(_)) => db.run(&format!("DELETE FROM main.{name} WHERE {condition}"), key),
-        (Some(old), None) => {
-            let values: Vec<Value<'_>> = old.iter().map(OwnedValue::as_ref).collect();
-            let places = places.join(", ");
-            db.run(
-                &format!("INSERT INTO main.{name}({columns}) VALUES ({places})"),
-                &values,
-            )
+    let here = db.first(&format!("SELECT 1 FROM {name} WHERE {condition}"), &row.key)?;
+    let cells: Vec<(usize, Cell<'_>)> = match (&row.change, here) {
+        (Change::Delete, _) => {
+            db.run(&format!("DELETE FROM {name} WHERE {condition}"), &row.key)?;
+            return Ok(false);
         }
-        (Some(old), Some(_)) => {
-            let set: Vec<String> = table
-                .columns
-                .iter()
-                .enumerate()
-                .skip(table.at.key_columns)
-                .map(|(n, column)| format!("{} = ?{}", quote(&column.name), n + 1))
-                .collect();
-            if set.is_empty() {
-                return Ok(());
-            }
-            let mut values: Vec<Value<'_>> = key.to_vec();
-            values.extend(
-                old.iter()
-                    .skip(table.at.key_columns)
-                    .map(OwnedValue::as_ref),
-            );
+        (Change::Update(_), None) => {
+            let columns = table.column_list();
             db.run(
                 &format!(
-                    "UPDATE main.{name} SET {} WHERE {condition}",
-                    set.join(", ")
+                    "INSERT INTO {name}({columns}) SELECT {columns} FROM nuda_old.{} \
+                     WHERE {condition}",
+                    quote(&table.name)
                 ),
-                &values,
-            )
+                &row.key,
+            )?;
+            return Ok(true);
+        }
+        (Change::Insert(cells), None) => {
+            insert_again(db, table, cells)?;
+            return Ok(false);
+        }
+        (Change::Update(cells), Some(_)) => cells.clone(),
+        (Change::Insert(cells), Some(_)) => cells.iter().copied().enumerate().collect(),
+    };
+    let mut set = Vec::new();
+    let mut values = row.key.clone();
+    for (n, cell) in cells {
+        let Some(column) = table.columns.get(n).filter(|c| !c.is_key) else {
+            continue;
+        };
+        let (column, place) = (quote(&column.name), values.len() + 1);
+        match cell {
+            Cell::Value(value) => {
+                set.push(format!("{column} = ?{place}"));
+                values.push(value);
+            }
+            Cell::Add(added) => {
+                set.push(format!("{column} = {column} + ?{place}"));
+                values.push(Value::Int(clamped(added)));
+            }
         }
     }
+    if !set.is_empty() {
+        db.run(
+            &format!("UPDATE {name} SET {} WHERE {condition}", set.join(", ")),
+            &values,
+        )?;
+    }
+    Ok(false)
+}
+
+fn insert_again(db: Db, table: &Table, cells: &[Cell<'_>]) -> Result<()> {
+    let columns: Vec<String> = table
+        .columns
+        .iter()
+        .take(cells.len())
+        .map(|c| quote(&c.name))
+        .collect();
+    let values: Vec<Value<'_>> = cells
+        .iter()
+        .map(|cell| match cell {
+            Cell::Value(value) => *value,
+            Cell::Add(n) => Value::Int(clamped(*n)),
+        })
+        .collect();
+    let places = vec!["?"; columns.len()].join(", ");
+    db.run(
+        &format!(
+            "INSERT INTO {}({}) VALUES ({places})",
+            table.quoted(),
+            columns.join(", ")
+        ),
+        &values,
+    )
 }
