@@ -224,7 +224,7 @@ fn reissue_rows(connection: &Connection) -> Result<u64> {
     // Rows that came back as the old file has them, with all that was written to them.
     let mut whole = HashSet::new();
     let mut count = 0;
-    for (_, body) in lacking(db)? {
+    for body in lacking(db)? {
         let mut reader = BodyReader::new(&body);
         let mut table = None;
         while let Some(item) = reader.next_item()? {
@@ -247,7 +247,7 @@ fn reissue_rows(connection: &Connection) -> Result<u64> {
 }
 
 /// Bodies of the old file's records that this file lacks, in the order of their stamps.
-fn lacking(db: Db) -> Result<Vec<((Stamp, i64), Vec<u8>)>> {
+fn lacking(db: Db) -> Result<Vec<Vec<u8>>> {
     let sites = Sites::load(db)?;
     let mut bodies = Vec::new();
     let mut stamp = Stamp::BASELINE;
@@ -278,7 +278,7 @@ fn lacking(db: Db) -> Result<Vec<((Stamp, i64), Vec<u8>)>> {
         }
     }
     bodies.sort_by_key(|(order, _)| *order);
-    Ok(bodies)
+    Ok(bodies.into_iter().map(|(_, body)| body).collect())
 }
 
 /// Makes one change again, by an ordinary, captured write. An updated row that is gone here is
