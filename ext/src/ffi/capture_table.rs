@@ -14,8 +14,8 @@ use std::rc::Rc;
 
 use sqlite3_ext::ffi;
 
-use super::guarded;
 use super::value::Args;
+use super::{guarded, leave_message, owned_message};
 use crate::connection::Connection;
 use crate::error::{Error, Result};
 
@@ -89,20 +89,6 @@ pub(crate) fn register(connection: &Rc<Connection>) -> Result<()> {
 unsafe extern "C" fn drop_data(data: *mut c_void) {
     // SAFETY: made by Box::into_raw in `register`.
     drop(unsafe { Box::from_raw(data.cast::<Rc<Connection>>()) });
-}
-
-/// A message that SQLite owns.
-fn owned_message(text: &str) -> *mut c_char {
-    let bytes = text.as_bytes();
-    // SAFETY: the allocation has room for the text and its NUL; null is allowed.
-    unsafe {
-        let copy = ffi::sqlite3_malloc64(bytes.len() as u64 + 1).cast::<u8>();
-        if !copy.is_null() {
-            ptr::copy_nonoverlapping(bytes.as_ptr(), copy, bytes.len());
-            *copy.add(bytes.len()) = 0;
-        }
-        copy.cast()
-    }
 }
 
 unsafe extern "C" fn connect(
@@ -185,11 +171,7 @@ unsafe fn with(table: *mut ffi::sqlite3_vtab, body: impl FnOnce(&Table) -> Resul
         match guarded(|| body(this)) {
             Ok(()) => ffi::SQLITE_OK,
             Err(error) => {
-                let old = (*table).zErrMsg;
-                if !old.is_null() {
-                    ffi::sqlite3_free(old.cast());
-                }
-                (*table).zErrMsg = owned_message(&error.to_string());
+                leave_message(table, &error);
                 error.code
             }
         }

@@ -11,8 +11,8 @@ use std::rc::Rc;
 use nuda_core::value::OwnedValue;
 use sqlite3_ext::ffi;
 
-use super::guarded;
 use super::value::{Args, set_result};
+use super::{guarded, leave_message};
 use crate::connection::Connection;
 use crate::error::{Error, Result};
 
@@ -247,16 +247,7 @@ unsafe fn with(
         match guarded(|| body(this, &*table.cast::<Table>())) {
             Ok(()) => ffi::SQLITE_OK,
             Err(error) => {
-                let text = error.to_string();
-                let copy = ffi::sqlite3_malloc64(text.len() as u64 + 1).cast::<u8>();
-                if !copy.is_null() {
-                    ptr::copy_nonoverlapping(text.as_ptr(), copy, text.len());
-                    *copy.add(text.len()) = 0;
-                }
-                if !(*table).zErrMsg.is_null() {
-                    ffi::sqlite3_free((*table).zErrMsg.cast());
-                }
-                (*table).zErrMsg = copy.cast();
+                leave_message(table, &error);
                 error.code
             }
         }
