@@ -33,6 +33,9 @@ pub(crate) struct Connection {
     tables: RefCell<CachedTables>,
     /// While set, triggers' calls are ignored: what is written comes from elsewhere.
     applying: Cell<bool>,
+    /// While set, what user triggers write to tracked tables is suppressed, as while applying,
+    /// but what is written is captured.
+    reissuing: Cell<bool>,
     /// Whether this connection was declared the applier's own.
     dedicated: Cell<bool>,
     signal: Arc<Signal>,
@@ -60,6 +63,7 @@ impl Connection {
             statements: RefCell::default(),
             tables: RefCell::default(),
             applying: Cell::new(false),
+            reissuing: Cell::new(false),
             dedicated: Cell::new(false),
             signal: Arc::new(Signal::new(&db.path())),
             attached: RefCell::default(),
@@ -208,6 +212,14 @@ impl Connection {
         result
     }
 
+    /// Runs `body` with capture on and what user triggers add to it switched off.
+    pub(crate) fn while_reissuing<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
+        let before = self.reissuing.replace(true);
+        let result = body();
+        self.reissuing.set(before);
+        result
+    }
+
     // The file.
 
     /// What the file's VFS calls.
@@ -255,9 +267,9 @@ impl Connection {
         Ok(bits)
     }
 
-    /// Whether changes of others are being applied right now.
-    pub(crate) fn is_applying(&self) -> bool {
-        self.applying.get()
+    /// Whether what user triggers write to tracked tables has to be suppressed right now.
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.applying.get() || self.reissuing.get()
     }
 
     /// Whether this connection was declared to do nothing but apply.

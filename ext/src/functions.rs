@@ -268,7 +268,7 @@ fn applier(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
 
 /// `nuda_applying()`, in guard triggers.
 fn applying(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
-    Ok(OwnedValue::Int(i64::from(connection.is_applying())))
+    Ok(OwnedValue::Int(i64::from(connection.is_guarded())))
 }
 
 /// `nuda_nested(write, table, key...)`, in guard triggers.

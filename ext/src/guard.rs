@@ -95,6 +95,15 @@ pub(crate) fn prepare(connection: &Connection, dedicated: bool) -> Result<()> {
     Ok(())
 }
 
+/// The same for changes that are captured as they are written: triggers stay on.
+pub(crate) fn prepare_captured(connection: &Connection) -> Result<()> {
+    connection.guard.look_again();
+    let prepared = prepare(connection, false);
+    // Whoever applies next decides for itself.
+    connection.guard.look_again();
+    prepared
+}
+
 fn create(db: Db, table: &Table) -> Result<()> {
     for (write, event, row) in [
         (Write::Insert, "INSERT", "NEW"),

@@ -11,8 +11,8 @@
 //!   `nuda_core::merge` what that amounts to; `images` keeps what deletes hid, `conflicts`
 //!   reports what lost, `guard` keeps user triggers from writing twice;
 //! - `collect` drops what nobody needs, `renumber` and `mend` repair what was
-//!   written under a wrong site or stamp or before a re-seed, `digest` proves
-//!   equality;
+//!   written under a wrong site or stamp or before a re-seed (`local`: what is not
+//!   replicated), `digest` proves equality;
 //! - `track`, `inspect`, `definition` and `shadow` hold what is replicated and as what;
 //!   `functions` is the SQL surface; `connection` is what is remembered between calls.
 //!
@@ -40,6 +40,7 @@ mod index;
 mod inspect;
 mod json;
 mod levels;
+mod local;
 mod log;
 mod mend;
 mod net;

@@ -19,6 +19,8 @@ use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::excess::clamped;
 use crate::ffi::db::Db;
+use crate::guard::{self, Write};
+use crate::local;
 use crate::log;
 use crate::shadow::{self, Sites, damaged};
 use crate::track::atomically;
@@ -204,23 +206,41 @@ fn settle_row(
     Ok(())
 }
 
+/// What `nuda_protocol` says while a re-issue is due; gone with the transaction that made it.
+const DUE: &str = "reissue";
+
 /// `nuda_reissue(path)`: after this file was replaced by a donor's snapshot, writes again what
 /// the set-aside old file had and the donor lacked, as new changes: the registers that those
-/// changes wrote, and what they added to counters. Answers how many rows' changes.
-pub(crate) fn reissue(connection: &Connection, path: &str) -> Result<u64> {
+/// changes wrote, and what they added to counters. Answers how many rows' changes. That it is
+/// due is forgotten in the same transaction, so that a crash leaves it done or due.
+pub(crate) fn reissue(connection: &Rc<Connection>, path: &str) -> Result<u64> {
     let db = connection.db();
     if !db.is_autocommit() {
         return Err(Error::refused("end the open transaction first"));
     }
     db.run("ATTACH ? AS nuda_old", &[Value::Text(path.as_bytes())])?;
-    let result = atomically(db, || reissue_rows(connection));
-    db.exec("DETACH nuda_old")?;
-    result
+    let result = atomically(db, || {
+        // What user triggers wrote then is in the old log too.
+        guard::prepare_captured(connection)?;
+        let count = connection.while_reissuing(|| reissue_rows(connection))?;
+        db.run(
+            "DELETE FROM main.nuda_protocol WHERE key = ?",
+            &[Value::Text(DUE.as_bytes())],
+        )?;
+        Ok(count)
+    });
+    let detached = db.exec("DETACH nuda_old");
+    // The first error is the one to report.
+    let count = result?;
+    detached?;
+    Ok(count)
 }
 
-fn reissue_rows(connection: &Connection) -> Result<u64> {
+fn reissue_rows(connection: &Rc<Connection>) -> Result<u64> {
     let db = connection.db();
+    // Tables that come back whole need no change of theirs made again.
     let tables = connection.tables()?;
+    local::bring_back(connection)?;
     // Rows that came back as the old file has them, with all that was written to them.
     let mut whole = HashSet::new();
     let mut count = 0;
@@ -234,7 +254,7 @@ fn reissue_rows(connection: &Connection) -> Result<u64> {
                 Item::Row(row) => {
                     let Some(table) = table else { continue };
                     if !whole.contains(&row_fingerprint(table.at.number, &row.key))
-                        && reissue_row(db, table, &row)?
+                        && reissue_row(connection, table, &row)?
                     {
                         whole.insert(row_fingerprint(table.at.number, &row.key));
                     }
@@ -283,17 +303,23 @@ fn lacking(db: Db) -> Result<Vec<Vec<u8>>> {
 
 /// Makes one change again, by an ordinary, captured write. An updated row that is gone here is
 /// inserted as the old file has it, if it has it; answers whether that was done.
-fn reissue_row(db: Db, table: &Table, row: &RowChange<'_>) -> Result<bool> {
+fn reissue_row(connection: &Connection, table: &Table, row: &RowChange<'_>) -> Result<bool> {
+    let db = connection.db();
+    let announce = |write| {
+        connection.guard.announce(write, table.at.number, &row.key);
+    };
     let name = table.quoted();
     let condition = table.key_condition();
     let here = db.first(&format!("SELECT 1 FROM {name} WHERE {condition}"), &row.key)?;
     let cells: Vec<(usize, Cell<'_>)> = match (&row.change, here) {
         (Change::Delete, _) => {
+            announce(Write::Delete);
             db.run(&format!("DELETE FROM {name} WHERE {condition}"), &row.key)?;
             return Ok(false);
         }
         (Change::Update(_), None) => {
             let columns = table.column_list();
+            announce(Write::Insert);
             db.run(
                 &format!(
                     "INSERT INTO {name}({columns}) SELECT {columns} FROM nuda_old.{} \
@@ -305,6 +331,7 @@ fn reissue_row(db: Db, table: &Table, row: &RowChange<'_>) -> Result<bool> {
             return Ok(true);
         }
         (Change::Insert(cells), None) => {
+            announce(Write::Insert);
             insert_again(db, table, cells)?;
             return Ok(false);
         }
@@ -330,6 +357,7 @@ fn reissue_row(db: Db, table: &Table, row: &RowChange<'_>) -> Result<bool> {
         }
     }
     if !set.is_empty() {
+        announce(Write::Update);
         db.run(
             &format!("UPDATE {name} SET {} WHERE {condition}", set.join(", ")),
             &values,

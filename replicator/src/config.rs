@@ -70,6 +70,17 @@ pub(crate) struct Options {
     /// by the daemon.
     #[arg(long, env = "NUDA_CHECKPOINT_PAGES")]
     checkpoint_pages: Option<u32>,
+    /// How long what every member has stays in the log, in milliseconds.
+    #[arg(long, env = "NUDA_COLLECT_AFTER_MS")]
+    collect_after_ms: Option<u64>,
+    /// A member that was silent for this long no longer keeps the others from collecting their
+    /// logs, in milliseconds; when it comes back it begins from a snapshot and re-issues what
+    /// only it has. 0: never. The default is a week.
+    #[arg(long, env = "NUDA_EXCLUDE_AFTER_MS")]
+    exclude_after_ms: Option<u64>,
+    /// For tests: die as by kill -9 at the point of this name.
+    #[arg(long, hide = true, requires = "allow_faults")]
+    fault_point: Option<String>,
     /// For tests: the control socket may make this node drop traffic with named peers.
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
     allow_faults: Option<bool>,
@@ -89,7 +100,10 @@ pub(crate) struct Config {
     pub(crate) request_timeout: Duration,
     pub(crate) idle_close: Duration,
     pub(crate) checkpoint_pages: u32,
+    pub(crate) collect_after_ms: u64,
+    pub(crate) exclude_after_ms: u64,
     pub(crate) allow_faults: bool,
+    pub(crate) fault_point: Option<String>,
 }
 
 impl Config {
@@ -145,7 +159,10 @@ impl Config {
             request_timeout: ms(o.request_timeout_ms, 10_000),
             idle_close: ms(o.idle_close_ms, 10_000),
             checkpoint_pages: o.checkpoint_pages.unwrap_or(4_000).max(100),
+            collect_after_ms: o.collect_after_ms.unwrap_or(5_000),
+            exclude_after_ms: o.exclude_after_ms.unwrap_or(7 * 24 * 3_600_000),
             allow_faults: o.allow_faults.unwrap_or(false),
+            fault_point: o.fault_point.filter(|_| o.allow_faults == Some(true)),
         })
     }
 }
@@ -165,7 +182,10 @@ impl Options {
             request_timeout_ms: self.request_timeout_ms.or(below.request_timeout_ms),
             idle_close_ms: self.idle_close_ms.or(below.idle_close_ms),
             checkpoint_pages: self.checkpoint_pages.or(below.checkpoint_pages),
+            collect_after_ms: self.collect_after_ms.or(below.collect_after_ms),
+            exclude_after_ms: self.exclude_after_ms.or(below.exclude_after_ms),
             allow_faults: self.allow_faults.or(below.allow_faults),
+            fault_point: self.fault_point.or(below.fault_point),
         }
     }
 }

@@ -95,6 +95,48 @@ impl DataDir {
         self.private().join(format!("{partition}.{now_ms}.aside"))
     }
 
+    /// The set-aside copy of this file name, which was read from a partition's file.
+    pub(crate) fn set_aside(&self, file: &str) -> Result<PathBuf> {
+        if file.ends_with(".aside") && !file.contains('/') {
+            Ok(self.private().join(file))
+        } else {
+            Err(Error::refused(format!(
+                "\"{}\" is no set-aside file",
+                file.escape_debug()
+            )))
+        }
+    }
+
+    /// Keeps a set-aside copy for people, under a name that nothing here removes.
+    pub(crate) fn keep_set_aside(&self, aside: &Path) -> Result<PathBuf> {
+        let kept = aside.with_extension("kept");
+        if aside.is_file() {
+            fs::rename(aside, &kept)?;
+        }
+        Ok(kept)
+    }
+
+    /// Removes set-aside copies of a partition that an interrupted re-seed left: its file does
+    /// not need them.
+    pub(crate) fn clear_set_aside(&self, partition: &str) {
+        let Ok(entries) = fs::read_dir(self.private()) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            // With the companions that SQLite gave it.
+            let leftover = name.to_str().and_then(|n| n.split_once(".aside"));
+            let of = leftover
+                .and_then(|(n, _)| n.rsplit_once('.'))
+                .map(|(of, _)| of);
+            if of == Some(partition)
+                && let Err(e) = fs::remove_file(entry.path())
+            {
+                tracing::warn!(file = %entry.path().display(), error = %e, "cannot remove a leftover file");
+            }
+        }
+    }
+
     /// The file of a partition.
     pub(crate) fn partition_file(&self, name: &str) -> Result<PathBuf> {
         if is_valid_name(name) {

@@ -303,6 +303,14 @@ impl Node {
         );
     }
 
+    /// For tests: dies here as by kill -9, if that was asked for.
+    pub(crate) fn fault(&self, point: &str) {
+        if self.config.fault_point.as_deref() == Some(point) {
+            tracing::error!(point, "a fault was asked for");
+            std::process::abort();
+        }
+    }
+
     /// Runs `work` unless work of that name is running.
     fn once(self: &Arc<Self>, key: String, work: impl Future<Output = ()> + Send + 'static) {
         let fresh = {

@@ -24,6 +24,9 @@ use crate::limits;
 const FLOOR: &str = "floor";
 const MEMBERS: &str = "members";
 const OWN_SITES: &str = "own sites";
+/// The name that `nuda_reissue` forgets when it has done its work.
+const REISSUE: &str = "reissue";
+const REISSUE_FAILED: &str = "reissue failed";
 
 /// A connection to one partition's file.
 pub(crate) struct Replica {
@@ -86,6 +89,8 @@ pub(crate) struct Kept {
     pub(crate) floor: VersionVector,
     pub(crate) members: Members,
     pub(crate) own_sites: Vec<Site>,
+    /// What a re-seed could not bring back, for people.
+    pub(crate) lost: Option<String>,
 }
 
 impl Replica {
@@ -299,6 +304,32 @@ impl Replica {
             .query_row("SELECT nuda_restamp(?, ?)", [keep, max_ms], |_| Ok(()))?)
     }
 
+    /// Notes, in a snapshot, which set-aside file has to be re-issued once it is in place.
+    pub(crate) fn set_reissue(&self, file: &str) -> Result<()> {
+        self.keep(REISSUE, file)
+    }
+
+    /// Which set-aside file has to be re-issued, if any.
+    pub(crate) fn reissue_due(&self) -> Result<Option<String>> {
+        Ok(Some(self.kept_text(REISSUE)?).filter(|file| !file.is_empty()))
+    }
+
+    /// Writes again what the set-aside file has and this one lacks.
+    pub(crate) fn reissue(&self, aside: &Path) -> Result<()> {
+        let path = aside.to_string_lossy();
+        Ok(self
+            .conn
+            .query_row("SELECT nuda_reissue(?)", [&path], |_| Ok(()))?)
+    }
+
+    /// It cannot be done; people are told.
+    pub(crate) fn reissue_failed(&self, note: &str) -> Result<()> {
+        self.transaction(|replica| {
+            replica.keep(REISSUE, "")?;
+            replica.keep(REISSUE_FAILED, note)
+        })
+    }
+
     /// Drops from the log what every member has; answers how many records went.
     pub(crate) fn collect(&self, frontier: &VersionVector) -> Result<u64> {
         #[derive(Deserialize)]
@@ -351,6 +382,7 @@ impl Replica {
             floor: vector(&self.kept_text(FLOOR)?)?,
             members,
             own_sites,
+            lost: Some(self.kept_text(REISSUE_FAILED)?).filter(|text| !text.is_empty()),
         })
     }
 

@@ -175,6 +175,7 @@ fn of(node: &Node, partition: &Partition, host: &Host) -> PartitionStatus {
         reported: peer.reported,
     });
     let mut alarms = live.alarms.clone();
+    alarms.extend(live.kept.lost.clone());
     alarms.extend(
         status
             .stopped_sites

@@ -307,6 +307,7 @@ fn open(node: &Arc<Node>, at: &Partition, replica: &mut Replica) -> Result<Live>
         replica.join(&node.me().name)?;
         identity = replica.identity()?;
     }
+    crate::task::reseed::finish(node, at, replica)?;
     let mut kept = replica.kept()?;
     if kept.members.version == 0 {
         kept.members = first_members(&node.me().name, &identity.members, identity.members_version);
@@ -331,6 +332,8 @@ fn open(node: &Arc<Node>, at: &Partition, replica: &mut Replica) -> Result<Live>
         backoff_ms: (100, 5_000),
         relay_after_ms: 500,
         secure_after_ms: 500,
+        collect_after_ms: node.config.collect_after_ms,
+        exclude_after_ms: node.config.exclude_after_ms,
         ..Config::default()
     };
     Ok(Live {

@@ -1,9 +1,12 @@
 //! Replaces the content of a replica that missed a collection by a donor's snapshot (R7).
 //!
 //! The file stays: pages are copied *into* it by the backup API, so open connections go on.
-//! While the file's write lock is held, the old content is set aside; after the copy the file
-//! gets a new site, and what the donor lacked is re-issued from the set-aside copy. No local
-//! write falls between the two copies.
+//! While the file's write lock is held, the old content is set aside; the copy that is then
+//! committed says that it is this node's, under a site of its own, and what has to be
+//! re-issued from which set-aside file. That is done in one transaction that also forgets
+//! it, here or, after a crash, when the file is opened again. So no local write falls between
+//! the steps, and none is made twice. A set-aside file that cannot be re-issued is kept for
+//! people, and said so in the status.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,9 +23,7 @@ use crate::node::Node;
 use crate::partition::{Job, Partition};
 use crate::sql::Replica;
 
-const TRIES: u32 = 10;
-
-/// Re-seeds `partition` from `donor`.
+/// Re-seeds `partition` from `donor`, or from whichever other member can.
 pub(crate) async fn run(
     node: Arc<Node>,
     partition: String,
@@ -32,7 +33,9 @@ pub(crate) async fn run(
 ) {
     tracing::warn!(partition, donor, reason, "re-seeding");
     let mut pause = Duration::from_millis(200);
-    for _ in 0..TRIES {
+    let mut donors = vec![donor];
+    loop {
+        let donor = donors.remove(0);
         match once(&node, &partition, id, &donor).await {
             Ok(()) => {
                 tracing::info!(partition, donor, "re-seeded");
@@ -42,8 +45,27 @@ pub(crate) async fn run(
         }
         node.wait_for_peer(&donor, pause).await;
         pause = (pause * 2).min(limits::BACKOFF_MAX);
+        // This replica can do nothing else until somebody has given it a snapshot.
+        if donors.is_empty() {
+            donors = members(&node, &partition).await;
+        }
+        if donors.is_empty() {
+            donors.push(donor);
+        }
     }
-    // The machine still says that it must re-seed; a restart or the next contact begins anew.
+}
+
+/// The other members that are known by name.
+async fn members(node: &Arc<Node>, partition: &str) -> Vec<String> {
+    let Ok(partition) = node.partitions.expect_name(partition) else {
+        return Vec::new();
+    };
+    let found = node.on_partition(partition, |node, at, host| {
+        let members = host.replica(at)?.kept()?.members;
+        let others = members.iter().filter(|m| !m.excluded && m.node != node.id);
+        Ok(others.filter_map(|m| node.peers.name_of(m.node)).collect())
+    });
+    found.await.unwrap_or_default()
 }
 
 async fn once(node: &Arc<Node>, name: &str, id: PartitionId, donor: &str) -> Result<()> {
@@ -78,25 +100,49 @@ fn replace(node: &Arc<Node>, at: &Partition, snapshot: &Path, id: PartitionId) -
     if source.identity()?.partition != id {
         return Err(Error::refused("the snapshot is of another partition"));
     }
+    // Still nobody else's: all that must be true of the copy from its first moment on.
+    source.join(&node.me().name)?;
+    let file = aside.file_name().unwrap_or_default().to_string_lossy();
+    source.set_reissue(&file)?;
     let mut target = Replica::open(&at.path)?;
     copy_into(source.connection(), target.connection_mut(), || {
-        super::snapshot::copy_pages(&at.path, &aside)
+        super::snapshot::copy_pages(&at.path, &aside)?;
+        node.fault("set aside");
+        Ok(())
     })?;
-    target.join(&node.me().name)?;
-    let aside_text = aside.to_string_lossy().into_owned();
-    let reissued = target.transaction(|replica| {
-        Ok(replica
-            .connection()
-            .query_row("SELECT nuda_reissue(?)", [&aside_text], |_| Ok(()))?)
-    });
+    node.fault("copied");
+    finish(node, at, &target)
+}
+
+/// Re-issues what is due in this file, if anything is, and lets go of what was set aside.
+pub(crate) fn finish(node: &Arc<Node>, at: &Partition, replica: &Replica) -> Result<()> {
+    let Some(file) = replica.reissue_due()? else {
+        node.dir.clear_set_aside(&at.name);
+        return Ok(());
+    };
+    let aside = node.dir.set_aside(&file)?;
+    let reissued = if aside.is_file() {
+        replica.reissue(&aside)
+    } else {
+        Err(Error::refused(format!("{} is gone", aside.display())))
+    };
     match reissued {
         Ok(()) => {
+            // What the set-aside file held must not be lost with it at a power cut.
+            replica.fsync(&at.path)?;
+            node.fault("re-issued");
             super::join::remove_database(&aside);
             Ok(())
         }
+        Err(e) if e.is_retry() => Err(e),
         Err(e) => {
-            tracing::error!(partition = %at.name, error = %e, kept = %aside.display(), "local changes that nobody else has could not be re-issued; they are kept in the set-aside copy");
-            Ok(())
+            let kept = node.dir.keep_set_aside(&aside)?;
+            let note = format!(
+                "changes that only this replica had could not be re-issued after it was re-seeded: {e}; they are kept in {}",
+                kept.display()
+            );
+            tracing::error!(partition = %at.name, "{note}");
+            replica.reissue_failed(&note)
         }
     }
 }

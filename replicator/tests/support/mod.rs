@@ -24,15 +24,23 @@ pub(crate) struct Nodes {
     pub(crate) home: tempfile::TempDir,
     running: HashMap<String, Child>,
     seed: Option<String>,
+    /// Further flags of `nuda serve`, for nodes that are started from now on.
+    pub(crate) flags: Vec<String>,
 }
 
 impl Nodes {
     /// Starts these nodes.
     pub(crate) fn start(names: &[&str]) -> Self {
+        Self::start_with(names, &[])
+    }
+
+    /// The same with further flags of `nuda serve`.
+    pub(crate) fn start_with(names: &[&str], flags: &[&str]) -> Self {
         let mut nodes = Self {
             home: tempfile::tempdir().unwrap(),
             running: HashMap::new(),
             seed: None,
+            flags: flags.iter().map(ToString::to_string).collect(),
         };
         for name in names {
             nodes.run(name);
@@ -42,6 +50,12 @@ impl Nodes {
 
     /// Starts one node (again) on a free port.
     pub(crate) fn run(&mut self, name: &str) {
+        self.spawn(name);
+        self.found(name);
+    }
+
+    /// The same without waiting for it.
+    pub(crate) fn spawn(&mut self, name: &str) {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -52,6 +66,7 @@ impl Nodes {
             .args(["serve", "--listen", "127.0.0.1:0", "--allow-faults"])
             .args(["--log", "debug,hyper_util=info,reqwest=info", "--dir"])
             .arg(self.dir(name))
+            .args(&self.flags)
             .stderr(log)
             .stdout(Stdio::null());
         if let Some(seed) = &self.seed {
@@ -59,6 +74,10 @@ impl Nodes {
         }
         self.running
             .insert(name.to_owned(), command.spawn().unwrap());
+    }
+
+    /// Waits until it answers and knows the other nodes that run.
+    pub(crate) fn found(&mut self, name: &str) {
         let others = self.running.len() - 1;
         let status = self.eventually(&format!("{name} finds the others"), |nodes| {
             let output = nodes.nuda(name, &["status", "--json"]);
@@ -88,6 +107,12 @@ impl Nodes {
         let pid = self.pid(name).to_string();
         let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
         assert!(sent.success());
+    }
+
+    /// Waits until a node has died by itself.
+    pub(crate) fn died(&mut self, name: &str) {
+        let mut child = self.running.remove(name).unwrap();
+        self.eventually(&format!("{name} dies"), |_| child.try_wait().unwrap());
     }
 
     /// kill -9.
@@ -147,7 +172,12 @@ impl Nodes {
 
     /// A partition with one table on these nodes, the first of which founds it.
     pub(crate) fn with_page(names: &[&str]) -> Self {
-        let nodes = Self::start(names);
+        Self::with_page_and(names, &[])
+    }
+
+    /// The same with further flags of `nuda serve`.
+    pub(crate) fn with_page_and(names: &[&str], flags: &[&str]) -> Self {
+        let nodes = Self::start_with(names, flags);
         nodes.nuda_ok(names[0], &["create", "org", "--on", &names.join(",")]);
         let founder = nodes.open(names[0], "org");
         founder
@@ -175,6 +205,11 @@ impl Nodes {
             assert!(Instant::now() < until, "never: {what}\n{}", self.logs());
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// All that a node has logged.
+    pub(crate) fn logs_of(&self, name: &str) -> String {
+        std::fs::read_to_string(self.home.path().join(format!("{name}.log"))).unwrap_or_default()
     }
 
     /// The ends of all logs, for a failed test.
