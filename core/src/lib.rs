@@ -7,8 +7,9 @@
 //! 3. [`value`], [`row`], [`changeset`]: the change format; [`codec`] is the only reader of
 //!    untrusted bytes.
 //! 4. [`merge`]: what concurrent changes of one row amount to.
-//! 5. [`schema`]: the shadow tables that both the extension and the daemon know.
-//! 6. [`protocol`]: replication as events in, commands out.
+//! 5. [`types`]: column types whose edits are more than assignments.
+//! 6. [`schema`]: the shadow tables that both the extension and the daemon know.
+//! 7. [`protocol`]: replication as events in, commands out.
 #![forbid(unsafe_code)]
 
 pub mod changeset;
@@ -20,5 +21,6 @@ pub mod merge;
 pub mod protocol;
 pub mod row;
 pub mod site;
+pub mod types;
 pub mod value;
 pub mod version_vector;

@@ -1,0 +1,7 @@
+//! Column types whose edits are more than assignments: the pure parts.
+//!
+//! [`sequence`] merges concurrent edits by position; [`text`] is a text's edit, and needs the
+//! former only while edits are concurrent.
+
+pub mod sequence;
+pub mod text;
