@@ -41,16 +41,40 @@ pub(crate) enum Outcome {
     /// Seen before.
     Duplicate,
     /// Kept until what it needs is here.
-    Waiting(String),
+    Waiting(Need, String),
     /// It had not seen what all members had, and cannot be merged any more.
     Stale(String),
     /// Two different changesets bear this name.
     Fork(String),
 }
 
+/// What a changeset that waits needs, for programs: `nuda_apply` answers it as `needs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// The rest of its parts.
+    Parts,
+    /// Changesets that it follows.
+    Changes,
+    /// A table as others have it; what is in the way here has to go.
+    Schema,
+    /// A newer version of this program.
+    Upgrade,
+}
+
+impl Need {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Parts => "parts",
+            Self::Changes => "changes",
+            Self::Schema => "schema",
+            Self::Upgrade => "upgrade",
+        }
+    }
+}
+
 /// Why a changeset is not applied now.
 enum Stop {
-    Wait(String),
+    Wait(Need, String),
     Fork(String),
     Fail(Error),
 }
@@ -64,7 +88,7 @@ impl From<Error> for Stop {
 impl From<nuda_core::error::DecodeError> for Stop {
     fn from(error: nuda_core::error::DecodeError) -> Self {
         if error.is_newer() {
-            Self::Wait(error.to_string())
+            Self::Wait(Need::Upgrade, error.to_string())
         } else {
             Self::Fail(error.into())
         }
@@ -161,27 +185,27 @@ fn deliver(
             Ok(()) => Ok(Outcome::Applied(1 + drain(connection, &mut sites)?)),
             Err(Stop::Fork(why)) => Ok(Outcome::Fork(why)),
             Err(Stop::Fail(error)) => Err(error),
-            Err(Stop::Wait(why)) => {
+            Err(Stop::Wait(need, why)) => {
                 if let Some(stale) = stale(db, &sites, &whole.header, must_cover)? {
                     return Ok(Outcome::Stale(stale));
                 }
                 keep(db, site_id, part, bytes, &why)?;
-                Ok(Outcome::Waiting(why))
+                Ok(Outcome::Waiting(need, why))
             }
         };
     }
-    let why = if is_next {
-        "the rest of it has not arrived"
+    let (need, why) = if is_next {
+        (Need::Parts, "the rest of it has not arrived")
     } else {
-        "its predecessor has not arrived"
+        (Need::Changes, "its predecessor has not arrived")
     };
     keep(db, site_id, part, bytes, why)?;
     if part.last.is_none() && !later_part_waits(db, site_id, part)? {
         // The rest follows; looking at what waits for every part would read it all each time.
-        return Ok(Outcome::Waiting(why.to_owned()));
+        return Ok(Outcome::Waiting(need, why.to_owned()));
     }
     match drain(connection, &mut sites)? {
-        0 => Ok(Outcome::Waiting(why.to_owned())),
+        0 => Ok(Outcome::Waiting(need, why.to_owned())),
         applied => Ok(Outcome::Applied(applied)),
     }
 }
@@ -256,7 +280,10 @@ pub(crate) fn drain(connection: &Connection, sites: &mut Sites) -> Result<u64> {
                         applied += 1;
                         progress = true;
                     }
-                    Err(Stop::Wait(_) | Stop::Fork(_)) => break,
+                    Err(Stop::Wait(_, why) | Stop::Fork(why)) => {
+                        keep_reason(db, *site_id, whole.header.dot.seq, &why)?;
+                        break;
+                    }
                     Err(Stop::Fail(error)) => return Err(error),
                 }
             }
@@ -265,6 +292,18 @@ pub(crate) fn drain(connection: &Connection, sites: &mut Sites) -> Result<u64> {
             return Ok(applied);
         }
     }
+}
+
+/// What it waits for may be another thing than when it came.
+fn keep_reason(db: Db, site_id: i64, seq: Seq, why: &str) -> Result<()> {
+    db.run(
+        "UPDATE main.nuda_waiting SET reason = ?1 WHERE site = ?2 AND seq = ?3 AND reason <> ?1",
+        &[
+            Value::Text(why.as_bytes()),
+            Value::Int(site_id),
+            Value::Int(to_i64(seq)),
+        ],
+    )
 }
 
 fn forget_waiting(db: Db, site_id: i64, seq: Seq) -> Result<()> {
@@ -332,9 +371,8 @@ fn seen_by(
         .iter()
         .find(|(site, seq)| here.get(*site) < *seq)
     {
-        return Err(Stop::Wait(format!(
-            "it follows {site}:{seq}, which has not arrived"
-        )));
+        let why = format!("it follows {site}:{seq}, which has not arrived");
+        return Err(Stop::Wait(Need::Changes, why));
     }
     let mut seen = head.seen.clone();
     seen.join(&header.rose);
@@ -385,7 +423,7 @@ fn apply_whole(
     let own = own_head(connection, &state, sites)?;
     let (head, seen) = seen_by(db, sites, &whole.header, (state.site_id, own.seq))?;
     if let Some(stale) = stale(db, sites, &whole.header, must_cover)? {
-        return Err(Stop::Wait(stale));
+        return Err(Stop::Wait(Need::Changes, stale));
     }
     if whole.previous != head.hash {
         return Err(Stop::Fork(format!(
@@ -501,6 +539,7 @@ fn apply_body(
                 }
                 None => {
                     return Err(Stop::Wait(
+                        Need::Upgrade,
                         "it needs a newer version of NUDA; upgrade this node".to_owned(),
                     ));
                 }
@@ -558,7 +597,7 @@ pub(crate) fn head_hash(db: Db, site: Site, seq: Seq) -> Result<Option<ChainHash
 impl From<arrive::NotHere> for Stop {
     fn from(not_here: arrive::NotHere) -> Self {
         match not_here {
-            arrive::NotHere::Wait(why) => Self::Wait(why),
+            arrive::NotHere::Wait(why) => Self::Wait(Need::Schema, why),
             arrive::NotHere::Fail(error) => Self::Fail(error),
         }
     }

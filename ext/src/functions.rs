@@ -246,16 +246,25 @@ fn apply_changeset(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedV
     let must_cover = VersionVector::parse(args.text(1).unwrap_or_default())
         .ok_or_else(|| Error::refused("the second argument is no version vector"))?;
     let (dot, outcome) = apply::apply(connection, bytes, &must_cover)?;
+    let mut needs = "";
     let (status, applied, reason) = match outcome {
         Outcome::Applied(n) => ("applied", n, None),
         Outcome::Duplicate => ("duplicate", 0, None),
-        Outcome::Waiting(why) => ("waiting", 0, Some(why)),
+        Outcome::Waiting(need, why) => {
+            needs = need.word();
+            ("waiting", 0, Some(why))
+        }
         Outcome::Stale(why) => ("stale", 0, Some(why)),
         Outcome::Fork(why) => ("fork", 0, Some(why)),
     };
+    let needs = if needs.is_empty() {
+        String::new()
+    } else {
+        format!(",\"needs\":\"{needs}\"")
+    };
     let reason = reason.map_or_else(|| "null".to_owned(), |why| json::text(&why));
     text(format!(
-        "{{\"status\":\"{status}\",\"dot\":\"{dot}\",\"applied\":{applied},\"reason\":{reason}}}"
+        "{{\"status\":\"{status}\",\"dot\":\"{dot}\",\"applied\":{applied}{needs},\"reason\":{reason}}}"
     ))
 }
 
