@@ -56,10 +56,17 @@ pub(crate) fn exposition(node: &Arc<Node>) -> String {
     let mut lag = Vec::new();
     let mut silent = Vec::new();
     let mut waiting = Vec::new();
+    let (mut troubles, mut stopped) = (Vec::new(), Vec::new());
     for partition in &partitions {
-        let Some(status) = partition.try_host().and_then(|host| host.status()) else {
+        let Some((status, failing)) = partition
+            .try_host()
+            .and_then(|host| Some((host.status()?, host.troubles().len())))
+        else {
             continue;
         };
+        let labels = format!("{{partition=\"{}\"}}", partition.name);
+        troubles.push((labels.clone(), failing as u64));
+        stopped.push((labels, status.stopped_sites.len() as u64));
         let mut held_up = 0;
         for peer in status.peers {
             let labels = format!(
@@ -76,6 +83,18 @@ pub(crate) fn exposition(node: &Arc<Node>) -> String {
         waiting.push((format!("{{partition=\"{}\"}}", partition.name), held_up));
     }
     gauge(&mut text, "lag_changesets", "Changesets a peer lacks", &lag);
+    gauge(
+        &mut text,
+        "troubles",
+        "Kinds of work that fail now: a full disk, a lock",
+        &troubles,
+    );
+    gauge(
+        &mut text,
+        "stopped_sites",
+        "Sites with two shipped variants of a change",
+        &stopped,
+    );
     gauge(
         &mut text,
         "silence_ms",

@@ -253,15 +253,16 @@ impl Node {
             return;
         };
         let Some(live) = &host.live else { return };
-        let Some(member) = live.kept.members.get(peer) else {
+        if live.kept.members.get(peer).is_none() {
             return;
-        };
+        }
         let status = live.machine.status();
         let held = status
             .peers
             .iter()
             .any(|p| p.node == peer && p.reported > 0);
-        if member.joined == live.kept.members.version && !held {
+        // It has never held it, as far as is known here: it is joining, others maybe with it.
+        if !held {
             if live.machine.may_seed(peer) {
                 self.invite(partition, peer);
             }

@@ -56,14 +56,43 @@ pub(crate) struct Counts {
     pub(crate) conflicts: u64,
 }
 
+/// A site of which changesets lie in the file and cannot be applied yet.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Waiting {
+    pub(crate) site: String,
+    /// How many.
+    pub(crate) changesets: u64,
+    /// The first of them.
+    pub(crate) first: u64,
+    /// What that one waits for.
+    pub(crate) reason: String,
+}
+
 /// What `nuda_apply` says.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Outcome {
     pub(crate) status: String,
     #[serde(default)]
     pub(crate) applied: u64,
+    /// What one that waits needs.
+    #[serde(default)]
+    pub(crate) needs: Option<Need>,
     #[serde(default)]
     pub(crate) reason: Option<String>,
+}
+
+/// What a changeset that waits needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Need {
+    /// The rest of its parts.
+    Parts,
+    /// Changesets that it follows.
+    Changes,
+    /// A table as others have it.
+    Schema,
+    /// A newer version of this program.
+    Upgrade,
 }
 
 /// What `nuda_digest` says: equal on two replicas if their rows are.
@@ -209,6 +238,23 @@ impl Replica {
                 })
             },
         )?)
+    }
+
+    /// What waits, by site, and for what.
+    pub(crate) fn waiting(&self) -> Result<Vec<Waiting>> {
+        let mut statement = self.conn.prepare_cached(
+            "SELECT printf('%016x', s.site), count(DISTINCT w.seq), min(w.seq), w.reason
+             FROM nuda_waiting w JOIN nuda_site s ON s.id = w.site GROUP BY w.site LIMIT 20",
+        )?;
+        let rows = statement.query_map([], |row| {
+            Ok(Waiting {
+                site: row.get(0)?,
+                changesets: row.get(1)?,
+                first: row.get(2)?,
+                reason: row.get(3)?,
+            })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
     /// What has been applied.

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::node::Node;
 use crate::partition::Partition;
 use crate::partition::host::Host;
-use crate::sql::Counts;
+use crate::sql::{Counts, Waiting};
 
 /// Figures of a file are counted for the overview too while there are no more than these.
 const COUNTED: usize = 20;
@@ -59,7 +59,14 @@ pub(crate) struct PartitionStatus {
     pub(crate) durable: u64,
     pub(crate) collected: u64,
     pub(crate) peers: Vec<PeerLag>,
+    /// What needs a person.
     pub(crate) alarms: Vec<String>,
+    /// What fails now and is tried again: a full disk, a lock that is held for long.
+    pub(crate) troubles: Vec<String>,
+    /// Sites of which two variants of a changeset were shipped.
+    pub(crate) stopped_sites: Vec<String>,
+    /// What has arrived and cannot be applied yet, and why.
+    pub(crate) waiting: Vec<Waiting>,
     /// Counted in the file.
     pub(crate) counts: Option<Counts>,
 }
@@ -97,7 +104,11 @@ pub(crate) async fn gather(node: &Arc<Node>, partition: Option<&str>) -> Result<
                         status.state = "failed".to_owned();
                         status.reason = Some(e.to_string());
                     }
-                    None => status.counts = host.replica(at)?.counts().ok(),
+                    None => {
+                        let replica = host.replica(at)?;
+                        status.counts = replica.counts().ok();
+                        status.waiting = replica.waiting().unwrap_or_default();
+                    }
                 }
                 Ok(status)
             });
@@ -155,13 +166,20 @@ fn empty(partition: &Partition, state: &str) -> PartitionStatus {
         collected: 0,
         peers: Vec::new(),
         alarms: Vec::new(),
+        troubles: Vec::new(),
+        stopped_sites: Vec::new(),
+        waiting: Vec::new(),
         counts: None,
     }
 }
 
 fn of(node: &Node, partition: &Partition, host: &Host) -> PartitionStatus {
+    let troubles = host.troubles();
     let Some(live) = &host.live else {
-        return empty(partition, "opening");
+        return PartitionStatus {
+            troubles,
+            ..empty(partition, "opening")
+        };
     };
     let status = live.machine.status();
     let now_ms = clock::now_ms();
@@ -176,6 +194,12 @@ fn of(node: &Node, partition: &Partition, host: &Host) -> PartitionStatus {
     });
     let mut alarms = live.alarms.clone();
     alarms.extend(live.kept.lost.clone());
+    if !live.kept.members.counts(node.id) && status.must_reseed.is_none() {
+        alarms.push(format!(
+            "{} is no member of it: nothing written here reaches anybody; add it with `nuda create {} --on ...,{}` at a member, or remove the file",
+            node.me().name, partition.name, node.me().name
+        ));
+    }
     alarms.extend(
         status
             .stopped_sites
@@ -205,6 +229,12 @@ fn of(node: &Node, partition: &Partition, host: &Host) -> PartitionStatus {
         collected: status.collected,
         peers: peers.collect(),
         alarms,
+        troubles,
+        stopped_sites: status
+            .stopped_sites
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
         ..empty(partition, state)
     }
 }

@@ -257,7 +257,7 @@ impl Replication {
             && self
                 .members
                 .iter()
-                .filter(|m| !m.excluded && counted(m.node))
+                .filter(|m| !m.excluded && counted(m.node) && !self.holds_nothing(m.node))
                 .all(|m| {
                     let told = self.peers.get(&m.node).and_then(|p| {
                         p.latest
@@ -272,12 +272,23 @@ impl Replication {
                 })
     }
 
+    /// Whether the member said that it does not hold the partition (yet): it has accepted
+    /// nothing of anybody, and its snapshot brings the member list. Members that join at the
+    /// same time would wait for each other otherwise.
+    fn holds_nothing(&self, node: NodeId) -> bool {
+        let peer = self.peers.get(&node);
+        peer.is_some_and(|p| matches!(p.problem, Some((PeerState::NotMember, _))))
+    }
+
     /// Tells the host, once, whom it may give a snapshot.
     pub(super) fn announce_seeds(&mut self, _now_ms: u64) {
         let joining: Vec<(NodeId, u64)> = self
             .members
             .iter()
-            .filter(|m| m.node != self.me && m.joined == self.members.version)
+            .filter(|m| {
+                let new = m.joined == self.members.version || self.holds_nothing(m.node);
+                m.node != self.me && new
+            })
             .map(|m| (m.node, m.joined))
             .collect();
         for (node, joined) in joining {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -19,6 +20,9 @@ pub(super) struct Create {
     /// An existing SQLite file whose content the partition begins with. It is not changed.
     #[arg(long)]
     from: Option<PathBuf>,
+    /// How long to wait until the daemon answers and has heard of all members.
+    #[arg(long, default_value_t = 15)]
+    timeout_s: u64,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -29,11 +33,14 @@ pub(super) struct Create {
 impl Create {
     pub(super) fn run(self) -> Result<ExitCode> {
         let from = self.from.map(std::path::absolute).transpose()?;
+        let timeout = Duration::from_secs(self.timeout_s);
         let request = Request::Create {
             name: self.name,
             on: self.on,
             from,
+            timeout_ms: self.timeout_s.saturating_mul(1_000),
         };
+        client::wait(&self.target.dir(), timeout, super::progress);
         let created: Created = client::ask(&self.target.dir(), &request, super::progress)?;
         if self.json {
             super::print_json(&created)?;

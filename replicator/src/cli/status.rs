@@ -100,6 +100,15 @@ fn show_partition(p: &PartitionStatus) -> Result<()> {
         }
         print(&line)?;
     }
+    for waiting in &p.waiting {
+        print(&format!(
+            "  waiting: {} changesets of site {} from {}: {}",
+            waiting.changesets, waiting.site, waiting.first, waiting.reason
+        ))?;
+    }
+    for trouble in &p.troubles {
+        print(&format!("  TROUBLE: {trouble}; it is tried again"))?;
+    }
     for alarm in &p.alarms {
         print(&format!("  ALARM: {alarm}"))?;
     }

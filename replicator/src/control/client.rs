@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
@@ -11,6 +12,22 @@ use crate::error::{Error, Kind, Result};
 
 /// An answer larger than this is not the daemon's.
 const ANSWER_BYTES: u64 = 256 << 20;
+
+/// Waits until a daemon listens in `dir`: one that was just started may need a moment.
+pub(crate) fn wait(dir: &DataDir, timeout: Duration, mut progress: impl FnMut(&str)) {
+    let began = Instant::now();
+    let mut told = false;
+    while UnixStream::connect(dir.control_socket()).is_err() && began.elapsed() < timeout {
+        if !told && began.elapsed() > Duration::from_secs(1) {
+            told = true;
+            progress(&format!(
+                "waiting for the daemon of {}",
+                dir.root().display()
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
 
 /// Asks the daemon of `dir`; progress lines go to `progress`.
 pub(crate) fn ask<T: DeserializeOwned>(

@@ -20,6 +20,8 @@ pub(crate) enum Request {
         name: String,
         on: Vec<String>,
         from: Option<PathBuf>,
+        /// How long to wait until the nodes are known.
+        timeout_ms: u64,
     },
     /// `nuda status`.
     Status { partition: Option<String> },

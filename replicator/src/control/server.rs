@@ -123,7 +123,14 @@ async fn carry_out(
     progress: &Progress,
 ) -> Result<serde_json::Value> {
     match request {
-        Request::Create { name, on, from } => {
+        Request::Create {
+            name,
+            on,
+            from,
+            timeout_ms,
+        } => {
+            let timeout = Duration::from_millis(timeout_ms);
+            task::create::wait_for_nodes(node, &name, &on, timeout, progress).await?;
             let created = task::create::run(node, &name, &on, from, progress).await?;
             Ok(serde_json::to_value(created)?)
         }

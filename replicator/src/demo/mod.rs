@@ -61,6 +61,7 @@ fn script(
             name: PARTITION.to_owned(),
             on: NODES.map(str::to_owned).to_vec(),
             from,
+            timeout_ms: 15_000,
         },
     )?;
     for (_, reason) in &created.untracked {

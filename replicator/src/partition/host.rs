@@ -6,7 +6,7 @@
 //! back (a new site, foreign changesets applied by somebody else) begins a new machine from
 //! the file. What a command does to the file is in `work`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use nuda_core::limits::CLOCK_AHEAD_MS;
@@ -58,6 +58,8 @@ pub(crate) struct Host {
     used_ms: u64,
     /// The file must be looked at again although nobody will say so.
     retry_at: Option<u64>,
+    /// What failed the last time it was tried, and why.
+    troubles: BTreeMap<&'static str, String>,
 }
 
 impl Host {
@@ -73,12 +75,33 @@ impl Host {
                 Err(e) => Err(e),
             },
         };
+        self.tried(
+            "reading the file",
+            done.as_ref().err().map(ToString::to_string),
+        );
         if done.is_err() {
             self.retry_at = Some(clock::now_ms() + RETRY_MS);
             // Whatever was wrong, a fresh connection does not inherit it.
             self.replica = None;
         }
         done
+    }
+
+    /// Notes how `what` went.
+    fn tried(&mut self, what: &'static str, failure: Option<String>) {
+        match failure {
+            Some(why) => self.troubles.insert(what, why),
+            None => self.troubles.remove(what),
+        };
+    }
+
+    /// What fails now, for people.
+    pub(crate) fn troubles(&self) -> Vec<String> {
+        let said = self
+            .troubles
+            .iter()
+            .map(|(what, why)| format!("{what}: {why}"));
+        said.collect()
     }
 
     /// When the protocol must be called again.
@@ -248,7 +271,10 @@ impl Host {
                     return Ok(None);
                 };
                 let failed = work::failure_of(&command);
-                match work::on_file(node, at, replica, live, command) {
+                let what = work::name_of(&command);
+                let done = work::on_file(node, at, replica, live, command);
+                self.tried(what, work::trouble_of(&done));
+                match done {
                     Ok(event) => Ok(Some(event)),
                     Err(e) => {
                         tracing::warn!(partition = %at.name, error = %e, "will be tried again");

@@ -17,7 +17,7 @@ use super::host::Live;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::node::Node;
-use crate::sql::{Outcome, Replica};
+use crate::sql::{Need, Outcome, Replica};
 
 /// The kind under which a failure of this command is reported.
 pub(crate) fn failure_of(command: &Command) -> Option<Work> {
@@ -30,6 +30,29 @@ pub(crate) fn failure_of(command: &Command) -> Option<Work> {
         Command::Collect(_) => Some(Work::Collect),
         Command::NewSite { .. } => Some(Work::NewSite),
         _ => None,
+    }
+}
+
+/// What a command does, in the words of the status.
+pub(crate) fn name_of(command: &Command) -> &'static str {
+    match command {
+        Command::Apply { .. } => "applying changes of others",
+        Command::Secure { .. } => "making changes durable",
+        Command::Collect(_) => "collecting the log",
+        Command::NewSite { .. } => "taking a new site",
+        _ => "reading the log",
+    }
+}
+
+/// Why a command could not be carried out here and now.
+pub(crate) fn trouble_of(done: &Result<Event>) -> Option<String> {
+    match done {
+        Ok(Event::Applied {
+            blocked: Some(Blocked::Local(why)),
+            ..
+        }) => Some(why.clone()),
+        Ok(_) => None,
+        Err(e) => Some(e.to_string()),
     }
 }
 
@@ -210,7 +233,6 @@ fn judge(
     outcome: Outcome,
     partial: &mut Vec<Partial>,
 ) -> Option<Blocked> {
-    let reason = outcome.reason.unwrap_or_default();
     match outcome.status.as_str() {
         "applied" => None,
         "duplicate" => {
@@ -226,8 +248,10 @@ fn judge(
             });
             None
         }
-        "waiting" if reason.contains("schema") || reason.contains("table") => Some(Blocked::Schema),
-        "waiting" => Some(Blocked::Dependencies),
+        "waiting" => Some(match outcome.needs {
+            Some(Need::Schema | Need::Upgrade) => Blocked::Schema,
+            Some(Need::Changes | Need::Parts) | None => Blocked::Dependencies,
+        }),
         "stale" => {
             node.metrics.changesets_refused.add(1);
             Some(Blocked::Stale(part.dot))

@@ -47,7 +47,6 @@ pub(crate) async fn run(
     from: Option<PathBuf>,
     progress: &Progress,
 ) -> Result<Created> {
-    check(node, name, on)?;
     let target = node.dir.partition_file(name)?;
     let mut created = Created {
         partition: name.to_owned(),
@@ -91,7 +90,58 @@ pub(crate) async fn run(
     Ok(created)
 }
 
-fn check(node: &Arc<Node>, name: &str, on: &[String]) -> Result<()> {
+/// Waits until this node has heard of all nodes `on`, which may just have been started.
+pub(crate) async fn wait_for_nodes(
+    node: &Arc<Node>,
+    name: &str,
+    on: &[String],
+    timeout: Duration,
+    progress: &Progress,
+) -> Result<()> {
+    check(node, name, on)?;
+    let began = Instant::now();
+    let mut told = Duration::from_secs(1);
+    loop {
+        let missing = unknown(node, on);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let waited = began.elapsed();
+        if waited >= timeout {
+            return Err(no_such_node(node, &missing, waited));
+        }
+        if waited > told {
+            told += Duration::from_secs(2);
+            progress.say(format!("waiting to hear of {}", missing.join(", ")));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn unknown(node: &Node, on: &[String]) -> Vec<String> {
+    let known = |name: &&String| **name == node.me().name || node.peers.address(name).is_some();
+    on.iter().filter(|name| !known(name)).cloned().collect()
+}
+
+fn no_such_node(node: &Node, missing: &[String], waited: Duration) -> Error {
+    let known: Vec<String> = node.peers.entries().into_iter().map(|e| e.name).collect();
+    let first = missing.first().map_or("", String::as_str);
+    Error::refused(format!(
+        "there is no node {} (heard of none in {} s); {} knows {}; start it with `nuda serve --dir {first} --peer {}`",
+        missing.join(", "),
+        waited.as_secs(),
+        node.me().name,
+        if known.is_empty() {
+            "no other node".to_owned()
+        } else {
+            known.join(", ")
+        },
+        node.me().address
+    ))
+}
+
+/// What can be refused at once.
+fn check(node: &Node, name: &str, on: &[String]) -> Result<()> {
     node.dir.partition_file(name)?;
     let me = &node.me().name;
     let exists = node.partitions.get(name).is_some();
@@ -101,27 +151,13 @@ fn check(node: &Arc<Node>, name: &str, on: &[String]) -> Result<()> {
             on.join(",")
         )));
     }
-    for member in on {
-        if !is_valid_name(member) {
-            return Err(Error::refused(format!(
-                "\"{}\" is no node name",
-                member.escape_debug()
-            )));
-        }
-        if member != me && node.peers.address(member).is_none() {
-            let known: Vec<String> = node.peers.entries().into_iter().map(|e| e.name).collect();
-            return Err(Error::refused(format!(
-                "there is no node {member}; {me} knows {}; start it with `nuda serve --dir {member} --peer {}`",
-                if known.is_empty() {
-                    "no other node".to_owned()
-                } else {
-                    known.join(", ")
-                },
-                node.me().address
-            )));
-        }
+    match on.iter().find(|member| !is_valid_name(member)) {
+        Some(member) => Err(Error::refused(format!(
+            "\"{}\" is no node name",
+            member.escape_debug()
+        ))),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 type Tables = (Vec<String>, Vec<(String, String)>);
@@ -210,17 +246,7 @@ async fn add(
     if joiner == node.me().name {
         return Ok(Added::Holds);
     }
-    let id = NodeId::of_name(joiner);
-    let joined = node
-        .on_partition(Arc::clone(partition), move |node, at, host| {
-            let list = host.live(node, at)?.kept.members.clone();
-            if list.counts(id) {
-                return Ok(false);
-            }
-            host.feed(node, at, Event::Members(list.joining(id)))?;
-            Ok(true)
-        })
-        .await?;
+    let joined = propose(node, partition, joiner).await?;
     if joined {
         progress.say(format!("{joiner} joins"));
     }
@@ -235,6 +261,8 @@ async fn add(
             }
             return Ok(Added::Holds);
         }
+        // Another node may have changed the list at the same moment, and its list stands.
+        propose(node, partition, joiner).await?;
         if !reachable(node, joiner) && began.elapsed() > Duration::from_secs(2) {
             return Ok(Added::Pending);
         }
@@ -250,6 +278,20 @@ async fn add(
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(250));
     }
+}
+
+/// Puts a joiner on the member list, unless it is there; whether that was news.
+async fn propose(node: &Arc<Node>, partition: &Arc<Partition>, joiner: &str) -> Result<bool> {
+    let id = NodeId::of_name(joiner);
+    node.on_partition(Arc::clone(partition), move |node, at, host| {
+        let list = host.live(node, at)?.kept.members.clone();
+        if list.counts(id) {
+            return Ok(false);
+        }
+        host.feed(node, at, Event::Members(list.joining(id)))?;
+        Ok(true)
+    })
+    .await
 }
 
 /// Whether the node answers for the partition.

@@ -56,6 +56,12 @@ impl Nodes {
 
     /// The same without waiting for it.
     pub(crate) fn spawn(&mut self, name: &str) {
+        let child = self.command(name).spawn().unwrap();
+        self.running.insert(name.to_owned(), child);
+    }
+
+    /// What starts a node on a free port.
+    pub(crate) fn command(&self, name: &str) -> Command {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -72,8 +78,7 @@ impl Nodes {
         if let Some(seed) = &self.seed {
             command.args(["--peer", seed]);
         }
-        self.running
-            .insert(name.to_owned(), command.spawn().unwrap());
+        command
     }
 
     /// Waits until it answers and knows the other nodes that run.

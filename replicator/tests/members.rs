@@ -1,0 +1,70 @@
+//! Who holds a partition: nodes that are waited for, and lists that change at two nodes at once.
+
+// A test fails by panicking, in its helpers too.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use support::{Nodes, count, insert};
+
+#[test]
+fn create_waits_for_the_daemon_and_for_the_nodes() {
+    let mut nodes = Nodes::start(&["b"]);
+    std::thread::scope(|scope| {
+        let made = {
+            let nodes = &nodes;
+            scope.spawn(move || nodes.nuda("a", &["create", "org", "--on", "a,b,c"]))
+        };
+        // Nothing of a or c is there while the command waits already.
+        let late: Vec<_> = ["a", "c"].map(|name| nodes.command(name)).into();
+        let late: Vec<_> = late.into_iter().map(|mut c| c.spawn().unwrap()).collect();
+        let made = made.join().unwrap();
+        let said = String::from_utf8_lossy(&made.stderr).into_owned();
+        assert!(made.status.success(), "{said}");
+        for mut child in late {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    });
+    nodes.run("a");
+    let missing = ["create", "two", "--on", "a,b,x,y", "--timeout-s", "1"];
+    let refused = nodes.nuda("a", &missing);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success());
+    assert!(said.contains("there is no node x, y "), "{said}");
+    assert!(said.contains("nuda serve --dir x --peer"), "{said}");
+}
+
+#[test]
+fn two_nodes_change_the_list_at_the_same_moment() {
+    let nodes = Nodes::with_page(&["a", "b"]);
+    let mut nodes = nodes;
+    for name in ["c", "d", "e"] {
+        nodes.run(name);
+    }
+    for round in 0..3 {
+        let name = format!("p{round}");
+        nodes.nuda_ok("a", &["create", &name, "--on", "a,b"]);
+        let list = |on: &'static str, from: &'static str| {
+            let (nodes, name) = (&nodes, &name);
+            move || nodes.nuda_ok(from, &["create", name, "--on", on])
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(list("a,b,c,d", "a"));
+            scope.spawn(list("a,b,e", "b"));
+        });
+        for node in ["a", "b", "c", "d", "e"] {
+            nodes.eventually("all know of all", |nodes| {
+                let status = nodes.nuda(node, &["status", &name, "--json"]);
+                let status: serde_json::Value = serde_json::from_slice(&status.stdout).ok()?;
+                let members = status["partitions"][0]["members"].as_array()?;
+                (members.len() == 5).then_some(())
+            });
+        }
+        nodes.verify("e", &name);
+    }
+    let a = nodes.open("a", "org");
+    insert(&a, "still works");
+    nodes.verify("b", "org");
+    assert_eq!(count(&nodes.open("b", "org")), 1);
+}
