@@ -1,6 +1,7 @@
 //! What operators ask: is it ready, what are its figures.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use nuda_core::protocol::PeerState;
 
@@ -10,6 +11,9 @@ use crate::node::Node;
 
 /// Why the node is not ready; `None` when it is.
 pub(crate) fn unready(node: &Node) -> Option<String> {
+    if !node.scanned.load(Ordering::Acquire) {
+        return Some("the directory is not looked over yet".to_owned());
+    }
     let unopened = node
         .partitions
         .all()

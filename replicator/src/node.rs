@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub(crate) struct Node {
     pub(crate) runtime: Handle,
     /// The address list has changed.
     pub(crate) news: Notify,
+    /// The directory has been looked over: what is not in `partitions` now is not held.
+    pub(crate) scanned: AtomicBool,
     transport: Box<dyn Transport>,
     stop: watch::Sender<bool>,
     /// Wakes those who wait for a silent peer.
@@ -79,6 +82,7 @@ impl Node {
             metrics,
             runtime: Handle::current(),
             news: Notify::new(),
+            scanned: AtomicBool::new(false),
             transport,
             stop: watch::Sender::new(false),
             back: Mutex::default(),

@@ -91,6 +91,10 @@ fn killed_while_writing() {
     }
     nodes.verify("a", "org");
     assert!(conns.iter().all(|conn| count(conn) == 540));
+    for node in ["a", "b", "c"] {
+        let log = nodes.logs_of(node);
+        assert!(!log.contains("lost its replica"), "{log}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! comparing one touches a file.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use nuda_core::protocol::{Event, NodeId, Summary};
 use nuda_core::site::PartitionId;
@@ -79,8 +80,11 @@ pub(crate) fn received(node: &Arc<Node>, summary: &Summary) -> Vec<Refused> {
 
 /// The refusal of a message about a partition that is not here (yet).
 pub(crate) fn not_held(node: &Node, id: PartitionId) -> Refused {
-    // A partition that was just found on disk has no known id until it was opened.
-    let starting = node.partitions.all().iter().any(|p| p.id().is_none());
+    // A partition that was just found on disk has no known id until it was opened, and one
+    // that was not looked for yet is not known at all. Saying that it is not held would make
+    // the other members begin it anew.
+    let starting = !node.scanned.load(Ordering::Acquire)
+        || (node.partitions.all().iter()).any(|p| p.id().is_none() || p.id() == Some(id));
     Refused {
         partition: id.to_string(),
         reason: format!("{} does not hold this partition", node.me().name),

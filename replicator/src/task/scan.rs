@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::dir::DataDir;
 use crate::node::Node;
@@ -86,6 +87,7 @@ pub(crate) async fn run(node: Arc<Node>) {
                 None => enter(&node, &name),
             }
         }
+        node.scanned.store(true, Ordering::Release);
         tokio::time::sleep(node.config.scan).await;
     }
 }
