@@ -7,13 +7,15 @@
 //! 3. [`value`], [`row`], [`changeset`]: the change format; [`codec`] is the only reader of
 //!    untrusted bytes.
 //! 4. [`merge`]: what concurrent changes of one row amount to.
-//! 5. [`types`]: column types whose edits are more than assignments.
+//! 5. [`types`]: column types whose edits are more than assignments; [`diff`]: how an edit is
+//!    read off two values.
 //! 6. [`schema`]: the shadow tables that both the extension and the daemon know.
 //! 7. [`protocol`]: replication as events in, commands out.
 #![forbid(unsafe_code)]
 
 pub mod changeset;
 pub mod codec;
+pub mod diff;
 pub mod error;
 pub mod hlc;
 pub mod limits;
