@@ -19,7 +19,7 @@ use crate::inspect;
 use crate::log;
 use crate::shadow::{Sites, to_i64};
 use crate::track;
-use crate::tracked::{Drift, Table, literal, quote};
+use crate::tracked::{Table, literal, quote};
 use crate::triggers;
 
 /// Why a changeset cannot be applied to this schema.
@@ -49,7 +49,7 @@ pub(crate) fn local_table(
             at.number
         )));
     };
-    if let Drift::Broken(why) = &table.drift {
+    if let Some(why) = table.drift.problem() {
         return Err(NotHere::Wait(format!("{why}; mend it here first")));
     }
     if at.version > table.at.version {
@@ -93,7 +93,12 @@ fn define(connection: &Connection, definition: &Definition) -> std::result::Resu
     let shape = inspect::inspect(db, &definition.table.name)?;
     track::record(db, &definition.table)?;
     triggers::drop_all(db, number)?;
-    triggers::create(db, &definition.table, shape.invents_keys)?;
+    triggers::create(
+        db,
+        &definition.table,
+        shape.invents_keys,
+        triggers::Tables::Create,
+    )?;
     connection.forget_tables();
     Ok(())
 }
@@ -179,12 +184,24 @@ fn add_columns(db: Db, table: &Table, definition: &Definition) -> std::result::R
             String::from_utf8_lossy(kind)
         ))?;
     }
-    for index in &definition.indexes {
-        let made = db.int(
-            "SELECT count(*) FROM main.sqlite_schema WHERE type = 'index' AND sql = ?",
+    change_indexes(db, &table.indexes, &definition.table.indexes)
+}
+
+/// Drops and creates what differs. Indexes that were only ever made here stay.
+fn change_indexes(db: Db, old: &[String], new: &[String]) -> std::result::Result<(), NotHere> {
+    let named = |index: &str| {
+        db.text(
+            "SELECT name FROM main.sqlite_schema WHERE type = 'index' AND sql = ?",
             &[Value::Text(index.as_bytes())],
-        )?;
-        if made == 0 {
+        )
+    };
+    for index in old.iter().filter(|index| !new.contains(index)) {
+        if let Some(name) = named(index)? {
+            db.exec(&format!("DROP INDEX main.{}", quote(&name)))?;
+        }
+    }
+    for index in new.iter().filter(|index| !old.contains(index)) {
+        if named(index)?.is_none() {
             db.exec(index).map_err(|error| {
                 NotHere::Wait(format!(
                     "an index cannot be created: {}",

@@ -110,6 +110,11 @@ impl Buffer {
         }
     }
 
+    /// The innermost savepoint that is open.
+    pub(crate) fn innermost(&self) -> Option<i32> {
+        self.marks.iter().map(|mark| mark.id).max()
+    }
+
     /// Savepoint `id` and all inner ones ended.
     pub(crate) fn release(&mut self, id: i32) {
         self.marks.retain(|mark| mark.id < id);

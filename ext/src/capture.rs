@@ -16,15 +16,17 @@ use nuda_core::version_vector::VersionVector;
 
 use crate::buffer::{Buffer, Kind};
 use crate::connection::Connection;
+use crate::drift::Drift;
 use crate::error::{Error, Result};
 use crate::ffi::value::Args;
 use crate::identity;
 use crate::images;
+use crate::keys::{self, Keys};
 use crate::log;
 use crate::net::{NetEffect, absolute, net_effect};
 use crate::shadow::{self, Sites, State, damaged, to_i64};
 use crate::track;
-use crate::tracked::{Column, ColumnType, Drift, Table};
+use crate::tracked::{Column, ColumnType, Table};
 use crate::triggers;
 
 /// What a trigger's first argument says, besides the table: `table * 16 + call`.
@@ -49,6 +51,12 @@ pub(crate) enum Call {
     WideDelete = 8,
     /// Nothing: makes the table take part in the transaction, so that sync is called.
     Touch = 9,
+    /// The new row, whose key SQLite is about to invent (or which is an explicit -1).
+    Invent = 10,
+    /// As `Collides`, of the pieces before.
+    WideCollides = 11,
+    /// As `Invent`, of the pieces before.
+    WideInvent = 12,
 }
 
 impl Call {
@@ -63,6 +71,9 @@ impl Call {
             7 => Self::WideUpdate,
             8 => Self::WideDelete,
             9 => Self::Touch,
+            10 => Self::Invent,
+            11 => Self::WideCollides,
+            12 => Self::WideInvent,
             _ => return None,
         };
         Some((u32::try_from(code >> 4).ok()?, call))
@@ -92,6 +103,8 @@ pub(crate) struct Capture {
     ended: bool,
     /// Whether the committing transaction wrote a record, so that the daemon is to be woken.
     pub(crate) wrote: bool,
+    /// Keys being invented.
+    pub(crate) keys: Keys,
 }
 
 impl Capture {
@@ -103,11 +116,18 @@ impl Capture {
         self.grown.clear();
         self.pieces.0.clear();
         self.pieces.1.clear();
+        self.keys = Keys::default();
+    }
+
+    /// Whether a part of the running transaction is in the log.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.record.is_some()
     }
 
     /// Savepoint `id` was rolled back, and with it perhaps the record's first part.
     pub(crate) fn rollback_to(&mut self, id: i32) {
         let parts = self.buffer.parts();
+        self.keys.rollback_to(id);
         self.buffer.rollback_to(id);
         if self.buffer.parts() != parts {
             self.hasher = None;
@@ -139,8 +159,15 @@ pub(crate) fn captured(connection: &Connection, args: Args<'_>) -> Result<()> {
         return Ok(());
     }
     let table = connection.table(number)?;
-    if table.drift != Drift::None {
-        check_drift(connection, &table)?;
+    check_drift(connection, &table)?;
+    match call {
+        Call::Invent => return keys::invent(connection, &table, |n| args.get(n + 1)),
+        Call::WideInvent => {
+            let row = std::mem::take(&mut connection.capture()?.pieces.1);
+            return keys::invent(connection, &table, side(&row));
+        }
+        Call::Collides | Call::WideCollides | Call::Piece => {}
+        _ => keys::settle(connection, &table, args.int(1))?,
     }
     let db = connection.db();
     let mut capture = connection.capture()?;
@@ -149,12 +176,8 @@ pub(crate) fn captured(connection: &Connection, args: Args<'_>) -> Result<()> {
         Call::Insert => insert(capture, &table, |n| args.get(n + 1))?,
         Call::Delete => delete(capture, &table, |n| args.get(n + 1))?,
         Call::Update => {
-            update(
-                capture,
-                &table,
-                |n| args.get(2 * n + 1),
-                |n| args.get(2 * n + 2),
-            )?;
+            let value = |n: usize, new: usize| args.get(2 * n + 1 + new);
+            update(capture, &table, |n| value(n, 0), |n| value(n, 1))?;
         }
         Call::Collides => {
             if db.replaces() {
@@ -163,7 +186,14 @@ pub(crate) fn captured(connection: &Connection, args: Args<'_>) -> Result<()> {
             // Not spilled here: the row that goes is still there.
             return Ok(());
         }
-        Call::Touch => {}
+        Call::WideCollides => {
+            let row = std::mem::take(&mut capture.pieces.0);
+            if db.replaces() {
+                delete(capture, &table, side(&row))?;
+            }
+            return Ok(());
+        }
+        Call::Touch | Call::Invent | Call::WideInvent => {}
         Call::Piece => {
             let side = if args.int(1) == Some(0) {
                 &mut capture.pieces.0
@@ -175,7 +205,11 @@ pub(crate) fn captured(connection: &Connection, args: Args<'_>) -> Result<()> {
         }
         Call::WideInsert | Call::WideUpdate | Call::WideDelete => {
             let (old, new) = std::mem::take(&mut capture.pieces);
-            wide(capture, &table, call, &old, &new)?;
+            match call {
+                Call::WideInsert => insert(capture, &table, side(&new))?,
+                Call::WideDelete => delete(capture, &table, side(&old))?,
+                _ => update(capture, &table, side(&old), side(&new))?,
+            }
         }
     }
     if capture.buffer.len() >= SPILL_WITHIN_STATEMENT_BYTES {
@@ -191,7 +225,7 @@ pub(crate) fn captured(connection: &Connection, args: Args<'_>) -> Result<()> {
 /// memory, and every later statement of the transaction then writes it to a temporary file.
 pub(crate) fn savepoint(connection: &Connection, id: i32) -> Result<()> {
     let mut capture = connection.capture()?;
-    if capture.buffer.len() >= limits::SPILL_BYTES {
+    if capture.buffer.len() >= limits::SPILL_BYTES && !connection.is_placing() {
         spill(connection, &mut capture)?;
     }
     capture.buffer.savepoint(id);
@@ -201,17 +235,18 @@ pub(crate) fn savepoint(connection: &Connection, id: i32) -> Result<()> {
 /// The table was altered by plain DDL. Columns added at the founding node are replicated at
 /// the commit; anything else is refused before more is written that others cannot take.
 fn check_drift(connection: &Connection, table: &Table) -> Result<()> {
-    if let Drift::Broken(what) = &table.drift {
-        return Err(Error::refused(format!(
-            "{what}, but it is replicated; undo that, or stop replicating the table with \
-             SELECT nuda_untrack('{}')",
-            table.name
-        )));
+    if matches!(table.drift, Drift::None | Drift::Indexed) {
+        return Ok(());
     }
     let state = shadow::state(connection.db())?;
+    if let Some(what) = table.drift.problem() {
+        return Err(Error::refused(format!(
+            "{what}, but it is replicated; {}",
+            track::way_out(&table.name, state.is_founder())
+        )));
+    }
     if state.is_founder() {
-        // The new triggers are made at the commit, when no virtual table can be.
-        return triggers::prepare_for(connection.db(), track::width(connection.db(), table)?);
+        return Ok(());
     }
     Err(Error::refused(format!(
         "{} has columns here that other nodes do not have; only the founding node {} changes \
@@ -220,21 +255,9 @@ fn check_drift(connection: &Connection, table: &Table) -> Result<()> {
     )))
 }
 
-fn wide(
-    capture: &mut Capture,
-    table: &Table,
-    call: Call,
-    old: &[OwnedValue],
-    new: &[OwnedValue],
-) -> Result<()> {
-    fn side<'a>(values: &'a [OwnedValue]) -> impl Fn(usize) -> Value<'a> {
-        |n| values.get(n).map_or(Value::Null, OwnedValue::as_ref)
-    }
-    match call {
-        Call::WideInsert => insert(capture, table, side(new)),
-        Call::WideDelete => delete(capture, table, side(old)),
-        _ => update(capture, table, side(old), side(new)),
-    }
+/// The values of a row that was handed over in pieces.
+fn side<'a>(values: &'a [OwnedValue]) -> impl Fn(usize) -> Value<'a> {
+    |n| values.get(n).map_or(Value::Null, OwnedValue::as_ref)
 }
 
 fn insert<'a>(
@@ -320,7 +343,7 @@ fn update<'a>(
         }
     }
     // A column that the trigger does not know may have changed: the commit looks.
-    if count == 0 && table.drift == Drift::None {
+    if count == 0 && table.drift != Drift::Added {
         return Ok(());
     }
     let row = begin_row(payload, table, &old)?;
@@ -431,26 +454,32 @@ fn spill(connection: &Connection, capture: &mut Capture) -> Result<()> {
 
 /// The transaction is about to commit: writes its record, or the rest of it.
 pub(crate) fn flush(connection: &Connection) -> Result<()> {
+    keys::refuse_unsettled(connection)?;
     let mut capture = connection.capture()?;
     if capture.buffer.is_empty() && (capture.record.is_none() || capture.wrote) {
         return Ok(());
     }
     let rowid = connection.db().last_insert_rowid();
-    let grown: Vec<u32> = {
-        let tables = connection.tables()?;
-        let written = capture.buffer.tables();
-        written
-            .into_iter()
-            .filter(|n| tables.get(*n).is_some_and(|t| t.drift == Drift::Added))
-            .collect()
-    };
-    if !grown.is_empty() {
+    let tables = connection.tables()?;
+    let written = capture.buffer.tables();
+    for table in tables.sorted() {
+        let is_written = written.contains(&table.at.number);
+        if is_written || matches!(table.drift, Drift::Rebuilt(_)) {
+            check_drift(connection, &table)?;
+        }
+    }
+    let changed = tables.changed();
+    if !changed.is_empty() && shadow::state(connection.db())?.is_founder() {
         drop(capture);
-        for number in &grown {
-            track::adopt_added_columns(connection, &*connection.table(*number)?)?;
+        for table in &changed {
+            track::adopt_changes(connection, table, triggers::Tables::AsTheyAre)?;
         }
         capture = connection.capture()?;
-        capture.grown = grown;
+        capture.grown = changed
+            .iter()
+            .filter(|t| t.drift == Drift::Added && written.contains(&t.at.number))
+            .map(|t| t.at.number)
+            .collect();
     }
     write_part(connection, &mut capture, true)?;
     connection.db().set_last_insert_rowid(rowid);
@@ -544,9 +573,8 @@ fn hasher_at(connection: &Connection, record: &Record, part: u32) -> Result<Chai
     Ok(hasher)
 }
 
-/// Who writes, when, after what: fixed when the first part is written, while the transaction
-/// holds the write lock.
-fn begin_record(connection: &Connection) -> Result<Record> {
+/// The state row and all sites, by statements that are kept prepared.
+pub(crate) fn present_state(connection: &Connection) -> Result<(State, Sites)> {
     let db = connection.db();
     let mut statements = connection.statements()?;
     let state = {
@@ -560,16 +588,22 @@ fn begin_record(connection: &Connection) -> Result<Record> {
         query.reset();
         State::from_row(&row)?
     };
-    let sites = {
-        let query = statements.sites(db)?;
-        query.bind(&[])?;
-        let mut sites = Sites::default();
-        while query.step()? {
-            sites.push_row(&query.row())?;
-        }
-        query.reset();
-        sites
-    };
+    let query = statements.sites(db)?;
+    query.bind(&[])?;
+    let mut sites = Sites::default();
+    while query.step()? {
+        sites.push_row(&query.row())?;
+    }
+    query.reset();
+    Ok((state, sites))
+}
+
+/// Who writes, when, after what: fixed when the first part is written, while the transaction
+/// holds the write lock.
+fn begin_record(connection: &Connection) -> Result<Record> {
+    let db = connection.db();
+    let (state, sites) = present_state(connection)?;
+    let mut statements = connection.statements()?;
     if state.identity != connection.identity() {
         drop(statements);
         renew_site(connection, &state)?;

@@ -6,6 +6,8 @@
 //! disconnected, which SQLite does to all of them before it closes: none blocks `close()`.
 
 use std::cell::{Cell, OnceCell, RefCell, RefMut};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ use crate::ffi::value::Args;
 use crate::guard::Guard;
 use crate::identity;
 use crate::json;
+use crate::keys;
 use crate::log;
 use crate::shadow::{Sites, State};
 use crate::signal::Signal;
@@ -36,6 +39,8 @@ pub(crate) struct Connection {
     /// While set, what user triggers write to tracked tables is suppressed, as while applying,
     /// but what is written is captured.
     reissuing: Cell<bool>,
+    /// While set, triggers' calls are ignored: a row is put in the way of an invented key.
+    placing: Cell<bool>,
     /// Whether this connection was declared the applier's own.
     dedicated: Cell<bool>,
     signal: Arc<Signal>,
@@ -64,6 +69,7 @@ impl Connection {
             tables: RefCell::default(),
             applying: Cell::new(false),
             reissuing: Cell::new(false),
+            placing: Cell::new(false),
             dedicated: Cell::new(false),
             signal: Arc::new(Signal::new(&db.path())),
             attached: RefCell::default(),
@@ -146,7 +152,7 @@ impl Connection {
     // What SQLite tells the capture tables.
 
     pub(crate) fn captured(&self, args: Args<'_>) -> Result<()> {
-        if self.applying.get() {
+        if self.applying.get() || self.placing.get() {
             Ok(())
         } else {
             capture::captured(self, args)
@@ -181,10 +187,12 @@ impl Connection {
         capture::savepoint(self, id)
     }
 
-    pub(crate) fn capture_release(&self, id: i32) {
+    pub(crate) fn capture_release(&self, id: i32) -> Result<()> {
+        keys::released(self, id)?;
         if let Ok(mut capture) = self.capture.try_borrow_mut() {
             capture.buffer.release(id);
         }
+        Ok(())
     }
 
     pub(crate) fn capture_rollback_to(&self, id: i32) {
@@ -218,6 +226,19 @@ impl Connection {
         let result = body();
         self.reissuing.set(before);
         result
+    }
+
+    /// Runs `body`, whose changes are no changes of the user's.
+    pub(crate) fn while_placing<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
+        let before = self.placing.replace(true);
+        let result = body();
+        self.placing.set(before);
+        result
+    }
+
+    /// Whether a row is being put in the way of an invented key, or taken away again.
+    pub(crate) fn is_placing(&self) -> bool {
+        self.placing.get()
     }
 
     // The file.
@@ -296,6 +317,8 @@ pub(crate) struct Statements {
     last_record: Option<Stmt>,
     schema_version: Option<Stmt>,
     random: Option<Stmt>,
+    /// The greatest key of each table that invents keys.
+    greatest_key: HashMap<u32, Stmt>,
 }
 
 fn cached<'a>(slot: &'a mut Option<Stmt>, db: Db, sql: &str) -> Result<&'a mut Stmt> {
@@ -325,6 +348,19 @@ impl Statements {
 
     pub(crate) fn schema_version(&mut self, db: Db) -> Result<&mut Stmt> {
         cached(&mut self.schema_version, db, "PRAGMA main.schema_version")
+    }
+
+    /// `sql` is only made when the statement is not there yet.
+    pub(crate) fn greatest_key(
+        &mut self,
+        db: Db,
+        table: u32,
+        sql: impl FnOnce() -> Result<String>,
+    ) -> Result<&mut Stmt> {
+        match self.greatest_key.entry(table) {
+            Entry::Occupied(there) => Ok(there.into_mut()),
+            Entry::Vacant(place) => Ok(place.insert(db.prepare(&sql()?)?)),
+        }
     }
 
     pub(crate) fn random(&mut self, db: Db) -> Result<&mut Stmt> {

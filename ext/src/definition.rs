@@ -1,10 +1,11 @@
 //! A table's definition as it travels in a changeset.
 //!
 //! ```text
-//! 1 byte: 1 (define) or 2 (untrack), varint number, then for define:
+//! 1 byte: 1 (define), 2 (untrack) or 3 (define with options), varint number, then to define:
 //! varint version, 8 bytes hash, text name, text CREATE TABLE,
 //! varint columns, each: text name, text type, 1 byte is_key
 //! varint indexes, each: text CREATE INDEX
+//! of 3 only: text options, not empty
 //! ```
 //!
 //! The text comes from another node and is not run before it was tried: [`Definition::check`]
@@ -16,10 +17,11 @@ use nuda_core::limits;
 use nuda_core::row::TableRef;
 use nuda_core::value::{OwnedValue, Value};
 
+use crate::drift::Drift;
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
 use crate::sql;
-use crate::tracked::{Column, ColumnType, Drift, Table};
+use crate::tracked::{Column, ColumnType, Options, Table};
 
 /// What a changeset says about a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,11 +37,11 @@ pub(crate) enum SchemaChange {
 pub(crate) struct Definition {
     pub(crate) table: Table,
     pub(crate) sql: String,
-    pub(crate) indexes: Vec<String>,
 }
 
 const DEFINE: u8 = 1;
 const UNTRACK: u8 = 2;
+const DEFINE_WITH_OPTIONS: u8 = 3;
 const INDEXES: usize = 2_000;
 
 impl SchemaChange {
@@ -51,12 +53,13 @@ impl SchemaChange {
                 put_varint(&mut out, u64::from(*number));
             }
             Self::Define(definition) => {
-                let Definition {
-                    table,
-                    sql,
-                    indexes,
-                } = definition;
-                out.push(DEFINE);
+                let Definition { table, sql } = definition;
+                let options = table.options.words();
+                out.push(if options.is_empty() {
+                    DEFINE
+                } else {
+                    DEFINE_WITH_OPTIONS
+                });
                 put_varint(&mut out, u64::from(table.at.number));
                 put_varint(&mut out, u64::from(table.at.version));
                 out.extend_from_slice(&table.at.definition.to_be_bytes());
@@ -68,9 +71,12 @@ impl SchemaChange {
                     put_sized(&mut out, column.kind.name().as_bytes());
                     out.push(u8::from(column.is_key));
                 }
-                put_varint(&mut out, indexes.len() as u64);
-                for index in indexes {
+                put_varint(&mut out, table.indexes.len() as u64);
+                for index in &table.indexes {
                     put_sized(&mut out, index.as_bytes());
+                }
+                if !options.is_empty() {
+                    put_sized(&mut out, options.as_bytes());
                 }
             }
         }
@@ -87,7 +93,9 @@ impl SchemaChange {
                 r.end("a schema change")?;
                 Ok(Some(Self::Untrack(number)))
             }
-            DEFINE => Ok(Definition::decode(&mut r)?.map(Self::Define)),
+            kind @ (DEFINE | DEFINE_WITH_OPTIONS) => {
+                Ok(Definition::decode(&mut r, kind == DEFINE_WITH_OPTIONS)?.map(Self::Define))
+            }
             _ => Ok(None),
         }
     }
@@ -99,7 +107,7 @@ fn number(r: &mut Reader<'_>) -> std::result::Result<u32, DecodeError> {
 }
 
 impl Definition {
-    fn decode(r: &mut Reader<'_>) -> Result<Option<Self>> {
+    fn decode(r: &mut Reader<'_>, has_options: bool) -> Result<Option<Self>> {
         let number = number(r)?;
         let version = self::number(r)?;
         let definition = u64::from_be_bytes(r.array("a definition hash")?);
@@ -121,6 +129,17 @@ impl Definition {
         for _ in 0..count {
             indexes.push(r.text("an index", limits::DEFINITION_BYTES)?.to_owned());
         }
+        let options = if has_options {
+            match Options::parse(r.text("a table's options", limits::NAME_BYTES)?) {
+                Ok(options) if options.words().is_empty() => {
+                    return Err(DecodeError::Invalid("a definition with empty options").into());
+                }
+                Ok(options) => options,
+                Err(_) => return Ok(None),
+            }
+        } else {
+            Options::default()
+        };
         r.end("a definition")?;
         let key_columns = columns.iter().filter(|c| c.is_key).count();
         if number == 0 || key_columns == 0 || !columns.iter().take(key_columns).all(|c| c.is_key) {
@@ -141,10 +160,11 @@ impl Definition {
                 name,
                 at,
                 columns,
+                options,
+                indexes,
                 drift: Drift::None,
             },
             sql,
-            indexes,
         }))
     }
 
@@ -158,7 +178,7 @@ impl Definition {
         let scratch = Db::scratch()?;
         let db = scratch.db();
         self.run_one(db, &self.sql, &["CREATE", "TABLE"])?;
-        for index in &self.indexes {
+        for index in &self.table.indexes {
             self.run_one(db, index, &["CREATE", "INDEX"])?;
         }
         let mut made = Vec::new();

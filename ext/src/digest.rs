@@ -13,7 +13,7 @@ use crate::ffi::db::Db;
 use crate::json;
 use crate::shadow::{self, Sites};
 use crate::track::atomically;
-use crate::tracked::{Drift, Table};
+use crate::tracked::Table;
 
 /// The answer as JSON, all of one snapshot.
 pub(crate) fn digest(connection: &Connection) -> Result<String> {
@@ -24,7 +24,7 @@ pub(crate) fn digest(connection: &Connection) -> Result<String> {
         let mut total = 0u128;
         let mut tables = Vec::new();
         for table in connection.tables()?.sorted() {
-            if let Drift::Broken(why) = &table.drift {
+            if let Some(why) = table.drift.problem() {
                 // Equal to no other replica's digest, and it says why.
                 let (name, why) = (json::text(&table.name), json::text(why));
                 tables.push(format!("{{\"name\":{name},\"rows\":0,\"digest\":{why}}}"));

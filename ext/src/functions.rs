@@ -35,6 +35,8 @@ const FUNCTIONS: &[Definition] = &[
     ("nuda_trackable", 1, false, trackable),
     ("nuda_untrack", 1, false, untrack),
     ("nuda_column", 3, false, column),
+    ("nuda_adopt", 0, false, adopt),
+    ("nuda_problems", 0, true, problems),
     ("nuda_eject", 0, false, eject),
     ("nuda_uuid7", 0, true, uuid7),
     ("nuda_site", 0, true, site),
@@ -188,6 +190,17 @@ fn column(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
         column,
         required(&args, 2, "the type")?,
     )?)
+}
+
+/// `SELECT nuda_adopt()`: how many tables were altered by plain DDL, which is replicated now.
+fn adopt(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
+    let count = track::adopt(connection)?;
+    Ok(OwnedValue::Int(i64::try_from(count).unwrap_or(i64::MAX)))
+}
+
+/// `nuda_problems()`: NULL, or what keeps tracked tables from being replicated.
+fn problems(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
+    track::problems(connection)?.map_or(Ok(OwnedValue::Null), text)
 }
 
 /// `SELECT nuda_eject()`

@@ -8,6 +8,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use nuda_core::site::Site;
+use nuda_core::value::Value;
 
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
@@ -25,14 +26,41 @@ pub(crate) fn of_file(path: &str) -> String {
 }
 
 /// Low bits of a site id that are left for its successors (see [`successor`]).
-const SUCCESSORS: u64 = 0xffff;
+pub(crate) const SUCCESSORS: u64 = 0xffff;
 
-/// A site id that nobody has.
+/// How many sets of invented keys there are; see [`key_set`].
+pub(crate) const KEY_SETS: i64 = 1 << 20;
+
+/// The set from which a site invents keys (see `keys`). A site and its successors share one:
+/// they are the same file.
+#[allow(clippy::cast_possible_wrap)]
+pub(crate) fn key_set(site: Site) -> i64 {
+    (site.get() >> SUCCESSORS.count_ones()) as i64 & (KEY_SETS - 1)
+}
+
+/// A site id that nobody has, and if possible with a key set that no known site has.
 pub(crate) fn new_site(db: Db) -> Result<Site> {
-    for _ in 0..8 {
-        if let Some(site) = Site::from_random(random(db)? & !SUCCESSORS) {
+    let mut second_best = None;
+    for _ in 0..64 {
+        let Some(site) = Site::from_random(random(db)? & !SUCCESSORS) else {
+            continue;
+        };
+        let shift = i64::from(SUCCESSORS.count_ones());
+        let taken = db.int(
+            "SELECT EXISTS (SELECT 1 FROM main.nuda_site WHERE (site >> ?) & ? = ?)",
+            &[
+                Value::Int(shift),
+                Value::Int(KEY_SETS - 1),
+                Value::Int(key_set(site)),
+            ],
+        )?;
+        if taken == 0 {
             return Ok(site);
         }
+        second_best = Some(site);
+    }
+    if let Some(site) = second_best {
+        return Ok(site);
     }
     Err(Error::internal("no randomness"))
 }

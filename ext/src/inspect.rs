@@ -9,7 +9,7 @@ use nuda_core::value::{OwnedValue, Value};
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
 use crate::sql::{self, Token};
-use crate::tracked::{Column, ColumnType};
+use crate::tracked::{Column, ColumnType, INDEXES};
 
 /// A table that can be tracked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(crate) struct Shape {
     pub(crate) columns: Vec<Column>,
     /// Whether SQLite invents keys for rows inserted without one.
     pub(crate) invents_keys: bool,
-    /// Definitions of its indexes.
+    /// Definitions of its indexes, sorted.
     pub(crate) indexes: Vec<String>,
 }
 
@@ -77,11 +77,7 @@ pub(crate) fn inspect(db: Db, name: &str) -> Result<Shape> {
     refuse_unique(db, &real)?;
     refuse_enforced_foreign_keys(db, &real)?;
     let indexes = db
-        .all(
-            "SELECT sql FROM main.sqlite_schema \
-             WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL ORDER BY name",
-            &[Value::Text(real.as_bytes())],
-        )?
+        .all(INDEXES, &[Value::Text(real.as_bytes())])?
         .into_iter()
         .filter_map(|row| match row.into_iter().next() {
             Some(OwnedValue::Text(sql)) => Some(text(&sql)),
@@ -286,14 +282,18 @@ fn refuse_unique(db: Db, table: &str) -> Result<()> {
         "SELECT name FROM pragma_index_list(?) WHERE \"unique\" = 1 AND origin <> 'pk' LIMIT 1",
         &[Value::Text(table.as_bytes())],
     )?;
-    match unique {
-        None => Ok(()),
-        Some(index) => Err(Error::refused(format!(
-            "{table}: the UNIQUE constraint {index} cannot hold when two nodes write at the same \
-             time, and choosing between such rows is not built yet; make it a plain index, or \
-             make its columns the primary key"
-        ))),
-    }
+    unique.map_or(Ok(()), |index| {
+        Err(Error::refused(not_unique(table, &index)))
+    })
+}
+
+/// Why a table cannot have a UNIQUE constraint or index besides the primary key.
+pub(crate) fn not_unique(table: &str, index: &str) -> String {
+    format!(
+        "{table}: the UNIQUE constraint {index} cannot hold when two nodes write at the same \
+         time, and choosing between such rows is not built yet; make it a plain index, or make \
+         its columns the primary key"
+    )
 }
 
 fn refuse_enforced_foreign_keys(db: Db, table: &str) -> Result<()> {

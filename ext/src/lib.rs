@@ -5,7 +5,8 @@
 //! in which an UPDATE travels:
 //!
 //! - `triggers` hand rows to `ffi::capture_table`, `capture` buffers them (`buffer`), and at the
-//!   commit writes the `net` effect as one record of the `log`;
+//!   commit writes the `net` effect as one record of the `log`; `keys` sees to it that two
+//!   sites never invent the same key;
 //! - `changes` reads records, `apply` delivers them elsewhere, in order and whole; `arrive`
 //!   brings tables, `rows` changes rows, asking `concurrent` what the change had not seen and
 //!   `nuda_core::merge` what that amounts to; `images` keeps what deletes hid, `conflicts`
@@ -13,7 +14,7 @@
 //! - `collect` drops what nobody needs, `renumber` and `mend` repair what was
 //!   written under a wrong site or stamp or before a re-seed (`local`: what is not
 //!   replicated), `digest` proves equality;
-//! - `track`, `inspect`, `definition` and `shadow` hold what is replicated and as what;
+//! - `track`, `inspect`, `definition`, `drift` and `shadow` hold what is replicated and as what;
 //!   `functions` is the SQL surface; `connection` is what is remembered between calls.
 //!
 //! All `unsafe` is in `ffi`.
@@ -29,6 +30,7 @@ mod conflicts;
 mod connection;
 mod definition;
 mod digest;
+mod drift;
 mod error;
 mod excess;
 mod ffi;
@@ -39,6 +41,7 @@ mod images;
 mod index;
 mod inspect;
 mod json;
+mod keys;
 mod levels;
 mod local;
 mod log;

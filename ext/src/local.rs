@@ -57,7 +57,12 @@ pub(crate) fn bring_back(connection: &Rc<Connection>) -> Result<()> {
             (true, false, _) => {
                 copy(db, &name, &sql)?;
                 if is_founder {
-                    track::track(connection, &name, "eventual", "")?;
+                    let options = db.text(
+                        "SELECT options FROM nuda_old.nuda_table WHERE name = ? COLLATE NOCASE",
+                        &[Value::Text(name.as_bytes())],
+                    )?;
+                    let options = options.unwrap_or_default();
+                    track::track(connection, &name, "eventual", &options)?;
                 }
             }
             (true, true, _) => {}

@@ -62,7 +62,8 @@ CREATE TABLE nuda_table(
   version INTEGER NOT NULL,
   definition INTEGER NOT NULL,      -- hash of names, keys and types
   kind TEXT NOT NULL DEFAULT 'eventual',
-  options TEXT NOT NULL DEFAULT ''
+  options TEXT NOT NULL DEFAULT '',
+  indexes BLOB NOT NULL DEFAULT x'' -- the definitions that replicas agree on
 );
 CREATE TABLE nuda_column(
   number INTEGER NOT NULL, position INTEGER NOT NULL, -- the key's columns first
@@ -92,7 +93,8 @@ CREATE VIEW nuda_status AS
     (SELECT coalesce(sum(length(body) + coalesce(length(images), 0)), 0) FROM nuda_log)
       AS log_bytes,
     s.stamp >> 16 AS stamp_ms,
-    (SELECT count(*) FROM nuda_conflicts) AS conflicts
+    (SELECT count(*) FROM nuda_conflicts) AS conflicts,
+    nuda_problems() AS problems
   FROM nuda_state s;
 ";
 

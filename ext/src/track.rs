@@ -13,12 +13,14 @@ use nuda_core::value::{OwnedValue, Value};
 use crate::capture;
 use crate::connection::Connection;
 use crate::definition::{Definition, SchemaChange};
+use crate::drift::Drift;
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
 use crate::identity;
 use crate::inspect::{self, Shape};
+use crate::keys;
 use crate::shadow::{self, LAYOUT};
-use crate::tracked::{Drift, Table, quote};
+use crate::tracked::{Options, Table, encode_indexes, quote};
 use crate::triggers;
 
 /// Runs `body` in a savepoint: whole or not at all, inside or outside a transaction.
@@ -132,10 +134,19 @@ pub(crate) fn track(
             state.founder
         )));
     }
-    refuse_unbuilt(kind, options)?;
+    let options = choose(kind, options)?;
     let shape = inspect::inspect(db, name)?;
     if let Some(table) = connection.tables()?.by_name(&shape.name) {
+        if options != Options::default() && options != table.options {
+            return Err(Error::refused(format!(
+                "{0} is tracked already, with other options; nuda_untrack('{0}') it first",
+                table.name
+            )));
+        }
         return Ok(format!("{} is tracked already", table.name));
+    }
+    if options.site_ranges {
+        keys::refuse_unfit(db, &shape)?;
     }
     atomically(db, || {
         let number = db.int(
@@ -143,15 +154,14 @@ pub(crate) fn track(
             &[],
         )?;
         let number = u32::try_from(number).map_err(|_| shadow::damaged("nuda_table"))?;
-        let table = table_of(&shape, number, 1);
+        let table = table_of(&shape, number, 1, options);
         record(db, &table)?;
-        triggers::create(db, &table, shape.invents_keys)?;
+        triggers::create(db, &table, shape.invents_keys, triggers::Tables::Create)?;
         connection.forget_tables();
         triggers::touch(db)?;
         let definition = Definition {
             table: table.clone(),
             sql: shape.sql.clone(),
-            indexes: shape.indexes.clone(),
         };
         capture::define(connection, &SchemaChange::Define(definition).encode())?;
         let rows = capture_existing(connection, &table)?;
@@ -161,13 +171,13 @@ pub(crate) fn track(
 
 fn answer(table: &Table, rows: u64, shape: &Shape) -> String {
     let mut answer = format!("tracking {} ({rows} rows)", table.name);
-    if shape.invents_keys {
+    if shape.invents_keys && !table.options.site_ranges {
         answer.push_str("; rows need explicit keys, nuda_uuid7() in a TEXT key is easiest");
     }
     answer
 }
 
-fn refuse_unbuilt(kind: &str, options: &str) -> Result<()> {
+fn choose(kind: &str, options: &str) -> Result<Options> {
     match kind {
         "eventual" => {}
         "strong" => {
@@ -181,23 +191,20 @@ fn refuse_unbuilt(kind: &str, options: &str) -> Result<()> {
             )));
         }
     }
-    match options
-        .split(',')
-        .map(str::trim)
-        .find(|option| !option.is_empty())
-    {
-        None => Ok(()),
-        Some(option @ ("delete_wins" | "site_ranges" | "unique=keep_first")) => Err(
-            Error::refused(format!("the option {option} is not built yet")),
-        ),
-        Some(option) => Err(Error::refused(format!(
-            "'{option}' is no option; there are delete_wins, site_ranges, unique=keep_first"
-        ))),
-    }
+    Options::parse(options).map_err(|unknown| {
+        Error::refused(match unknown {
+            later @ ("delete_wins" | "unique=keep_first") => {
+                format!("the option {later} is not built yet")
+            }
+            other => format!(
+                "'{other}' is no option; there are delete_wins, site_ranges, unique=keep_first"
+            ),
+        })
+    })
 }
 
 /// The table that a shape becomes.
-pub(crate) fn table_of(shape: &Shape, number: u32, version: u32) -> Table {
+pub(crate) fn table_of(shape: &Shape, number: u32, version: u32, options: Options) -> Table {
     let columns = shape.columns.clone();
     Table {
         name: shape.name.clone(),
@@ -209,6 +216,8 @@ pub(crate) fn table_of(shape: &Shape, number: u32, version: u32) -> Table {
             columns: columns.len(),
         },
         columns,
+        options,
+        indexes: shape.indexes.clone(),
         drift: Drift::None,
     }
 }
@@ -219,13 +228,16 @@ pub(crate) fn record(db: Db, table: &Table) -> Result<()> {
     #[allow(clippy::cast_possible_wrap)]
     let definition = table.at.definition as i64;
     db.run(
-        "INSERT INTO main.nuda_table(number, name, version, definition) VALUES (?1, ?2, ?3, ?4) \
-         ON CONFLICT(number) DO UPDATE SET version = ?3, definition = ?4",
+        "INSERT INTO main.nuda_table(number, name, version, definition, options, indexes) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+         ON CONFLICT(number) DO UPDATE SET version = ?3, definition = ?4, indexes = ?6",
         &[
             number,
             Value::Text(table.name.as_bytes()),
             Value::Int(i64::from(table.at.version)),
             Value::Int(definition),
+            Value::Text(table.options.words().as_bytes()),
+            Value::Blob(&encode_indexes(&table.indexes)),
         ],
     )?;
     db.run("DELETE FROM main.nuda_column WHERE number = ?", &[number])?;
@@ -245,39 +257,87 @@ pub(crate) fn record(db: Db, table: &Table) -> Result<()> {
     Ok(())
 }
 
-/// How many columns of a tracked table there are to replicate by now.
-pub(crate) fn width(db: Db, table: &Table) -> Result<usize> {
-    Ok(inspect::inspect(db, &table.name)?.columns.len())
+/// `nuda_adopt()`: replicates what plain DDL did to tracked tables, without waiting for the
+/// next write to one. Answers how many tables changed.
+pub(crate) fn adopt(connection: &Connection) -> Result<usize> {
+    let changed = connection.tables()?.changed();
+    if changed.is_empty() || !shadow::state(connection.db())?.is_founder() {
+        return Ok(0);
+    }
+    atomically(connection.db(), || {
+        triggers::touch(connection.db())?;
+        for table in &changed {
+            adopt_changes(connection, table, triggers::Tables::Create)?;
+        }
+        Ok(changed.len())
+    })
 }
 
-/// Plain ALTER TABLE added columns to a tracked table: replicates them, at the commit of the
-/// first transaction that writes the table afterwards.
-pub(crate) fn adopt_added_columns(connection: &Connection, table: &Table) -> Result<()> {
+/// Plain DDL added columns to a tracked table or changed its indexes: replicates that, at the
+/// commit of the first transaction that writes a tracked table afterwards.
+pub(crate) fn adopt_changes(
+    connection: &Connection,
+    table: &Table,
+    tables: triggers::Tables,
+) -> Result<()> {
     let db = connection.db();
     let shape = inspect::inspect(db, &table.name)?;
-    let grown = table_of(&shape, table.at.number, table.at.version + 1);
-    let keeps_order = grown
+    let changed = table_of(&shape, table.at.number, table.at.version + 1, table.options);
+    let keeps_order = changed
         .columns
         .iter()
         .zip(&table.columns)
         .all(|(new, old)| new == old);
-    if !keeps_order || grown.columns.len() <= table.columns.len() {
+    if !keeps_order || changed.columns.len() < table.columns.len() {
         return Err(Error::refused(format!(
             "{}: only columns at the end can be added to a replicated table; \
              undo the change, or nuda_untrack('{}') it",
             table.name, table.name
         )));
     }
-    record(db, &grown)?;
-    triggers::drop_all(db, table.at.number)?;
-    triggers::create(db, &grown, shape.invents_keys)?;
+    record(db, &changed)?;
+    if table.drift == Drift::Added {
+        triggers::drop_all(db, table.at.number)?;
+        triggers::create(db, &changed, shape.invents_keys, tables)?;
+    }
     connection.forget_tables();
     let definition = Definition {
-        table: grown,
+        table: changed,
         sql: shape.sql,
-        indexes: shape.indexes,
     };
     capture::define(connection, &SchemaChange::Define(definition).encode())
+}
+
+/// `nuda_problems()`: what keeps tracked tables from being replicated; `None` if nothing does.
+pub(crate) fn problems(connection: &Connection) -> Result<Option<String>> {
+    if !shadow::is_replica(connection.db())? {
+        return Ok(None);
+    }
+    let is_founder = shadow::state(connection.db())?.is_founder();
+    let problems: Vec<String> = connection
+        .tables()?
+        .sorted()
+        .iter()
+        .filter_map(|table| {
+            let what = table.drift.problem()?;
+            Some(format!("{what}; {}", way_out(&table.name, is_founder)))
+        })
+        .collect();
+    Ok((!problems.is_empty()).then(|| problems.join("\n")))
+}
+
+/// What to do about a table that plain DDL broke.
+pub(crate) fn way_out(table: &str, is_founder: bool) -> String {
+    if is_founder {
+        format!(
+            "undo that, or stop replicating the table with SELECT nuda_untrack('{table}'), after \
+             which nuda_track('{table}') begins anew"
+        )
+    } else {
+        "undo that, or restore this replica from another node (only the founding node changes \
+         tables)"
+            .to_owned()
+    }
 }
 
 /// Captures the rows that a table has already.

@@ -6,12 +6,15 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use nuda_core::codec::{Reader, put_sized};
+use nuda_core::limits;
 use nuda_core::row::TableRef;
-use nuda_core::value::{OwnedValue, Value};
+use nuda_core::value::OwnedValue;
 
+use crate::drift::{Drift, Present};
 use crate::error::Result;
 use crate::ffi::db::Db;
-use crate::shadow::damaged;
+use crate::shadow::{self, damaged};
 
 /// A column's conflict-free type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,25 +50,42 @@ pub(crate) struct Column {
     pub(crate) is_key: bool,
 }
 
+/// What `nuda_track` was asked for besides the kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// Keys that SQLite invents come from each site's own set (see [`crate::keys`]).
+    pub(crate) site_ranges: bool,
+}
+
+impl Options {
+    /// Reads a list of words; the error is the first that is none of them.
+    pub(crate) fn parse(words: &str) -> std::result::Result<Self, &str> {
+        let mut options = Self::default();
+        for word in words.split(',').map(str::trim).filter(|w| !w.is_empty()) {
+            match word {
+                "site_ranges" => options.site_ranges = true,
+                unknown => return Err(unknown),
+            }
+        }
+        Ok(options)
+    }
+
+    pub(crate) fn words(self) -> &'static str {
+        if self.site_ranges { "site_ranges" } else { "" }
+    }
+}
+
 /// One tracked table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Table {
     pub(crate) name: String,
     pub(crate) at: TableRef,
     pub(crate) columns: Vec<Column>,
+    pub(crate) options: Options,
+    /// Definitions of its indexes that replicas agree on, sorted.
+    pub(crate) indexes: Vec<String>,
     /// How the user's table differs from what is replicated, if it was altered.
     pub(crate) drift: Drift,
-}
-
-/// What plain DDL did to a tracked table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Drift {
-    /// Nothing.
-    None,
-    /// It has columns that are not replicated yet.
-    Added,
-    /// It was dropped or renamed, or lost a column.
-    Broken(String),
 }
 
 impl Table {
@@ -134,15 +154,18 @@ pub(crate) struct Tables {
 
 impl Tables {
     pub(crate) fn load(db: Db) -> Result<Self> {
+        let is_founder = shadow::state(db)?.is_founder();
+        let present = Present::read(db)?;
+        let mut columns = load_columns(db)?;
         let mut by_number = HashMap::new();
         let rows = db.all(
-            "SELECT number, name, version, definition FROM main.nuda_table \
+            "SELECT number, name, version, definition, options, indexes FROM main.nuda_table \
              WHERE kind <> 'untracked'",
             &[],
         )?;
         for row in rows {
-            let mut table = load_table(db, &row)?;
-            table.drift = drift(db, &table)?;
+            let mut table = load_table(&row, &mut columns)?;
+            table.drift = present.drift(&table, is_founder);
             by_number.insert(table.at.number, Rc::new(table));
         }
         Ok(Self { by_number })
@@ -158,6 +181,13 @@ impl Tables {
             .find(|table| table.name.eq_ignore_ascii_case(name))
     }
 
+    /// Tables whose definition is to be replicated anew.
+    pub(crate) fn changed(&self) -> Vec<Rc<Table>> {
+        let mut tables = self.sorted();
+        tables.retain(|table| matches!(table.drift, Drift::Added | Drift::Indexed));
+        tables
+    }
+
     /// All tables, by number.
     pub(crate) fn sorted(&self) -> Vec<Rc<Table>> {
         let mut tables: Vec<Rc<Table>> = self.by_number.values().cloned().collect();
@@ -166,69 +196,39 @@ impl Tables {
     }
 }
 
-/// Capture triggers of a tracked table.
-const TRIGGERS: i64 = 5;
+/// The definitions of a table's indexes, sorted.
+pub(crate) const INDEXES: &str = "SELECT sql FROM main.sqlite_schema \
+     WHERE type = 'index' AND tbl_name = ? COLLATE NOCASE AND sql IS NOT NULL ORDER BY sql";
 
-fn drift(db: Db, table: &Table) -> Result<Drift> {
-    let mut there = Vec::new();
-    for row in db.all(
-        "SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0",
-        &[Value::Text(table.name.as_bytes())],
-    )? {
-        if let [OwnedValue::Text(name)] = row.as_slice() {
-            there.push(String::from_utf8_lossy(name).into_owned());
-        }
+/// The definitions as `nuda_table` holds them.
+pub(crate) fn encode_indexes(indexes: &[String]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for index in indexes {
+        put_sized(&mut bytes, index.as_bytes());
     }
-    if there.is_empty() {
-        return Ok(Drift::Broken(format!(
-            "{} was dropped or renamed",
-            table.name
-        )));
-    }
-    let triggers = db.int(
-        "SELECT count(*) FROM main.sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1 \
-         COLLATE NOCASE AND name GLOB 'nuda_' || ?2 || '_*'",
-        &[
-            Value::Text(table.name.as_bytes()),
-            Value::Int(i64::from(table.at.number)),
-        ],
-    )?;
-    if triggers < TRIGGERS {
-        return Ok(Drift::Broken(format!(
-            "{} was rebuilt without its capture triggers",
-            table.name
-        )));
-    }
-    let is_there = |name: &str| there.iter().any(|t| t.eq_ignore_ascii_case(name));
-    if let Some(gone) = table.columns.iter().find(|c| !is_there(&c.name)) {
-        return Ok(Drift::Broken(format!(
-            "{} lost its column {}",
-            table.name, gone.name
-        )));
-    }
-    Ok(if there.len() > table.columns.len() {
-        Drift::Added
-    } else {
-        Drift::None
-    })
+    bytes
 }
 
-fn load_table(db: Db, row: &[OwnedValue]) -> Result<Table> {
-    let [
-        OwnedValue::Int(number),
-        OwnedValue::Text(name),
-        OwnedValue::Int(version),
-        OwnedValue::Int(definition),
-    ] = row
-    else {
-        return Err(damaged("nuda_table"));
-    };
-    let mut columns = Vec::new();
+fn decode_indexes(bytes: &[u8]) -> Result<Vec<String>> {
+    let mut reader = Reader::new(bytes);
+    let mut indexes = Vec::new();
+    while !reader.is_empty() {
+        let index = reader.text("an index", limits::DEFINITION_BYTES)?;
+        indexes.push(index.to_owned());
+    }
+    Ok(indexes)
+}
+
+/// The columns of all tracked tables, by number.
+fn load_columns(db: Db) -> Result<HashMap<i64, Vec<Column>>> {
+    let mut columns: HashMap<i64, Vec<Column>> = HashMap::new();
     for column in db.all(
-        "SELECT name, type, is_key FROM main.nuda_column WHERE number = ? ORDER BY position",
-        &[Value::Int(*number)],
+        "SELECT number, name, type, is_key FROM main.nuda_column WHERE number > 0 \
+         ORDER BY number, position",
+        &[],
     )? {
         let [
+            OwnedValue::Int(number),
             OwnedValue::Text(name),
             OwnedValue::Text(kind),
             OwnedValue::Int(is_key),
@@ -236,13 +236,31 @@ fn load_table(db: Db, row: &[OwnedValue]) -> Result<Table> {
         else {
             return Err(damaged("nuda_column"));
         };
-        columns.push(Column {
+        columns.entry(*number).or_default().push(Column {
             name: String::from_utf8_lossy(name).into_owned(),
             kind: ColumnType::parse(&String::from_utf8_lossy(kind))
                 .ok_or_else(|| damaged("nuda_column"))?,
             is_key: *is_key != 0,
         });
     }
+    Ok(columns)
+}
+
+fn load_table(row: &[OwnedValue], columns: &mut HashMap<i64, Vec<Column>>) -> Result<Table> {
+    let [
+        OwnedValue::Int(number),
+        OwnedValue::Text(name),
+        OwnedValue::Int(version),
+        OwnedValue::Int(definition),
+        OwnedValue::Text(options),
+        OwnedValue::Blob(indexes),
+    ] = row
+    else {
+        return Err(damaged("nuda_table"));
+    };
+    let options =
+        Options::parse(&String::from_utf8_lossy(options)).map_err(|_| damaged("nuda_table"))?;
+    let columns = columns.remove(number).unwrap_or_default();
     #[allow(clippy::cast_sign_loss)]
     let at = TableRef {
         number: u32::try_from(*number).map_err(|_| damaged("nuda_table"))?,
@@ -255,6 +273,8 @@ fn load_table(db: Db, row: &[OwnedValue]) -> Result<Table> {
         name: String::from_utf8_lossy(name).into_owned(),
         at,
         columns,
+        options,
+        indexes: decode_indexes(indexes)?,
         drift: Drift::None,
     })
 }

@@ -2,13 +2,15 @@
 //!
 //! AFTER triggers hand the row to a capture table of exactly the width they need. A BEFORE
 //! INSERT trigger hands over the row that a REPLACE is about to remove, for which SQLite fires
-//! no delete trigger, and refuses keys that SQLite invents. Rows too wide for one call are
+//! no delete trigger, and tells of keys that SQLite is about to invent. Rows too wide for one call are
 //! handed over in pieces.
 
-use nuda_core::value::Value;
+use std::collections::BTreeSet;
+
+use nuda_core::value::{OwnedValue, Value};
 
 use crate::capture::Call;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ffi::capture_table::MODULE;
 use crate::ffi::db::Db;
 use crate::tracked::{Table, literal, quote};
@@ -33,51 +35,52 @@ pub(crate) fn names(number: u32) -> [String; 5] {
     .map(|event| format!("nuda_{number}_{event}"))
 }
 
+/// Whether capture tables can be created: in a commit they cannot, nor under a statement that
+/// goes on afterwards. Then calls are padded to the width of those that are there, or handed
+/// over in pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tables {
+    Create,
+    AsTheyAre,
+}
+
+/// Columns that a table can get before its calls need other capture tables.
+const SPARE_COLUMNS: usize = 8;
+
 /// Creates the triggers, and the capture tables that they write.
-pub(crate) fn create(db: Db, table: &Table, invents_keys: bool) -> Result<()> {
+pub(crate) fn create(db: Db, table: &Table, invents_keys: bool, tables: Tables) -> Result<()> {
     let on = format!("ON {}", quote(&table.name));
     let [insert, update, delete, before_insert, before_update] = names(table.at.number);
     let columns: Vec<String> = table.columns.iter().map(|c| quote(&c.name)).collect();
-    let row = |row: &str| {
-        columns
-            .iter()
-            .map(|c| format!("{row}.{c}"))
-            .collect::<Vec<_>>()
-    };
-    let interleaved = columns
-        .iter()
-        .flat_map(|c| [format!("OLD.{c}"), format!("NEW.{c}")]);
-    let mut calls = Calls {
-        db,
-        number: table.at.number,
-    };
+    let row = |row: &str| -> Vec<String> { columns.iter().map(|c| format!("{row}.{c}")).collect() };
+    let mut calls = Calls::new(db, table.at.number, tables)?;
+    calls.width(1)?;
+    calls.width((2 * (columns.len() + SPARE_COLUMNS) + 1).min(WIDEST))?;
 
-    let body = calls.whole_row(Call::Insert, Call::WideInsert, &[], &row("NEW"))?;
+    let body = calls.row((Call::Insert, Call::WideInsert), &[], &row("NEW"), "")?;
     db.exec(&format!(
         "CREATE TRIGGER {insert} AFTER INSERT {on} BEGIN {body} END"
     ))?;
-
-    let body = calls.whole_row(Call::Delete, Call::WideDelete, &row("OLD"), &[])?;
+    let body = calls.row((Call::Delete, Call::WideDelete), &row("OLD"), &[], "")?;
     db.exec(&format!(
         "CREATE TRIGGER {delete} AFTER DELETE {on} BEGIN {body} END"
     ))?;
-
-    let both: Vec<String> = interleaved.collect();
-    let body = if both.len() < WIDEST {
-        calls.one(Call::Update, &both)?
-    } else {
-        calls.whole_row(Call::WideUpdate, Call::WideUpdate, &row("OLD"), &row("NEW"))?
-    };
+    let body = calls.row(
+        (Call::Update, Call::WideUpdate),
+        &row("OLD"),
+        &row("NEW"),
+        "",
+    )?;
     db.exec(&format!(
         "CREATE TRIGGER {update} AFTER UPDATE {on} BEGIN {body} END"
     ))?;
 
     let invented = if invents_keys {
-        refuse_invented_key(table)
+        calls.invented_key(table, &row("NEW"))?
     } else {
         String::new()
     };
-    let collides = calls.collision(table, "")?;
+    let collides = calls.collision(table, &columns, "")?;
     db.exec(&format!(
         "CREATE TRIGGER {before_insert} BEFORE INSERT {on} WHEN {} \
          BEGIN {invented}{collides} END",
@@ -85,11 +88,33 @@ pub(crate) fn create(db: Db, table: &Table, invents_keys: bool) -> Result<()> {
     ))?;
     let keys: Vec<String> = table.key().map(|c| quote(&c.name)).collect();
     let moved: Vec<String> = keys.iter().map(|k| format!("{k} = OLD.{k}")).collect();
-    let collides = calls.collision(table, &format!(" AND NOT ({})", moved.join(" AND ")))?;
+    let condition = format!(" AND NOT ({})", moved.join(" AND "));
+    let collides = calls.collision(table, &columns, &condition)?;
     db.exec(&format!(
         "CREATE TRIGGER {before_update} BEFORE UPDATE OF {} {on} BEGIN {collides} END",
         keys.join(", ")
+    ))?;
+    keep_in_place(db, table)
+}
+
+/// A trigger that never fires and names the table: with it in the schema, SQLite refuses to
+/// rename another table into the place of a dropped one, which is how tables are rebuilt, and
+/// its message is the trigger's name.
+fn keep_in_place(db: Db, table: &Table) -> Result<()> {
+    let name = format!(
+        "{} (SELECT nuda_untrack({}) before you drop or rebuild it)",
+        guard_name(table.at.number),
+        literal(&table.name)
+    );
+    db.exec(&format!(
+        "CREATE TRIGGER {} AFTER DELETE ON nuda_state WHEN 0 BEGIN SELECT 1 FROM {}; END",
+        quote(&name),
+        quote(&table.name)
     ))
+}
+
+fn guard_name(number: u32) -> String {
+    format!("nuda_{number}_keeps_the_table")
 }
 
 /// Drops the triggers; capture tables stay, other tables use them.
@@ -97,26 +122,21 @@ pub(crate) fn drop_all(db: Db, number: u32) -> Result<()> {
     for name in names(number) {
         db.exec(&format!("DROP TRIGGER IF EXISTS main.{name}"))?;
     }
-    Ok(())
-}
-
-/// Creates the capture tables that a table of this many columns needs.
-pub(crate) fn prepare_for(db: Db, columns: usize) -> Result<()> {
-    let calls = Calls { db, number: 0 };
-    for width in [columns + 1, 2 * columns + 1] {
-        if width <= WIDEST {
-            calls.table(width)?;
-        }
+    let guard = db.text(
+        "SELECT name FROM main.sqlite_schema WHERE type = 'trigger' AND name GLOB ? || ' *'",
+        &[Value::Text(guard_name(number).as_bytes())],
+    )?;
+    match guard {
+        Some(name) => db.exec(&format!("DROP TRIGGER main.{}", quote(&name))),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Makes a capture table take part in the transaction.
 pub(crate) fn touch(db: Db) -> Result<()> {
-    let calls = Calls { db, number: 0 };
-    let table = calls.table(1)?;
     db.exec(&format!(
-        "INSERT INTO main.{table} VALUES ({})",
+        "INSERT INTO main.{} VALUES ({})",
+        capture_table(1),
         Call::Touch as i64
     ))
 }
@@ -138,114 +158,133 @@ fn insert_needs_a_look(table: &Table, invents_keys: bool) -> String {
     }
 }
 
-/// In a BEFORE trigger, a rowid that SQLite is about to choose reads as -1.
-fn refuse_invented_key(table: &Table) -> String {
-    let Some(key) = table.key().next() else {
-        return String::new();
-    };
-    let text = format!(
-        "nuda: {0}.{1} would be numbered by SQLite, and another node may number another row the \
-         same; give {1} a value, or declare it TEXT and use nuda_uuid7()",
-        table.name, key.name
-    );
-    format!(
-        "SELECT RAISE(ABORT, {}) WHERE NEW.{} = -1; ",
-        literal(&text),
-        quote(&key.name)
-    )
-}
-
-/// Writes calls of capture tables, creating the tables as needed.
+/// Writes calls of capture tables.
 struct Calls {
     db: Db,
     number: u32,
+    tables: Tables,
+    /// Widths of the capture tables that are there.
+    widths: BTreeSet<usize>,
 }
 
 impl Calls {
+    fn new(db: Db, number: u32, tables: Tables) -> Result<Self> {
+        let there = db.all(
+            "SELECT substr(name, 14) FROM main.sqlite_schema WHERE name GLOB 'nuda_capture_[0-9]*'",
+            &[],
+        )?;
+        let widths = there
+            .iter()
+            .filter_map(|row| match row.as_slice() {
+                [OwnedValue::Text(width)] => String::from_utf8_lossy(width).parse().ok(),
+                _ => None,
+            })
+            .collect();
+        Ok(Self {
+            db,
+            number,
+            tables,
+            widths,
+        })
+    }
+
     fn code(&self, call: Call) -> i64 {
         (i64::from(self.number) << 4) | call as i64
     }
 
-    fn table(&self, width: usize) -> Result<String> {
-        let name = capture_table(width);
-        let there = self.db.int(
-            "SELECT count(*) FROM main.sqlite_schema WHERE name = ?",
-            &[Value::Text(name.as_bytes())],
-        )?;
-        if there > 0 {
-            return Ok(name);
+    /// The width of a capture table that takes calls of `width` values, if there can be one.
+    fn width(&mut self, width: usize) -> Result<Option<usize>> {
+        if self.tables == Tables::Create && width <= WIDEST && self.widths.insert(width) {
+            self.db.exec(&format!(
+                "CREATE VIRTUAL TABLE IF NOT EXISTS main.{} USING {}({width})",
+                capture_table(width),
+                quote(MODULE)
+            ))?;
         }
-        self.db.exec(&format!(
-            "CREATE VIRTUAL TABLE IF NOT EXISTS main.{name} USING {}({width})",
-            quote(MODULE)
-        ))?;
-        Ok(name)
+        Ok(self.widths.range(width..).next().copied())
     }
 
-    fn one(&mut self, call: Call, values: &[String]) -> Result<String> {
-        let table = self.table(values.len() + 1)?;
-        Ok(format!(
-            "INSERT INTO {table} VALUES ({}, {});",
-            self.code(call),
-            values.join(", ")
-        ))
+    /// One call, if there is a capture table for it. `from` says of which rows; empty: of the
+    /// trigger's.
+    fn one(&mut self, call: Call, values: &[String], from: &str) -> Result<Option<String>> {
+        let Some(width) = self.width(values.len() + 1)? else {
+            return Ok(None);
+        };
+        let mut row = vec![self.code(call).to_string()];
+        row.extend_from_slice(values);
+        row.resize(width, "NULL".to_owned());
+        let (table, row) = (capture_table(width), row.join(", "));
+        Ok(Some(if from.is_empty() {
+            format!("INSERT INTO {table} VALUES ({row});")
+        } else {
+            format!("INSERT INTO {table} SELECT {row} {from};")
+        }))
     }
 
     /// One call if it fits, pieces and a closing call otherwise.
-    fn whole_row(
+    fn row(
         &mut self,
-        call: Call,
-        wide: Call,
+        (call, wide): (Call, Call),
         old: &[String],
         new: &[String],
+        from: &str,
     ) -> Result<String> {
-        let values = if old.is_empty() { new } else { old };
-        if values.len() < WIDEST && (old.is_empty() || new.is_empty()) {
-            return self.one(call, values);
+        let together: Vec<String> = if old.is_empty() || new.is_empty() {
+            old.iter().chain(new).cloned().collect()
+        } else {
+            let pairs = old.iter().zip(new);
+            pairs.flat_map(|(o, n)| [o.clone(), n.clone()]).collect()
+        };
+        if let Some(text) = self.one(call, &together, from)? {
+            return Ok(text);
+        }
+        if self.tables == Tables::Create {
+            self.width(WIDEST)?;
+        }
+        // A piece begins with the call and the side.
+        let fits = self
+            .widths
+            .last()
+            .map_or(0, |widest| widest.saturating_sub(2));
+        if fits == 0 {
+            return Err(Error::internal("no capture table"));
         }
         let mut body = String::new();
-        for (side, values) in [(0, old), (1, new)] {
-            for piece in values.chunks(WIDEST) {
-                let table = self.table(piece.len() + 2)?;
-                let code = self.code(Call::Piece);
-                let values = piece.join(", ");
-                body.push_str(&format!(
-                    "INSERT INTO {table} VALUES ({code}, {side}, {values}); "
-                ));
+        for (side, values) in [("0", old), ("1", new)] {
+            for piece in values.chunks(fits) {
+                let mut values = vec![side.to_owned()];
+                values.extend_from_slice(piece);
+                body.push_str(&self.one(Call::Piece, &values, from)?.unwrap_or_default());
+                body.push(' ');
             }
         }
-        let table = self.table(1)?;
-        body.push_str(&format!(
-            "INSERT INTO {table} VALUES ({});",
-            self.code(wide)
-        ));
+        body.push_str(&self.one(wide, &[], from)?.unwrap_or_default());
         Ok(body)
     }
 
+    /// In a BEFORE trigger, a rowid that SQLite is about to choose reads as -1. Where such
+    /// keys are invented for the site, a row may have to be put in the way: all of it is told.
+    fn invented_key(&mut self, table: &Table, row: &[String]) -> Result<String> {
+        let Some(key) = table.key().next() else {
+            return Ok(String::new());
+        };
+        let row = if table.options.site_ranges { row } else { &[] };
+        let from = format!("WHERE NEW.{} = -1", quote(&key.name));
+        let calls = self.row((Call::Invent, Call::WideInvent), &[], row, &from)?;
+        Ok(format!("{calls} "))
+    }
+
     /// The row that the new key collides with, if there is one.
-    fn collision(&mut self, table: &Table, condition: &str) -> Result<String> {
+    fn collision(&mut self, table: &Table, columns: &[String], condition: &str) -> Result<String> {
         let keys: Vec<String> = table
             .key()
             .map(|c| format!("{0} = NEW.{0}", quote(&c.name)))
             .collect();
-        let columns = table.column_list();
-        let name = quote(&table.name);
-        let condition = format!("WHERE {}{condition}", keys.join(" AND "));
-        if table.columns.len() < WIDEST {
-            let capture = self.table(table.columns.len() + 1)?;
-            let code = self.code(Call::Collides);
-            return Ok(format!(
-                "INSERT INTO {capture} SELECT {code}, {columns} FROM {name} {condition};"
-            ));
-        }
-        // Too wide for one call: REPLACE on such a table is refused rather than missed.
-        let text = format!(
-            "nuda: {}: too many columns to replace a row; use UPDATE",
-            table.name
+        let from = format!(
+            "FROM {} WHERE {}{condition}",
+            quote(&table.name),
+            keys.join(" AND ")
         );
-        Ok(format!(
-            "SELECT RAISE(ABORT, {}) FROM {name} {condition};",
-            literal(&text)
-        ))
+        self.row((Call::Collides, Call::WideCollides), columns, &[], &from)
     }
 }

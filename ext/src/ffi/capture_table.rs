@@ -241,12 +241,7 @@ unsafe extern "C" fn savepoint(table: *mut ffi::sqlite3_vtab, id: c_int) -> c_in
 
 unsafe extern "C" fn release(table: *mut ffi::sqlite3_vtab, id: c_int) -> c_int {
     // SAFETY: SQLite passes a connected table.
-    unsafe {
-        with(table, |this| {
-            this.connection.capture_release(id);
-            Ok(())
-        })
-    }
+    unsafe { with(table, |this| this.connection.capture_release(id)) }
 }
 
 unsafe extern "C" fn rollback_to(table: *mut ffi::sqlite3_vtab, id: c_int) -> c_int {

@@ -187,7 +187,8 @@ impl Db {
         Ok(was)
     }
 
-    fn is_on(self, setting: Setting) -> Result<bool> {
+    /// Whether a connection setting is on.
+    pub(crate) fn is_on(self, setting: Setting) -> Result<bool> {
         let mut now: c_int = 0;
         // SAFETY: -1 asks without changing.
         let code =

@@ -15,3 +15,10 @@ SELECT nuda_track('u');
 INSERT INTO u(v) VALUES ('one'), ('two');
 SELECT id, v FROM u ORDER BY v;
 SELECT length(nuda_uuid7()), nuda_uuid7() < nuda_uuid7() OR 1, substr(nuda_uuid7(), 15, 1);
+-- A row with the key -1 that was there before arrives like any other.
+--> replica b of a
+--> on a
+CREATE TABLE before(id INTEGER PRIMARY KEY, v);
+INSERT INTO before VALUES (-1, 'minus one'), (1, 'one');
+SELECT nuda_track('before');
+--> sync

@@ -1,0 +1,124 @@
+//! How the user's tables differ from what is replicated: what plain DDL did to them.
+//!
+//! Looked at whenever the schema has changed, for all tracked tables at once, so that a file
+//! of many tables costs one pass over the schema and not one for each.
+
+use std::collections::HashMap;
+
+use crate::error::Result;
+use crate::ffi::db::Db;
+use crate::inspect;
+use crate::tracked::Table;
+
+/// What plain DDL did to a tracked table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Drift {
+    /// Nothing.
+    None,
+    /// It has columns that are not replicated yet.
+    Added,
+    /// It has other indexes than were replicated, on the node that may say so.
+    Indexed,
+    /// It was dropped or renamed, lost a column, or got what cannot be replicated.
+    Broken(String),
+    /// It was rebuilt: there is a table of this name, whose writes nobody captures.
+    Rebuilt(String),
+}
+
+impl Drift {
+    /// What is wrong, if the table cannot be replicated as it is.
+    pub(crate) fn problem(&self) -> Option<&str> {
+        match self {
+            Self::Broken(what) | Self::Rebuilt(what) => Some(what),
+            Self::None | Self::Added | Self::Indexed => None,
+        }
+    }
+}
+
+/// Capture triggers of a tracked table.
+const TRIGGERS: usize = 5;
+
+/// What the schema has, by the table's name in lower case.
+#[derive(Debug, Default)]
+pub(crate) struct Present {
+    columns: HashMap<String, Vec<String>>,
+    triggers: HashMap<String, Vec<String>>,
+    indexes: HashMap<String, Vec<String>>,
+    unique: HashMap<String, Vec<String>>,
+}
+
+impl Present {
+    pub(crate) fn read(db: Db) -> Result<Self> {
+        Ok(Self {
+            columns: pairs(
+                db,
+                "SELECT t.name, x.name FROM main.nuda_table t, pragma_table_xinfo(t.name, 'main') x \
+                 WHERE t.kind <> 'untracked' AND x.hidden = 0",
+            )?,
+            triggers: pairs(
+                db,
+                "SELECT tbl_name, name FROM main.sqlite_schema \
+                 WHERE type = 'trigger' AND name GLOB 'nuda_[0-9]*'",
+            )?,
+            indexes: pairs(
+                db,
+                "SELECT tbl_name, sql FROM main.sqlite_schema \
+                 WHERE type = 'index' AND sql IS NOT NULL ORDER BY sql",
+            )?,
+            unique: pairs(
+                db,
+                "SELECT t.name, l.name FROM main.nuda_table t, pragma_index_list(t.name, 'main') l \
+                 WHERE t.kind <> 'untracked' AND l.\"unique\" = 1 AND l.origin <> 'pk'",
+            )?,
+        })
+    }
+
+    /// How a table differs. Which indexes replicas have is for the founder to say.
+    pub(crate) fn drift(&self, table: &Table, is_founder: bool) -> Drift {
+        let name = table.name.to_ascii_lowercase();
+        let Some(columns) = self.columns.get(&name) else {
+            return Drift::Broken(format!("{} was dropped or renamed", table.name));
+        };
+        let prefix = format!("nuda_{}_", table.at.number);
+        let triggers = self.triggers.get(&name).map_or(0, |names| {
+            names.iter().filter(|n| n.starts_with(&prefix)).count()
+        });
+        if triggers < TRIGGERS {
+            return Drift::Rebuilt(format!(
+                "{} was rebuilt without its capture triggers",
+                table.name
+            ));
+        }
+        let is_there = |name: &str| columns.iter().any(|c| c.eq_ignore_ascii_case(name));
+        if let Some(gone) = table.columns.iter().find(|c| !is_there(&c.name)) {
+            return Drift::Broken(format!("{} lost its column {}", table.name, gone.name));
+        }
+        if let Some(index) = self.unique.get(&name).and_then(|names| names.first()) {
+            return Drift::Broken(inspect::not_unique(&table.name, index));
+        }
+        if columns.len() > table.columns.len() {
+            return Drift::Added;
+        }
+        let indexes = self.indexes.get(&name).map_or(&[][..], Vec::as_slice);
+        if is_founder && indexes != table.indexes {
+            return Drift::Indexed;
+        }
+        Drift::None
+    }
+}
+
+/// Rows of a table's name and something of it, gathered by table.
+fn pairs(db: Db, sql: &str) -> Result<HashMap<String, Vec<String>>> {
+    let mut by_table: HashMap<String, Vec<String>> = HashMap::new();
+    let mut query = db.prepare(sql)?;
+    query.bind(&[])?;
+    while query.step()? {
+        if let (Some(table), Some(text)) = (query.text(0), query.text(1)) {
+            by_table
+                .entry(table.to_ascii_lowercase())
+                .or_default()
+                .push(text);
+        }
+    }
+    Ok(by_table)
+}
