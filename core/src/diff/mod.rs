@@ -5,5 +5,6 @@
 //! its author touched. The work is bounded in steps, not in time, so that it is the same
 //! everywhere: what exceeds the bound is shipped as one replacement.
 
+pub mod json;
 mod longest;
 pub mod text;
