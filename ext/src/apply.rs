@@ -22,6 +22,7 @@ use crate::guard;
 use crate::images;
 use crate::log;
 use crate::net::NetEffect;
+use crate::replaced;
 use crate::rows::{Applying, RowStatements, check_types};
 use crate::shadow::{self, Sites, State, damaged, hash_from, to_i64};
 use crate::track::atomically;
@@ -495,6 +496,7 @@ fn apply_rows(
         let images = images::with_order(&net.images, order);
         store(db, sites, whole, number, body, seen, &images)?;
     }
+    replaced::settle(connection)?;
     let id = sites.by_site(from).ok_or_else(|| damaged("nuda_site"))?.id;
     let stamp = Value::Int(to_i64(whole.header.stamp.get()));
     db.run(
@@ -527,9 +529,12 @@ fn apply_body(
             Item::Table(at) => table = Some(arrive::local_table(connection, &at)?),
             Item::Row(row) => {
                 let table = table.as_ref().ok_or_else(|| Error::corrupt("no table"))?;
-                check_types(table, &row.change)?;
                 *place += 1;
-                applying.apply(table, &row, *place)?;
+                // A row of a table that is no longer replicated concerns nobody here.
+                if let Some(table) = table {
+                    check_types(table, &row.change)?;
+                    applying.apply(table, &row, *place)?;
+                }
             }
             Item::Schema(bytes) => match SchemaChange::decode(bytes)? {
                 Some(change) => {

@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::ffi::db::Db;
 use crate::inspect;
 use crate::log;
+use crate::replaced;
 use crate::shadow::{Sites, to_i64};
 use crate::track;
 use crate::tracked::{Table, literal, quote};
@@ -37,13 +38,21 @@ impl From<Error> for NotHere {
 }
 
 /// The local table that changes in shape `at` go to. An older version of it is fine: columns
-/// are only ever added.
+/// are only ever added. `None`: it is no longer replicated, and what others wrote to it
+/// without knowing that concerns them only.
 pub(crate) fn local_table(
     connection: &Connection,
     at: &TableRef,
-) -> std::result::Result<Rc<Table>, NotHere> {
+) -> std::result::Result<Option<Rc<Table>>, NotHere> {
     let tables = connection.tables()?;
     let Some(table) = tables.get(at.number) else {
+        let was_here = connection.db().int(
+            "SELECT count(*) FROM main.nuda_table WHERE number = ?",
+            &[Value::Int(i64::from(at.number))],
+        )?;
+        if was_here > 0 {
+            return Ok(None);
+        }
         return Err(NotHere::Wait(format!(
             "table {} has not arrived",
             at.number
@@ -66,7 +75,7 @@ pub(crate) fn local_table(
             table.name
         ))));
     }
-    Ok(Rc::clone(table))
+    Ok(Some(Rc::clone(table)))
 }
 
 /// Carries out a schema change.
@@ -88,7 +97,7 @@ fn define(connection: &Connection, definition: &Definition) -> std::result::Resu
     match known {
         Some(table) if table.at.version >= definition.table.at.version => return Ok(()),
         Some(table) => add_columns(db, &table, definition)?,
-        None => create(db, definition, &statements)?,
+        None => create(connection, definition, &statements)?,
     }
     let shape = inspect::inspect(db, &definition.table.name)?;
     track::record(db, &definition.table)?;
@@ -103,30 +112,54 @@ fn define(connection: &Connection, definition: &Definition) -> std::result::Resu
     Ok(())
 }
 
-/// Creates the table, or takes an empty one of the same shape.
+/// Creates the table, or takes an empty one of the same shape, or one that was replicated
+/// before: its rows make room for the founding node's.
 fn create(
-    db: Db,
+    connection: &Connection,
     definition: &Definition,
     statements: &[String],
 ) -> std::result::Result<(), NotHere> {
+    let db = connection.db();
     let name = &definition.table.name;
+    let run = || {
+        statements
+            .iter()
+            .try_for_each(|statement| db.exec(statement))
+    };
     let there = db.int(
         "SELECT count(*) FROM main.sqlite_schema WHERE name = ? COLLATE NOCASE",
         &[Value::Text(name.as_bytes())],
     )?;
     if there == 0 {
-        for statement in statements {
-            db.exec(statement)?;
-        }
-        return Ok(());
+        return Ok(run()?);
     }
-    let shape = inspect::inspect(db, name).map_err(|error| {
-        NotHere::Wait(format!(
+    let shape = inspect::inspect(db, name);
+    let is_same = shape.as_ref().is_ok_and(|shape| {
+        Table::definition_hash(&shape.columns) == definition.table.at.definition
+    });
+    let was_replicated = db.int(
+        "SELECT EXISTS (SELECT 1 FROM main.nuda_table WHERE kind = 'untracked' \
+           AND name = 'untracked ' || number || ' ' || ?1 COLLATE NOCASE) \
+         AND EXISTS (SELECT 1 FROM main.sqlite_schema \
+           WHERE type = 'table' AND name = ?1 COLLATE NOCASE)",
+        &[Value::Text(name.as_bytes())],
+    )? != 0;
+    if was_replicated {
+        replaced::set_aside(connection, &definition.table)?;
+        if is_same && shape.is_ok_and(|shape| shape.sql == definition.sql) {
+            db.exec(&format!("DELETE FROM main.{}", quote(name)))?;
+            return change_indexes(db, &[], &definition.table.indexes);
+        }
+        db.exec(&format!("DROP TABLE main.{}", quote(name)))?;
+        return Ok(run()?);
+    }
+    if let Err(error) = shape {
+        return Err(NotHere::Wait(format!(
             "{name} exists here and cannot be replicated: {}",
             error.message
-        ))
-    })?;
-    if Table::definition_hash(&shape.columns) != definition.table.at.definition {
+        )));
+    }
+    if !is_same {
         return Err(NotHere::Wait(format!(
             "{name} exists here in another shape; rename or drop it, the replicated one follows"
         )));

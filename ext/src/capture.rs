@@ -472,7 +472,7 @@ pub(crate) fn flush(connection: &Connection) -> Result<()> {
     if !changed.is_empty() && shadow::state(connection.db())?.is_founder() {
         drop(capture);
         for table in &changed {
-            track::adopt_changes(connection, table, triggers::Tables::AsTheyAre)?;
+            track::propose_changes(connection, table, triggers::Tables::AsTheyAre)?;
         }
         capture = connection.capture()?;
         capture.grown = changed

@@ -22,6 +22,7 @@ use crate::identity;
 use crate::json;
 use crate::keys;
 use crate::log;
+use crate::replaced::Replaced;
 use crate::shadow::{Sites, State};
 use crate::signal::Signal;
 use crate::tracked::{Table, Tables};
@@ -47,6 +48,8 @@ pub(crate) struct Connection {
     attached: RefCell<Option<std::result::Result<Attached, AttachError>>>,
     /// Keeps user triggers from writing tracked tables while changes are applied.
     pub(crate) guard: Guard,
+    /// Tables whose rows were set aside by the changeset being applied.
+    pub(crate) replaced: RefCell<Vec<Replaced>>,
     /// What the applier remembers between calls.
     pub(crate) applier: RefCell<crate::apply::Applier>,
 }
@@ -74,6 +77,7 @@ impl Connection {
             signal: Arc::new(Signal::new(&db.path())),
             attached: RefCell::default(),
             guard: Guard::default(),
+            replaced: RefCell::default(),
             applier: RefCell::default(),
         })
     }

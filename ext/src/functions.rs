@@ -35,7 +35,7 @@ const FUNCTIONS: &[Definition] = &[
     ("nuda_trackable", 1, false, trackable),
     ("nuda_untrack", 1, false, untrack),
     ("nuda_column", 3, false, column),
-    ("nuda_adopt", 0, false, adopt),
+    ("nuda_propose", 0, false, propose),
     ("nuda_problems", 0, true, problems),
     ("nuda_eject", 0, false, eject),
     ("nuda_uuid7", 0, true, uuid7),
@@ -192,9 +192,9 @@ fn column(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
     )?)
 }
 
-/// `SELECT nuda_adopt()`: how many tables were altered by plain DDL, which is replicated now.
-fn adopt(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
-    let count = track::adopt(connection)?;
+/// `SELECT nuda_propose()`: how many tables were altered by plain DDL, which is replicated now.
+fn propose(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
+    let count = track::propose(connection)?;
     Ok(OwnedValue::Int(i64::try_from(count).unwrap_or(i64::MAX)))
 }
 

@@ -8,7 +8,7 @@
 //!   commit writes the `net` effect as one record of the `log`; `keys` sees to it that two
 //!   sites never invent the same key;
 //! - `changes` reads records, `apply` delivers them elsewhere, in order and whole; `arrive`
-//!   brings tables, `rows` changes rows, asking `concurrent` what the change had not seen and
+//!   brings tables (`replaced`: those that come again), `rows` changes rows, asking `concurrent` what the change had not seen and
 //!   `nuda_core::merge` what that amounts to; `images` keeps what deletes hid, `conflicts`
 //!   reports what lost, `guard` keeps user triggers from writing twice;
 //! - `collect` drops what nobody needs, `renumber` and `mend` repair what was
@@ -48,6 +48,7 @@ mod log;
 mod mend;
 mod net;
 mod renumber;
+mod replaced;
 mod rows;
 mod shadow;
 mod signal;

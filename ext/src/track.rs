@@ -257,9 +257,9 @@ pub(crate) fn record(db: Db, table: &Table) -> Result<()> {
     Ok(())
 }
 
-/// `nuda_adopt()`: replicates what plain DDL did to tracked tables, without waiting for the
+/// `nuda_propose()`: replicates what plain DDL did to tracked tables, without waiting for the
 /// next write to one. Answers how many tables changed.
-pub(crate) fn adopt(connection: &Connection) -> Result<usize> {
+pub(crate) fn propose(connection: &Connection) -> Result<usize> {
     let changed = connection.tables()?.changed();
     if changed.is_empty() || !shadow::state(connection.db())?.is_founder() {
         return Ok(0);
@@ -267,7 +267,7 @@ pub(crate) fn adopt(connection: &Connection) -> Result<usize> {
     atomically(connection.db(), || {
         triggers::touch(connection.db())?;
         for table in &changed {
-            adopt_changes(connection, table, triggers::Tables::Create)?;
+            propose_changes(connection, table, triggers::Tables::Create)?;
         }
         Ok(changed.len())
     })
@@ -275,7 +275,7 @@ pub(crate) fn adopt(connection: &Connection) -> Result<usize> {
 
 /// Plain DDL added columns to a tracked table or changed its indexes: replicates that, at the
 /// commit of the first transaction that writes a tracked table afterwards.
-pub(crate) fn adopt_changes(
+pub(crate) fn propose_changes(
     connection: &Connection,
     table: &Table,
     tables: triggers::Tables,
@@ -389,11 +389,12 @@ pub(crate) fn forget(connection: &Connection, number: u32) -> Result<()> {
     let db = connection.db();
     let value = Value::Int(i64::from(number));
     triggers::drop_all(db, number)?;
-    // The row stays as a mark that the number was used; numbers are never given twice.
+    // The row stays as a mark that the number was used, and for what: numbers are never given
+    // twice, and a table tracked again takes the place of the one that was.
     db.run("DELETE FROM main.nuda_column WHERE number = ?", &[value])?;
     db.run(
-        "UPDATE main.nuda_table SET name = 'untracked ' || number, kind = 'untracked' \
-         WHERE number = ?",
+        "UPDATE main.nuda_table SET name = 'untracked ' || number || ' ' || name, \
+         kind = 'untracked' WHERE number = ? AND kind <> 'untracked'",
         &[value],
     )?;
     connection.forget_tables();

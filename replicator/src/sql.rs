@@ -223,6 +223,12 @@ impl Replica {
         })
     }
 
+    /// Replicates what plain DDL changed on the founding node; nothing elsewhere.
+    pub(crate) fn propose(&self) -> Result<()> {
+        let mut statement = self.conn.prepare_cached("SELECT nuda_propose()")?;
+        Ok(statement.query_row([], |_| Ok(()))?)
+    }
+
     /// What is counted for people.
     pub(crate) fn counts(&self) -> Result<Counts> {
         Ok(self.conn.query_row(

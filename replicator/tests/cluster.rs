@@ -55,6 +55,22 @@ fn a_commit_is_visible_elsewhere_soon() {
 }
 
 #[test]
+fn an_index_travels_by_itself() {
+    let nodes = Nodes::with_page(&["a", "b"]);
+    let (a, b) = (nodes.open("a", "org"), nodes.open("b", "org"));
+    let indexes = |conn: &rusqlite::Connection| -> i64 {
+        let sql = "SELECT count(*) FROM sqlite_schema WHERE name = 'page_hits'";
+        conn.query_row(sql, [], |row| row.get(0)).unwrap()
+    };
+    a.execute_batch("CREATE INDEX page_hits ON page(hits)")
+        .unwrap();
+    nodes.eventually("the index arrives", |_| (indexes(&b) == 1).then_some(()));
+    a.execute_batch("DROP INDEX page_hits").unwrap();
+    nodes.eventually("the index goes", |_| (indexes(&b) == 0).then_some(()));
+    nodes.verify("b", "org");
+}
+
+#[test]
 fn a_stopped_node_catches_up() {
     let mut nodes = Nodes::with_page(&["a", "b"]);
     let (well, took) = nodes.stop("b");

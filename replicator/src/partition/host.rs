@@ -175,6 +175,7 @@ impl Host {
         self.live(node, at)?;
         let ahead_ms = u64::try_from(node.peers.clock_ahead_ms()).unwrap_or(0);
         let replica = self.replica(at)?;
+        replica.propose()?;
         let mut now = replica.identity()?;
         let Some(live) = self.live.as_ref() else {
             return Ok(());

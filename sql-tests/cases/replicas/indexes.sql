@@ -18,12 +18,12 @@ SELECT name FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL ORDER BY
 -- Or without a write: the daemon asks for it.
 --> on a
 CREATE INDEX t_v ON t(v COLLATE NOCASE);
-SELECT nuda_adopt(), nuda_adopt();
+SELECT nuda_propose(), nuda_propose();
 --> ship a b
 --> on b
 SELECT name FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL ORDER BY name;
 DROP INDEX t_mine;
-SELECT nuda_adopt();
+SELECT nuda_propose();
 -- A UNIQUE index cannot hold, and is no reason to lose writes.
 CREATE UNIQUE INDEX t_u ON t(w);
 INSERT INTO t VALUES ('2', 'x', 'z');
