@@ -6,11 +6,11 @@
 //! 2. [`site`], [`hlc`], [`version_vector`]: who writes, when, and what has been seen.
 //! 3. [`value`], [`row`], [`changeset`]: the change format; [`codec`] is the only reader of
 //!    untrusted bytes.
-//! 4. [`merge`]: what concurrent changes of one row amount to.
-//! 5. [`types`]: column types whose edits are more than assignments; [`diff`]: how an edit is
-//!    read off two values.
-//! 6. [`schema`]: the shadow tables that both the extension and the daemon know.
-//! 7. [`protocol`]: replication as events in, commands out.
+//! 4. [`merge`]: what concurrent changes of one row amount to; [`types`]: what those of one
+//!    column do; [`diff`]: how an edit is read off two values; [`json`]: the canonical form that
+//!    some of them compare.
+//! 5. [`schema`]: the shadow tables that both the extension and the daemon know.
+//! 6. [`protocol`]: replication as events in, commands out.
 #![forbid(unsafe_code)]
 
 pub mod changeset;
@@ -18,6 +18,7 @@ pub mod codec;
 pub mod diff;
 pub mod error;
 pub mod hlc;
+pub mod json;
 pub mod limits;
 pub mod merge;
 pub mod protocol;

@@ -28,6 +28,9 @@ pub const VALUE_BYTES: usize = 48 << 20;
 /// bits, so sums never overflow and never depend on the order of arrival.
 pub const DIFFERENCE: u64 = u64::MAX;
 
+/// Arrays and objects within each other in one JSON value: SQLite's own limit.
+pub const JSON_DEPTH: usize = 1_000;
+
 /// Columns of a table: SQLite's own default.
 pub const COLUMNS: usize = 2_000;
 

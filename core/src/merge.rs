@@ -11,8 +11,7 @@
 //!
 //! - An INSERT begins a new life: it resets every change that it saw. The *live* changes are
 //!   those that no INSERT saw.
-//! - Each column is a register: the live change with the greatest [`Rank`] wins; a counter is
-//!   the sum of the live differences.
+//! - Each column is what its type makes of the live changes that wrote it ([`crate::types`]).
 //! - A DELETE hides what it saw. The row is visible while some INSERT or UPDATE is left that
 //!   no DELETE saw; the values of a hidden row stay alive in its *image* until the delete is
 //!   stable, so that a concurrent edit brings the row back with all its values.
@@ -31,7 +30,7 @@
 //!   log still holds another delete of the row, the image moves on to it: an edit concurrent
 //!   with *that* one may yet arrive. With the last delete the image goes; it also goes when
 //!   the row becomes visible, be it by a merge or by a local INSERT.
-//! - A cell suits its column: differences to counters, values to registers.
+//! - A cell suits its column's type ([`ColumnType::fits`]).
 //! - Changes of one row are found under whatever spelling of the key SQLite takes for equal
 //!   ([`Value::canonical_key`], and the key's collation).
 
@@ -40,6 +39,7 @@ use std::collections::BTreeSet;
 use crate::hlc::Stamp;
 use crate::row::{Cell, Change};
 use crate::site::{Dot, Site};
+use crate::types::{self, ColumnType, Write, Wrote};
 use crate::value::Value;
 use crate::version_vector::VersionVector;
 
@@ -88,7 +88,7 @@ impl<'a> Event<'a> {
     }
 
     /// The total order of writes: the changes of one changeset share a rank, the later counts.
-    fn order(&self) -> (Rank, u64) {
+    pub(crate) fn order(&self) -> (Rank, u64) {
         (self.rank(), self.index)
     }
 
@@ -111,22 +111,6 @@ impl<'a> Event<'a> {
             Change::Delete => None,
         }
     }
-
-    /// The value it assigned to the register `column`, if it did.
-    fn assigned(&self, column: usize) -> Option<Value<'a>> {
-        match self.wrote(column)? {
-            Cell::Value(value) => Some(value),
-            Cell::Add(_) => None,
-        }
-    }
-
-    /// What it added to the counter `column`.
-    fn added(&self, column: usize) -> i128 {
-        match self.wrote(column) {
-            Some(Cell::Add(n)) => n,
-            _ => 0,
-        }
-    }
 }
 
 /// Adds to a counter's sum. It wraps, so that a sum never depends on the order of arrival,
@@ -136,29 +120,50 @@ pub fn add(sum: i128, difference: i128) -> i128 {
     sum.wrapping_add(difference)
 }
 
-/// A register's write that lost against a concurrent one of another value.
+/// What a table's definition says about merging its rows.
+pub trait Rules {
+    /// The type of a column.
+    fn column_type(&self, column: usize) -> ColumnType;
+}
+
+/// Why a value lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lost {
+pub enum Reason {
+    /// The other write was later, or as late and of a greater site.
+    Later,
+    /// The other value was greater.
+    Greater,
+    /// The other value was less.
+    Less,
+}
+
+/// A write that lost against a concurrent one of another value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lost<'a> {
     /// Which column.
     pub column: usize,
     /// The rank of the write that won.
     pub winner: Rank,
     /// The rank of the write that lost.
     pub loser: Rank,
+    /// What it had written.
+    pub value: Value<'a>,
+    /// Why it lost.
+    pub reason: Reason,
 }
 
 /// What to do to the local row.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Plan<'a> {
-    /// Set these columns of the visible row; add to counters.
-    Update(Vec<(usize, Cell<'a>)>),
+    /// Write these columns of the visible row.
+    Update(Vec<(usize, Write<'a>)>),
     /// Bring the row back from its image, which goes, then as `Update`.
-    Revive(Vec<(usize, Cell<'a>)>),
+    Revive(Vec<(usize, Write<'a>)>),
     /// The row begins a new life with exactly these columns, the key's included: insert it,
     /// or overwrite what is visible, and drop its image. Where two spellings of the key are
     /// equal to SQLite (1 and 1.0), the columns hold the winner's, and so must the row.
     /// Counters get the sum, not a difference.
-    Insert(Vec<(usize, Cell<'a>)>),
+    Insert(Vec<(usize, Write<'a>)>),
     /// Take the row out of sight and keep its image.
     Hide,
     /// A concurrent edit keeps the row alive, or it is hidden already.
@@ -168,32 +173,35 @@ pub enum Plan<'a> {
 /// The step that `incoming` makes, given all `concurrent` changes of its row that have been
 /// applied here, in any order, and whether the row is `visible`.
 ///
-/// `lost` receives the registers' writes that were overruled, on either side.
+/// `lost` receives the writes that were overruled, on either side.
 pub fn merge<'a>(
     incoming: &Event<'a>,
     concurrent: &[Event<'a>],
     visible: bool,
-    lost: &mut Vec<Lost>,
+    rules: &impl Rules,
+    lost: &mut Vec<Lost<'a>>,
 ) -> Plan<'a> {
     match &incoming.change {
         Change::Update(cells) => {
-            let kept = cells
-                .iter()
-                .filter(|(column, cell)| match cell {
-                    Cell::Add(_) => true,
-                    Cell::Value(value) => {
-                        contest(*column, *value, incoming, concurrent.iter(), lost).is_none()
-                    }
-                })
-                .copied()
-                .collect();
+            let live = live(concurrent);
+            let mut writes = Vec::with_capacity(cells.len());
+            for (column, cell) in cells {
+                let mine = Wrote {
+                    event: incoming,
+                    cell: *cell,
+                };
+                let kind = rules.column_type(*column);
+                let others = writes_of(*column, &live);
+                let write = types::merge_edit(kind, *column, mine, &others, lost);
+                writes.extend(write.map(|write| (*column, write)));
+            }
             if visible {
-                Plan::Update(kept)
+                Plan::Update(writes)
             } else {
-                Plan::Revive(kept)
+                Plan::Revive(writes)
             }
         }
-        Change::Insert(cells) => Plan::Insert(new_life(incoming, cells, concurrent, lost)),
+        Change::Insert(cells) => Plan::Insert(new_life(incoming, cells, concurrent, rules, lost)),
         Change::Delete if visible && !has_survivor(concurrent) => Plan::Hide,
         Change::Delete => Plan::Keep,
     }
@@ -207,46 +215,22 @@ fn has_survivor(concurrent: &[Event<'_>]) -> bool {
         .any(|event| !event.is_delete() && !deletes.iter().any(|d| d.saw(event)))
 }
 
-/// Lets the incoming write of a register meet the greatest of the others; answers the value
-/// that beats it, if one does.
-fn contest<'a, 'e>(
-    column: usize,
-    mine: Value<'a>,
-    incoming: &Event<'a>,
-    others: impl Iterator<Item = &'e Event<'a>>,
-    lost: &mut Vec<Lost>,
-) -> Option<Value<'a>>
-where
-    'a: 'e,
-{
-    let (other, theirs) = greatest(column, others)?;
-    let won = incoming.order() > other.order();
-    if mine != theirs {
-        let (winner, loser) = if won {
-            (incoming.rank(), other.rank())
-        } else {
-            (other.rank(), incoming.rank())
-        };
-        lost.push(Lost {
-            column,
-            winner,
-            loser,
-        });
-    }
-    (!won).then_some(theirs)
+/// The changes that no INSERT among them saw.
+fn live<'a, 'e>(concurrent: &'e [Event<'a>]) -> Vec<&'e Event<'a>> {
+    let inserts: Vec<_> = concurrent.iter().filter(|e| e.is_insert()).collect();
+    concurrent
+        .iter()
+        .filter(|event| !event.is_delete() && !inserts.iter().any(|i| i.saw(event)))
+        .collect()
 }
 
-/// The greatest write of the register `column` among `events`.
-fn greatest<'a, 'e>(
-    column: usize,
-    events: impl Iterator<Item = &'e Event<'a>>,
-) -> Option<(&'e Event<'a>, Value<'a>)>
-where
-    'a: 'e,
-{
-    events
-        .filter_map(|event| Some((event, event.assigned(column)?)))
-        .max_by_key(|(event, _)| event.order())
+fn writes_of<'a, 'e>(column: usize, live: &[&'e Event<'a>]) -> Vec<Wrote<'a, 'e>> {
+    live.iter()
+        .filter_map(|event| {
+            let cell = event.wrote(column)?;
+            Some(Wrote { event, cell })
+        })
+        .collect()
 }
 
 /// The columns of a row whose newest life begins with `incoming`.
@@ -254,30 +238,22 @@ fn new_life<'a>(
     incoming: &Event<'a>,
     cells: &[Cell<'a>],
     concurrent: &[Event<'a>],
-    lost: &mut Vec<Lost>,
-) -> Vec<(usize, Cell<'a>)> {
-    let inserts: Vec<_> = concurrent.iter().filter(|e| e.is_insert()).collect();
-    let live: Vec<&Event<'a>> = concurrent
-        .iter()
-        .filter(|event| !event.is_delete() && !inserts.iter().any(|i| i.saw(event)))
-        .collect();
-    let sum = |column, start| live.iter().fold(start, |s, e| add(s, e.added(column)));
-    let mut columns: Vec<(usize, Cell<'a>)> = Vec::with_capacity(cells.len());
-    for (column, cell) in cells.iter().enumerate() {
-        let cell = match *cell {
-            Cell::Add(n) => Cell::Add(sum(column, n)),
-            Cell::Value(mine) => Cell::Value(
-                contest(column, mine, incoming, live.iter().copied(), lost).unwrap_or(mine),
-            ),
-        };
-        columns.push((column, cell));
-    }
-    for column in columns_from(cells.len(), &live) {
-        let cell = match greatest(column, live.iter().copied()) {
-            Some((_, value)) => Cell::Value(value),
-            None => Cell::Add(sum(column, 0)),
-        };
-        columns.push((column, cell));
+    rules: &impl Rules,
+    lost: &mut Vec<Lost<'a>>,
+) -> Vec<(usize, Write<'a>)> {
+    let live = live(concurrent);
+    let mut columns: Vec<(usize, Write<'a>)> = Vec::with_capacity(cells.len());
+    let own = cells.iter().map(Some).enumerate();
+    let rest = columns_from(cells.len(), &live);
+    for (column, cell) in own.chain(rest.into_iter().map(|column| (column, None))) {
+        let mine = cell.map(|cell| Wrote {
+            event: incoming,
+            cell: *cell,
+        });
+        let others = writes_of(column, &live);
+        let kind = rules.column_type(column);
+        let write = types::merge_life(kind, column, mine, &others, lost);
+        columns.push((column, write));
     }
     columns
 }

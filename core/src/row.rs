@@ -13,16 +13,18 @@
 //! 04  SCHEMA  varint length, a definition (see `schema`): what follows may depend on it
 //! ```
 //!
-//! A cell is a value (see [`crate::value`]) or, tagged `0x20`, a signed difference: what a
-//! `COUNTER` column ships. Types added later take further tags; a reader that meets an
+//! A cell is a value (see [`crate::value`]); or, tagged `0x20`, a signed difference, which a
+//! `COUNTER` ships; or, tagged `0x21`, the elements that an `ORSET` gained and lost
+//! ([`crate::types::orset`]). Types added later take further tags; a reader that meets an
 //! unknown tag ([`DecodeError::is_newer`]) keeps the changeset as a whole and waits for an
-//! upgrade. Whether a cell suits its column, a difference to a counter and a value to a
-//! register, is for the applier to check: this module knows no schema.
+//! upgrade. Whether a cell suits its column is for the applier to check
+//! ([`crate::types::ColumnType::fits`]): this module knows no schema.
 
 use crate::codec::{Reader, put_signed, put_sized, put_varint};
 use crate::error::DecodeError;
 use crate::limits;
-use crate::value::Value;
+use crate::types::orset;
+use crate::value::{OwnedValue, Value};
 
 const TABLE: u8 = 0x00;
 const INSERT: u8 = 0x01;
@@ -54,9 +56,13 @@ pub enum Cell<'a> {
     /// What was added to a counter: within [`limits::DIFFERENCE`] either way, as the
     /// difference of two integers is. Sums of many, which never travel, may exceed it.
     Add(i128),
+    /// What a set gained and lost.
+    Set(orset::Edit<'a>),
 }
 
 impl<'a> Cell<'a> {
+    pub(crate) const SET: u8 = 0x21;
+
     /// Appends the encoded form.
     pub fn encode(self, out: &mut Vec<u8>) {
         match self {
@@ -65,6 +71,7 @@ impl<'a> Cell<'a> {
                 out.push(DIFFERENCE);
                 put_signed(out, n);
             }
+            Self::Set(edit) => edit.encode(out),
         }
     }
 
@@ -81,7 +88,41 @@ impl<'a> Cell<'a> {
                 }
                 Ok(Self::Add(n))
             }
+            Self::SET => orset::Edit::decode(reader).map(Self::Set),
             tag => Value::decode_tagged(tag, reader).map(Self::Value),
+        }
+    }
+}
+
+/// A cell that owns its content.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OwnedCell {
+    /// See [`Cell::Value`].
+    Value(OwnedValue),
+    /// See [`Cell::Add`].
+    Add(i128),
+    /// See [`Cell::Set`].
+    Set(orset::OwnedEdit),
+}
+
+impl OwnedCell {
+    /// Borrows it.
+    #[must_use]
+    pub fn as_ref(&self) -> Cell<'_> {
+        match self {
+            Self::Value(value) => Cell::Value(value.as_ref()),
+            Self::Add(n) => Cell::Add(*n),
+            Self::Set(edit) => Cell::Set(edit.as_ref()),
+        }
+    }
+}
+
+impl From<Cell<'_>> for OwnedCell {
+    fn from(cell: Cell<'_>) -> Self {
+        match cell {
+            Cell::Value(value) => Self::Value(value.into()),
+            Cell::Add(n) => Self::Add(n),
+            Cell::Set(edit) => Self::Set(edit.into()),
         }
     }
 }
@@ -276,7 +317,7 @@ impl<'a> BodyReader<'a> {
             if column < table.key_columns {
                 match cell {
                     Cell::Value(value) => key.push(value),
-                    Cell::Add(_) => return Err(DecodeError::Invalid("a difference as a key")),
+                    _ => return Err(DecodeError::Invalid("a difference as a key")),
                 }
             }
             cells.push(cell);

@@ -11,7 +11,7 @@
 //! 02           TEXT, varint length, bytes
 //! 03           BLOB, varint length, bytes
 //! 10 + n       INTEGER, n (0..=8) bytes big-endian two's complement, n minimal
-//! 20           not a value: a difference (see [`crate::row`])
+//! 20, 21       not values: differences (see [`crate::row`])
 //! 40 + n       TEXT of n (0..=63) bytes
 //! 80 + n       BLOB of n (0..=31) bytes
 //! ```

@@ -9,7 +9,6 @@ use nuda_core::changeset::{ChainHash, ChainHasher, Header, Level};
 use nuda_core::codec::put_varint;
 use nuda_core::hlc::Stamp;
 use nuda_core::limits;
-use nuda_core::row::Cell;
 use nuda_core::site::{Dot, Seq};
 use nuda_core::value::{OwnedValue, Value};
 use nuda_core::version_vector::VersionVector;
@@ -23,10 +22,10 @@ use crate::identity;
 use crate::images;
 use crate::keys::{self, Keys};
 use crate::log;
-use crate::net::{NetEffect, absolute, net_effect};
+use crate::net::{Grown, NetEffect, net_effect};
 use crate::shadow::{self, Sites, State, damaged, to_i64};
 use crate::track;
-use crate::tracked::{Column, ColumnType, Table};
+use crate::tracked::{Column, Table};
 use crate::triggers;
 
 /// What a trigger's first argument says, besides the table: `table * 16 + call`.
@@ -98,7 +97,7 @@ pub(crate) struct Capture {
     /// Pieces of a wide row: old values, new values.
     pieces: (Vec<OwnedValue>, Vec<OwnedValue>),
     /// Tables that got columns since their triggers were made: their rows are read again.
-    grown: Vec<u32>,
+    grown: Vec<Grown>,
     /// Whether the record was completed before, by a COMMIT that then failed with SQLITE_BUSY.
     ended: bool,
     /// Whether the committing transaction wrote a record, so that the daemon is to be woken.
@@ -269,8 +268,15 @@ fn insert<'a>(
     let row = begin_row(payload, table, &new)?;
     for (n, column) in table.columns.iter().enumerate().skip(table.at.key_columns) {
         let value = new(n);
-        checked(table, column, value)?;
-        absolute(value, column.kind).encode(payload);
+        checked_size(table, column, value)?;
+        match column
+            .kind
+            .stored(value)
+            .map_err(|why| unfit(table, column, &why))?
+        {
+            None => column.kind.initial(value).encode(payload),
+            Some(stored) => column.kind.initial(stored.as_ref()).encode(payload),
+        }
     }
     capture
         .buffer
@@ -325,21 +331,16 @@ fn update<'a>(
         if !differs(old, new) {
             continue;
         }
-        checked(table, column, new)?;
-        count += 1;
+        checked_size(table, column, new)?;
+        let before = cells.len();
         put_varint(cells, (n - previous) as u64);
-        previous = n;
-        match (column.kind, old, new) {
-            (ColumnType::Counter, Value::Int(i64::MAX | i64::MIN), _) => {
-                return Err(Error::constraint(format!(
-                    "COUNTER {}.{} has reached the limit of 64 bits; delete the row to reset it",
-                    table.name, column.name
-                )));
-            }
-            (ColumnType::Counter, Value::Int(a), Value::Int(b)) => {
-                Cell::Add(i128::from(b) - i128::from(a)).encode(cells);
-            }
-            (_, _, value) => absolute(value, column.kind).encode(cells),
+        let edited = column.kind.edit(old, new, cells);
+        if edited.map_err(|why| unfit(table, column, &why))? {
+            count += 1;
+            previous = n;
+        } else {
+            // The same set in another spelling.
+            cells.truncate(before);
         }
     }
     // A column that the trigger does not know may have changed: the commit looks.
@@ -361,8 +362,8 @@ fn differs(old: Value<'_>, new: Value<'_>) -> bool {
     }
 }
 
-/// Refuses what a column's type cannot hold.
-fn checked(table: &Table, column: &Column, value: Value<'_>) -> Result<()> {
+/// Refuses what is too large to travel.
+fn checked_size(table: &Table, column: &Column, value: Value<'_>) -> Result<()> {
     if let Value::Text(bytes) | Value::Blob(bytes) = value
         && bytes.len() > limits::VALUE_BYTES
     {
@@ -374,19 +375,17 @@ fn checked(table: &Table, column: &Column, value: Value<'_>) -> Result<()> {
             limits::VALUE_BYTES
         )));
     }
-    if column.kind != ColumnType::Counter || matches!(value, Value::Int(_)) {
-        return Ok(());
-    }
-    let why = match value {
-        Value::Null => "NULL is no count; use 0",
-        Value::Real(r) if r.abs() >= 9.2e18 => "the sum exceeds 64 bits",
-        Value::Real(_) => "fractions do not add up the same way everywhere; use an INTEGER unit",
-        _ => "only integers can be counted",
-    };
-    Err(Error::constraint(format!(
-        "COUNTER {}.{}: {why}",
-        table.name, column.name
-    )))
+    Ok(())
+}
+
+/// A value that the column's type cannot hold.
+pub(crate) fn unfit(table: &Table, column: &Column, why: &str) -> Error {
+    Error::constraint(format!(
+        "{} {}.{}: {why}",
+        column.kind.name(),
+        table.name,
+        column.name
+    ))
 }
 
 /// Starts a payload with the row's key; answers what identifies the row within the buffer.
@@ -406,7 +405,7 @@ fn begin_row<'a>(
                 table.name
             )));
         }
-        checked(table, column, value)?;
+        checked_size(table, column, value)?;
         is_canonical &= !matches!(value, Value::Real(_));
         value.encode(payload);
     }
@@ -471,15 +470,15 @@ pub(crate) fn flush(connection: &Connection) -> Result<()> {
     let changed = tables.changed();
     if !changed.is_empty() && shadow::state(connection.db())?.is_founder() {
         drop(capture);
+        let mut grown = Vec::new();
         for table in &changed {
-            track::propose_changes(connection, table, triggers::Tables::AsTheyAre)?;
+            let adopted = track::propose_changes(connection, table, triggers::Tables::AsTheyAre)?;
+            if written.contains(&table.at.number) {
+                grown.extend(adopted);
+            }
         }
         capture = connection.capture()?;
-        capture.grown = changed
-            .iter()
-            .filter(|t| t.drift == Drift::Added && written.contains(&t.at.number))
-            .map(|t| t.at.number)
-            .collect();
+        capture.grown = grown;
     }
     write_part(connection, &mut capture, true)?;
     connection.db().set_last_insert_rowid(rowid);

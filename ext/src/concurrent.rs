@@ -11,7 +11,7 @@ use std::rc::Rc;
 use nuda_core::changeset::Header;
 use nuda_core::hlc::Stamp;
 use nuda_core::merge::Event;
-use nuda_core::row::{BodyReader, Cell, Change, Item, RowChange};
+use nuda_core::row::{BodyReader, Change, Item, OwnedCell, RowChange};
 use nuda_core::site::{Dot, Seq, Site};
 use nuda_core::value::{OwnedValue, Value};
 use nuda_core::version_vector::VersionVector;
@@ -97,44 +97,22 @@ pub(crate) struct Found {
 }
 
 #[derive(Debug, Clone)]
-enum OwnedCell {
-    Value(OwnedValue),
-    Add(i128),
-}
-
-#[derive(Debug, Clone)]
 enum OwnedChange {
     Insert(Vec<OwnedCell>),
     Update(Vec<(usize, OwnedCell)>),
     Delete,
 }
 
-impl OwnedCell {
-    fn own(cell: Cell<'_>) -> Self {
-        match cell {
-            Cell::Value(value) => Self::Value(value.into()),
-            Cell::Add(n) => Self::Add(n),
-        }
-    }
-
-    fn borrow(&self) -> Cell<'_> {
-        match self {
-            Self::Value(value) => Cell::Value(value.as_ref()),
-            Self::Add(n) => Cell::Add(*n),
-        }
-    }
-}
-
 impl OwnedChange {
     fn own(change: &Change<'_>) -> Self {
         match change {
             Change::Insert(cells) => {
-                Self::Insert(cells.iter().copied().map(OwnedCell::own).collect())
+                Self::Insert(cells.iter().copied().map(OwnedCell::from).collect())
             }
             Change::Update(cells) => Self::Update(
                 cells
                     .iter()
-                    .map(|(n, cell)| (*n, OwnedCell::own(*cell)))
+                    .map(|(n, cell)| (*n, OwnedCell::from(*cell)))
                     .collect(),
             ),
             Change::Delete => Self::Delete,
@@ -147,10 +125,10 @@ impl Found {
     pub(crate) fn event(&self) -> Event<'_> {
         let change = match &self.change {
             OwnedChange::Insert(cells) => {
-                Change::Insert(cells.iter().map(OwnedCell::borrow).collect())
+                Change::Insert(cells.iter().map(OwnedCell::as_ref).collect())
             }
             OwnedChange::Update(cells) => {
-                Change::Update(cells.iter().map(|(n, cell)| (*n, cell.borrow())).collect())
+                Change::Update(cells.iter().map(|(n, cell)| (*n, cell.as_ref())).collect())
             }
             OwnedChange::Delete => Change::Delete,
         };

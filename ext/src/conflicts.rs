@@ -2,7 +2,7 @@
 //! nothing is decided by it.
 
 use nuda_core::limits;
-use nuda_core::merge::Lost;
+use nuda_core::merge::{Lost, Reason};
 use nuda_core::value::Value;
 
 use crate::error::Result;
@@ -12,22 +12,19 @@ use crate::shadow::to_i64;
 use crate::tracked::Table;
 
 /// Records a value that lost against a concurrent write.
-pub(crate) fn record(
-    db: Db,
-    table: &Table,
-    key: &[Value<'_>],
-    loss: &Lost,
-    value: Value<'_>,
-) -> Result<()> {
+pub(crate) fn record(db: Db, table: &Table, key: &[Value<'_>], loss: &Lost<'_>) -> Result<()> {
     let column = table
         .columns
         .get(loss.column)
         .map(|c| c.name.as_str())
         .unwrap_or_default();
-    let reason = if loss.winner.stamp == loss.loser.stamp {
-        "written at the same time; the greater site id won"
-    } else {
-        "written concurrently; the later write won"
+    let reason = match loss.reason {
+        Reason::Later if loss.winner.stamp == loss.loser.stamp => {
+            "written at the same time; the greater site id won"
+        }
+        Reason::Later => "written concurrently; the later write won",
+        Reason::Greater => "written concurrently; the greater value won",
+        Reason::Less => "written concurrently; the lesser value won",
     };
     let keys: Vec<String> = key.iter().map(|value| display(*value)).collect();
     db.run(
@@ -38,7 +35,7 @@ pub(crate) fn record(
             Value::Text(table.name.as_bytes()),
             Value::Text(keys.join(", ").as_bytes()),
             Value::Text(column.as_bytes()),
-            value,
+            loss.value,
             Value::Text(loss.loser.site.to_string().as_bytes()),
             Value::Int(to_i64(loss.loser.stamp.get())),
             Value::Text(loss.winner.site.to_string().as_bytes()),

@@ -7,6 +7,7 @@ use nuda_core::value::{OwnedValue, Value};
 use nuda_core::version_vector::VersionVector;
 
 use crate::apply::{self, Outcome};
+use crate::canonical;
 use crate::changes;
 use crate::collect;
 use crate::connection::Connection;
@@ -45,6 +46,8 @@ const FUNCTIONS: &[Definition] = &[
     ("nuda_applier", 1, false, applier),
     ("nuda_applying", 0, true, applying),
     ("nuda_nested", -1, true, nested),
+    ("nuda_canonical", 3, true, canonical_form),
+    ("nuda_is_canonical", 3, true, is_canonical),
     ("nuda_head", 2, false, head),
     ("nuda_new_site", 1, false, new_site),
     ("nuda_restamp", 2, false, restamp),
@@ -296,6 +299,16 @@ fn applying(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
 /// `nuda_nested(write, table, key...)`, in guard triggers.
 fn nested(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
     Ok(OwnedValue::Int(i64::from(connection.guard.is_nested(args))))
+}
+
+/// `nuda_canonical(table, column, value)`, in the triggers of tables with sets.
+fn canonical_form(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    canonical::canonical(connection, args)
+}
+
+/// `nuda_is_canonical(table, column, value)`, in the triggers of tables with sets.
+fn is_canonical(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    canonical::is_canonical(connection, args)
 }
 
 /// `SELECT nuda_head('site', seq)`: the chain hash there, or NULL.

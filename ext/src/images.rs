@@ -127,7 +127,7 @@ fn values(image: &RowChange<'_>) -> Vec<OwnedValue> {
             .iter()
             .map(|cell| match cell {
                 nuda_core::row::Cell::Value(value) => (*value).into(),
-                nuda_core::row::Cell::Add(_) => OwnedValue::Null,
+                _ => OwnedValue::Null,
             })
             .collect(),
         _ => Vec::new(),

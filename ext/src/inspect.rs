@@ -25,10 +25,12 @@ pub(crate) struct Shape {
     pub(crate) invents_keys: bool,
     /// Definitions of its indexes, sorted.
     pub(crate) indexes: Vec<String>,
+    /// What whoever tracks it should know.
+    pub(crate) advice: Vec<String>,
 }
 
 /// Types that the design names and this version does not have yet.
-const LATER_TYPES: &[&str] = &["MAXREG", "MINREG", "MVREG", "ORSET", "DOC", "TEXTDOC"];
+const LATER_TYPES: &[&str] = &["DOC", "TEXTDOC"];
 
 /// Looks at table `name` of the main database.
 pub(crate) fn inspect(db: Db, name: &str) -> Result<Shape> {
@@ -71,7 +73,10 @@ pub(crate) fn inspect(db: Db, name: &str) -> Result<Shape> {
             "{real}: its name or definition is too long"
         )));
     }
-    let (columns, invents_keys) = columns(db, &real)?;
+    let declared = declared(db, &real)?;
+    let (columns, invents_keys) = columns(db, &real, &declared)?;
+    refuse_narrow_types(db, &real, &declared, &columns)?;
+    let advice = advice(&declared);
     refuse_conflict_clauses(&real, &tokens)?;
     refuse_checks(&real, &tokens, &columns)?;
     refuse_unique(db, &real)?;
@@ -90,6 +95,7 @@ pub(crate) fn inspect(db: Db, name: &str) -> Result<Shape> {
         columns,
         invents_keys,
         indexes,
+        advice,
     })
 }
 
@@ -125,8 +131,7 @@ fn declared(db: Db, table: &str) -> Result<Vec<Declared>> {
         .collect())
 }
 
-fn columns(db: Db, table: &str) -> Result<(Vec<Column>, bool)> {
-    let all = declared(db, table)?;
+fn columns(db: Db, table: &str, all: &[Declared]) -> Result<(Vec<Column>, bool)> {
     let mut key: Vec<&Declared> = all.iter().filter(|c| c.key > 0).collect();
     key.sort_by_key(|c| c.key);
     if key.is_empty() {
@@ -219,16 +224,80 @@ fn column_type(db: Db, table: &str, column: &Declared) -> Result<ColumnType> {
 }
 
 /// A conflict-free type by its name; anything else is last-writer-wins.
-pub(crate) fn parse_type(table: &str, column: &str, word: &str) -> Result<ColumnType> {
+fn parse_type(table: &str, column: &str, word: &str) -> Result<ColumnType> {
     if LATER_TYPES
         .iter()
         .any(|later| word.eq_ignore_ascii_case(later))
     {
         return Err(Error::refused(format!(
-            "{table}.{column}: the type {word} is not built yet; LWW and COUNTER are"
+            "{table}.{column}: the type {word} is not built yet; {} are",
+            known_types()
         )));
     }
     Ok(ColumnType::parse(word).unwrap_or(ColumnType::Lww))
+}
+
+/// A conflict-free type by its name, and nothing else.
+pub(crate) fn known_type(table: &str, column: &str, word: &str) -> Result<ColumnType> {
+    parse_type(table, column, word)?;
+    ColumnType::parse(word).ok_or_else(|| {
+        Error::refused(format!(
+            "'{word}' is no column type; there are {}",
+            known_types()
+        ))
+    })
+}
+
+fn known_types() -> String {
+    ColumnType::ALL.map(ColumnType::name).join(", ")
+}
+
+/// Types whose bare name SQLite takes for a number's.
+fn advice(declared: &[Declared]) -> Vec<String> {
+    declared
+        .iter()
+        .filter(|column| ColumnType::parse(&column.declared).is_some_and(|kind| kind.is_assigned()))
+        .map(|column| {
+            format!(
+                "{0} {1} has NUMERIC affinity ('007' becomes 7), {0} {1} TEXT keeps texts",
+                column.name,
+                column.declared.to_ascii_uppercase()
+            )
+        })
+        .collect()
+}
+
+/// A STRICT table's column must be able to hold what merging may make of it.
+fn refuse_narrow_types(
+    db: Db,
+    table: &str,
+    declared: &[Declared],
+    columns: &[Column],
+) -> Result<()> {
+    let strict = db.int(
+        "SELECT coalesce(max(strict), 0) FROM pragma_table_list(?) WHERE schema = 'main'",
+        &[Value::Text(table.as_bytes())],
+    )?;
+    for column in columns.iter().filter(|_| strict != 0) {
+        let wanted = match column.kind {
+            ColumnType::Counter => ["INTEGER", "INT", "ANY"],
+            ColumnType::MvReg | ColumnType::OrSet => ["TEXT", "TEXT", "ANY"],
+            ColumnType::Lww | ColumnType::MaxReg | ColumnType::MinReg => continue,
+        };
+        let fits = declared
+            .iter()
+            .filter(|d| d.name == column.name)
+            .all(|d| wanted.iter().any(|w| d.declared.eq_ignore_ascii_case(w)));
+        if !fits {
+            return Err(Error::refused(format!(
+                "{table}.{}: in a STRICT table a {} is declared {} or ANY",
+                column.name,
+                column.kind.name(),
+                wanted.first().copied().unwrap_or_default()
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn refuse_conflict_clauses(table: &str, tokens: &[Token<'_>]) -> Result<()> {
@@ -256,11 +325,23 @@ fn refuse_checks(table: &str, tokens: &[Token<'_>], columns: &[Column]) -> Resul
             .iter()
             .filter(|c| body.iter().any(|t| t.is_name(&c.name)))
             .collect();
-        if let Some(counter) = named.iter().find(|c| c.kind == ColumnType::Counter) {
+        let merged = |c: &&&Column| {
+            matches!(
+                c.kind,
+                ColumnType::Counter | ColumnType::MvReg | ColumnType::OrSet
+            )
+        };
+        if let Some(column) = named.iter().find(merged) {
+            let why = if column.kind == ColumnType::Counter {
+                "increments of several nodes add up"
+            } else {
+                "what several nodes wrote is joined"
+            };
             return Err(Error::refused(format!(
-                "{table}: a CHECK on the COUNTER {} cannot hold when increments of several nodes \
-                 add up; drop the CHECK (a strong table will be able to keep it)",
-                counter.name
+                "{table}: a CHECK on the {} {} cannot hold when {why}; drop the CHECK (a strong \
+                 table will be able to keep it)",
+                column.kind.name(),
+                column.name
             )));
         }
         if named.len() > 1 {

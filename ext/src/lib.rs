@@ -6,7 +6,7 @@
 //!
 //! - `triggers` hand rows to `ffi::capture_table`, `capture` buffers them (`buffer`), and at the
 //!   commit writes the `net` effect as one record of the `log`; `keys` sees to it that two
-//!   sites never invent the same key;
+//!   sites never invent the same key, `canonical` that sets have one form;
 //! - `changes` reads records, `apply` delivers them elsewhere, in order and whole; `arrive`
 //!   brings tables (`replaced`: those that come again), `rows` changes rows, asking `concurrent` what the change had not seen and
 //!   `nuda_core::merge` what that amounts to; `images` keeps what deletes hid, `conflicts`
@@ -22,6 +22,7 @@
 mod apply;
 mod arrive;
 mod buffer;
+mod canonical;
 mod capture;
 mod changes;
 mod collect;

@@ -3,7 +3,7 @@
 //!
 //! Both only touch unshipped records, so no other replica can have seen the old form.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use nuda_core::changeset::{ChainHash, ChainHasher, Header};
@@ -211,7 +211,7 @@ const DUE: &str = "reissue";
 
 /// `nuda_reissue(path)`: after this file was replaced by a donor's snapshot, writes again what
 /// the set-aside old file had and the donor lacked, as new changes: the registers that those
-/// changes wrote, and what they added to counters. Answers how many rows' changes. That it is
+/// changes wrote, and what they added to counters and sets. Answers how many rows' changes. That it is
 /// due is forgotten in the same transaction, so that a crash leaves it done or due.
 pub(crate) fn reissue(connection: &Rc<Connection>, path: &str) -> Result<u64> {
     let db = connection.db();
@@ -243,6 +243,7 @@ fn reissue_rows(connection: &Rc<Connection>) -> Result<u64> {
     local::bring_back(connection)?;
     // Rows that came back as the old file has them, with all that was written to them.
     let mut whole = HashSet::new();
+    let mut donors = HashMap::new();
     let mut count = 0;
     for body in lacking(db)? {
         let mut reader = BodyReader::new(&body);
@@ -253,10 +254,13 @@ fn reissue_rows(connection: &Rc<Connection>) -> Result<u64> {
                 Item::Schema(_) => {}
                 Item::Row(row) => {
                     let Some(table) = table else { continue };
-                    if !whole.contains(&row_fingerprint(table.at.number, &row.key))
-                        && reissue_row(connection, table, &row)?
-                    {
-                        whole.insert(row_fingerprint(table.at.number, &row.key));
+                    let name = row_fingerprint(table.at.number, &row.key);
+                    if !whole.contains(&name) {
+                        let here = row_as_it_is(db, table, &row.key)?;
+                        let donor = donors.entry(name).or_insert_with(|| here.clone());
+                        if reissue_row(connection, table, &row, here, donor.as_deref())? {
+                            whole.insert(name);
+                        }
                     }
                     count += 1;
                 }
@@ -301,17 +305,33 @@ fn lacking(db: Db) -> Result<Vec<Vec<u8>>> {
     Ok(bodies.into_iter().map(|(_, body)| body).collect())
 }
 
+fn row_as_it_is(db: Db, table: &Table, key: &[Value<'_>]) -> Result<Option<Vec<OwnedValue>>> {
+    let sql = format!(
+        "SELECT {} FROM {} WHERE {}",
+        table.column_list(),
+        table.quoted(),
+        table.key_condition()
+    );
+    db.first(&sql, key)
+}
+
 /// Makes one change again, by an ordinary, captured write. An updated row that is gone here is
-/// inserted as the old file has it, if it has it; answers whether that was done.
-fn reissue_row(connection: &Connection, table: &Table, row: &RowChange<'_>) -> Result<bool> {
+/// inserted as the old file has it, if it has it; answers whether that was done. `here` is the
+/// row, `donor` what the donor had: registers meet that, not what was made again before.
+fn reissue_row(
+    connection: &Connection,
+    table: &Table,
+    row: &RowChange<'_>,
+    here: Option<Vec<OwnedValue>>,
+    donor: Option<&[OwnedValue]>,
+) -> Result<bool> {
     let db = connection.db();
     let announce = |write| {
         connection.guard.announce(write, table.at.number, &row.key);
     };
     let name = table.quoted();
     let condition = table.key_condition();
-    let here = db.first(&format!("SELECT 1 FROM {name} WHERE {condition}"), &row.key)?;
-    let cells: Vec<(usize, Cell<'_>)> = match (&row.change, here) {
+    let cells: Vec<(usize, Cell<'_>)> = match (&row.change, &here) {
         (Change::Delete, _) => {
             announce(Write::Delete);
             db.run(&format!("DELETE FROM {name} WHERE {condition}"), &row.key)?;
@@ -339,23 +359,30 @@ fn reissue_row(connection: &Connection, table: &Table, row: &RowChange<'_>) -> R
         (Change::Insert(cells), Some(_)) => cells.iter().copied().enumerate().collect(),
     };
     let mut set = Vec::new();
-    let mut values = row.key.clone();
+    let mut made = Vec::new();
     for (n, cell) in cells {
         let Some(column) = table.columns.get(n).filter(|c| !c.is_key) else {
             continue;
         };
-        let (column, place) = (quote(&column.name), values.len() + 1);
-        match cell {
-            Cell::Value(value) => {
-                set.push(format!("{column} = ?{place}"));
-                values.push(value);
-            }
-            Cell::Add(added) => {
-                set.push(format!("{column} = {column} + ?{place}"));
-                values.push(Value::Int(clamped(added)));
-            }
+        let (name, place) = (quote(&column.name), row.key.len() + made.len() + 1);
+        if let Cell::Add(added) = cell {
+            set.push(format!("{name} = {name} + ?{place}"));
+            made.push(OwnedValue::Int(clamped(added)));
+            continue;
+        }
+        let met = if column.kind.is_assigned() {
+            donor
+        } else {
+            here.as_deref()
+        };
+        let now = met.and_then(|row| row.get(n)).map(OwnedValue::as_ref);
+        if let Some(value) = column.kind.again(now, cell) {
+            set.push(format!("{name} = ?{place}"));
+            made.push(value);
         }
     }
+    let mut values = row.key.clone();
+    values.extend(made.iter().map(OwnedValue::as_ref));
     if !set.is_empty() {
         announce(Write::Update);
         db.run(
@@ -378,6 +405,7 @@ fn insert_again(db: Db, table: &Table, cells: &[Cell<'_>]) -> Result<()> {
         .map(|cell| match cell {
             Cell::Value(value) => *value,
             Cell::Add(n) => Value::Int(clamped(*n)),
+            Cell::Set(_) => Value::Null,
         })
         .collect();
     let places = vec!["?"; columns.len()].join(", ");

@@ -4,7 +4,8 @@
 //! happened in between (REPLACE, delete and insert, several updates). Where a row has several
 //! events, the registers' values are read from the row itself as it stands now: triggers of
 //! the user may run before ours, so the order of arrival need not be the order of writing.
-//! Counters need no order, their differences add up. A row updated and then deleted ships
+//! Counters need no order, their differences add up; nor do sets, whose elements come and go
+//! in turns ([`orset::Net`]). A row updated and then deleted ships
 //! both, so that every replica keeps the same image of it.
 
 use std::collections::{HashMap, HashSet};
@@ -14,6 +15,7 @@ use std::rc::Rc;
 use nuda_core::codec::{Reader, put_varint};
 use nuda_core::merge;
 use nuda_core::row::{self, Cell};
+use nuda_core::types::orset;
 use nuda_core::value::{OwnedValue, Value};
 
 use crate::buffer::{Buffer, Event, Kind};
@@ -29,6 +31,14 @@ pub(crate) struct NetEffect {
     pub(crate) images: Vec<u8>,
     body_table: Option<u32>,
     image_table: Option<u32>,
+}
+
+/// A table that got columns since its triggers were made.
+#[derive(Debug, Clone)]
+pub(crate) struct Grown {
+    pub(crate) table: u32,
+    /// The added columns, and what they show in rows that nobody wrote since.
+    pub(crate) defaults: Vec<(usize, OwnedValue)>,
 }
 
 /// Row hashes are spread already.
@@ -53,12 +63,12 @@ pub(crate) fn net_effect(
     db: Db,
     buffer: &Buffer,
     tables: &Tables,
-    grown: &[u32],
+    grown: &[Grown],
 ) -> Result<NetEffect> {
     let mut seen = RowSet::default();
     let mut repeated = RowSet::default();
     for event in buffer.iter() {
-        if !seen.insert(event.row) || grown.contains(&event.table) {
+        if !seen.insert(event.row) || grown.iter().any(|g| g.table == event.table) {
             repeated.insert(event.row);
         }
     }
@@ -84,8 +94,8 @@ pub(crate) fn net_effect(
         }
         let key = key_bytes(table, &event)?;
         let place = *index.entry((event.table, key)).or_insert_with(|| {
-            let all = grown.contains(&event.table);
-            rows.push(History::new(Rc::clone(table), all));
+            let added = grown.iter().find(|g| g.table == event.table);
+            rows.push(History::new(Rc::clone(table), added.cloned()));
             rows.len() - 1
         });
         if let Some(history) = rows.get_mut(place) {
@@ -169,8 +179,8 @@ fn key_bytes(table: &Table, event: &Event<'_>) -> Result<Vec<u8>> {
 #[derive(Debug)]
 struct History {
     table: Rc<Table>,
-    /// Whether columns were added that the events do not know.
-    is_grown: bool,
+    /// The columns that were added and the events do not know.
+    grown: Option<Grown>,
     key: Vec<OwnedValue>,
     inserts: i32,
     deletes: i32,
@@ -178,18 +188,49 @@ struct History {
     image: Option<Vec<u8>>,
     /// The latest insert's cells.
     inserted: Option<Vec<u8>>,
-    /// Columns touched since the row was last inserted or was there, and what was added to
-    /// the counters among them.
-    touched: HashMap<usize, i128>,
+    /// Columns touched since the row was last inserted or was there.
+    touched: HashMap<usize, Touched>,
     /// The same, before the first delete.
-    touched_before: HashMap<usize, i128>,
+    touched_before: HashMap<usize, Touched>,
+}
+
+/// What the events say about a column; a register is read from the row.
+#[derive(Debug, Clone, Default)]
+struct Touched {
+    /// What was added to a counter.
+    added: i128,
+    /// What a set gained and lost.
+    elements: orset::Net,
+}
+
+impl Touched {
+    fn add(&mut self, cell: Cell<'_>) {
+        match cell {
+            Cell::Add(n) => self.added = merge::add(self.added, n),
+            Cell::Set(edit) => self.elements.add(edit),
+            Cell::Value(_) => {}
+        }
+    }
+
+    /// The events do not tell how the column came from one value to the other.
+    fn replace(&mut self, old: &OwnedValue, new: &OwnedValue) {
+        if let (OwnedValue::Int(old), OwnedValue::Int(new)) = (old, new) {
+            self.add(Cell::Add(i128::from(*new) - i128::from(*old)));
+        }
+        self.elements.replace(old.as_ref(), new.as_ref());
+    }
+
+    fn join(&mut self, other: &Self) {
+        self.added = merge::add(self.added, other.added);
+        self.elements.join(&other.elements);
+    }
 }
 
 impl History {
-    fn new(table: Rc<Table>, is_grown: bool) -> Self {
+    fn new(table: Rc<Table>, grown: Option<Grown>) -> Self {
         Self {
             table,
-            is_grown,
+            grown,
             key: Vec::new(),
             inserts: 0,
             deletes: 0,
@@ -231,12 +272,8 @@ impl History {
                 let mut column = 0;
                 for _ in 0..count {
                     column += usize::try_from(reader.varint("a column")?).unwrap_or(usize::MAX);
-                    let added = match Cell::decode(&mut reader)? {
-                        Cell::Add(n) => n,
-                        Cell::Value(_) => 0,
-                    };
-                    let sum = self.touched.entry(column).or_insert(0);
-                    *sum = merge::add(*sum, added);
+                    let cell = Cell::decode(&mut reader)?;
+                    self.touched.entry(column).or_default().add(cell);
                 }
             }
         }
@@ -253,7 +290,10 @@ impl History {
                 net.table(&self.table);
                 row::begin_insert(&mut net.body);
                 for (value, column) in row.iter().zip(&self.table.columns) {
-                    absolute(value.as_ref(), column.kind).encode(&mut net.body);
+                    // Between a statement and its triggers it may not be in its form yet.
+                    let stored = column.kind.stored(value.as_ref()).unwrap_or_default();
+                    let value = stored.as_ref().unwrap_or(value).as_ref();
+                    column.kind.initial(value).encode(&mut net.body);
                 }
                 Ok(())
             }
@@ -309,7 +349,7 @@ impl History {
     /// The updates of a row that was deleted in the end: everyone's image must hold them.
     fn write_update_before(
         &self,
-        touched: &HashMap<usize, i128>,
+        touched: &HashMap<usize, Touched>,
         image: &[u8],
         net: &mut NetEffect,
     ) -> Result<()> {
@@ -325,20 +365,21 @@ impl History {
     /// The row was there and is there: the differing columns.
     fn write_update(&self, now: &[OwnedValue], net: &mut NetEffect) -> Result<()> {
         let mut touched = self.touched.clone();
-        if self.is_grown {
+        if let Some(grown) = &self.grown {
             for (n, column) in self.table.columns.iter().enumerate() {
-                if column.kind == ColumnType::Lww {
-                    touched.entry(n).or_insert(0);
+                if column.kind.is_assigned() {
+                    touched.entry(n).or_default();
                 }
+            }
+            for (n, default) in &grown.defaults {
+                let now = now.get(*n).unwrap_or(&OwnedValue::Null);
+                touched.entry(*n).or_default().replace(default, now);
             }
         }
         if let Some(image) = &self.image {
             // Deleted and inserted again (REPLACE): compare with the row that was replaced.
-            for (column, added) in &self.touched_before {
-                touched
-                    .entry(*column)
-                    .and_modify(|n| *n += added)
-                    .or_insert(*added);
+            for (column, before) in &self.touched_before {
+                touched.entry(*column).or_default().join(before);
             }
             let mut reader = Reader::new(image);
             let mut inserted = self.inserted.as_deref().map(Reader::new);
@@ -355,13 +396,17 @@ impl History {
                     (ColumnType::Counter, Value::Int(old), Some(Cell::Add(new))) => {
                         let difference = new - i128::from(old);
                         if difference != 0 {
-                            *touched.entry(n).or_insert(0) += difference;
+                            touched.entry(n).or_default().add(Cell::Add(difference));
                         }
                     }
-                    (ColumnType::Lww, old, _)
-                        if now.get(n).is_some_and(|value| !same(value.as_ref(), old)) =>
+                    (ColumnType::OrSet, old, Some(Cell::Value(new))) if !same(old, new) => {
+                        touched.entry(n).or_default().elements.replace(old, new);
+                    }
+                    (kind, old, _)
+                        if kind.is_assigned()
+                            && now.get(n).is_some_and(|value| !same(value.as_ref(), old)) =>
                     {
-                        touched.entry(n).or_insert(0);
+                        touched.entry(n).or_default();
                     }
                     _ => {}
                 }
@@ -373,19 +418,23 @@ impl History {
 
     fn put_update(
         &self,
-        touched: &HashMap<usize, i128>,
+        touched: &HashMap<usize, Touched>,
         values: &[OwnedValue],
         net: &mut NetEffect,
     ) {
-        let mut columns: Vec<(usize, Cell<'_>)> = touched
+        let mut columns: Vec<(usize, Vec<u8>)> = touched
             .iter()
-            .filter_map(|(n, added)| {
+            .filter_map(|(n, touched)| {
                 let column = self.table.columns.get(*n).filter(|c| !c.is_key)?;
+                let value = values.get(*n)?.as_ref();
+                let mut cell = Vec::new();
                 match column.kind {
-                    ColumnType::Counter if *added == 0 => None,
-                    ColumnType::Counter => Some((*n, Cell::Add(*added))),
-                    ColumnType::Lww => values.get(*n).map(|v| (*n, Cell::Value(v.as_ref()))),
+                    ColumnType::Counter if touched.added == 0 => return None,
+                    ColumnType::Counter => Cell::Add(touched.added).encode(&mut cell),
+                    ColumnType::OrSet => touched.elements.encode(value, &mut cell),
+                    _ => Cell::Value(value).encode(&mut cell),
                 }
+                Some((*n, cell))
             })
             .collect();
         if columns.is_empty() {
@@ -401,7 +450,7 @@ impl History {
         let mut previous = 0;
         for (n, cell) in columns {
             put_varint(&mut net.body, (n - previous) as u64);
-            cell.encode(&mut net.body);
+            net.body.extend_from_slice(&cell);
             previous = n;
         }
     }
@@ -413,12 +462,4 @@ fn same(a: Value<'_>, b: Value<'_>) -> bool {
     a.encode(&mut left);
     b.encode(&mut right);
     left == right
-}
-
-/// A new row's cell: a counter begins as a difference from 0.
-pub(crate) fn absolute(value: Value<'_>, kind: ColumnType) -> Cell<'_> {
-    match (kind, value) {
-        (ColumnType::Counter, Value::Int(n)) => Cell::Add(i128::from(n)),
-        _ => Cell::Value(value),
-    }
 }

@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use nuda_core::changeset::Header;
-use nuda_core::merge::{Event, Lost, Plan, merge};
+use nuda_core::merge::{Event, Plan, merge};
 use nuda_core::row::{Cell, Change, RowChange};
+use nuda_core::types::Write;
 use nuda_core::value::{OwnedValue, Value};
 use nuda_core::version_vector::VersionVector;
 
@@ -18,11 +19,11 @@ use crate::conflicts;
 use crate::error::{Error, Result};
 use crate::excess::{self, CounterCell, clamped};
 use crate::ffi::db::{Db, Stmt};
-use crate::guard::{Guard, Write};
+use crate::guard::{Guard, Write as Announced};
 use crate::images;
 use crate::net::NetEffect;
 use crate::shadow::Sites;
-use crate::tracked::{ColumnType, Table, quote};
+use crate::tracked::{Table, quote};
 
 /// Prepared statements for the rows of tracked tables.
 #[derive(Debug, Default)]
@@ -160,7 +161,7 @@ impl Applying<'_> {
     fn apply_directly(&mut self, table: &Rc<Table>, row: &RowChange<'_>) -> Result<bool> {
         match &row.change {
             Change::Insert(cells) => {
-                let values: Vec<Value<'_>> = cells.iter().map(|cell| absolute(*cell)).collect();
+                let values: Vec<Value<'_>> = cells.iter().map(|cell| initial(*cell)).collect();
                 self.write_new(table, &row.key, &values)?;
                 Ok(true)
             }
@@ -171,14 +172,20 @@ impl Applying<'_> {
             Change::Update(cells) => {
                 let visible = self.select(table, &row.key, cells)?;
                 match visible {
-                    Some(now) => self.update(table, &row.key, cells, &now).map(|()| true),
+                    Some(now) => {
+                        let writes: Vec<(usize, Write<'_>)> = cells
+                            .iter()
+                            .map(|(n, cell)| (*n, Write::of(*cell)))
+                            .collect();
+                        self.update(table, &row.key, &writes, &now).map(|()| true)
+                    }
                     None => Ok(false),
                 }
             }
         }
     }
 
-    /// The row as it stands, if a counter needs it or its presence must be known.
+    /// The row as it stands, if a difference needs it or its presence must be known.
     fn select(
         &mut self,
         table: &Rc<Table>,
@@ -189,7 +196,7 @@ impl Applying<'_> {
             // Registers need no look at the row: the update itself tells whether it is there.
             let columns = cells.iter().map(|(n, _)| *n).collect();
             let mut values = key.to_vec();
-            values.extend(cells.iter().map(|(_, cell)| absolute(*cell)));
+            values.extend(cells.iter().map(|(_, cell)| initial(*cell)));
             self.write_columns(table, key, columns, &values)?;
             return Ok((self.db.changes() > 0).then(Vec::new));
         }
@@ -208,31 +215,39 @@ impl Applying<'_> {
         Ok(row)
     }
 
-    /// Sets columns of a visible row; `now` is the row, or empty if it was written already.
+    /// Writes columns of a visible row; `now` is the row, or empty if it was written already.
     fn update(
         &mut self,
         table: &Rc<Table>,
         key: &[Value<'_>],
-        cells: &[(usize, Cell<'_>)],
+        writes: &[(usize, Write<'_>)],
         now: &[OwnedValue],
     ) -> Result<()> {
-        if cells.is_empty() || now.is_empty() {
+        if writes.is_empty() || now.is_empty() {
             return Ok(());
         }
-        let columns: Vec<usize> = cells.iter().map(|(n, _)| *n).collect();
-        let mut values = key.to_vec();
-        for (n, cell) in cells {
-            values.push(match (cell, now.get(*n)) {
-                (Cell::Value(value), _) => *value,
-                (Cell::Add(added), Some(OwnedValue::Int(count))) => {
+        let mut made = Vec::with_capacity(writes.len());
+        for (n, write) in writes {
+            made.push(match (write, now.get(*n)) {
+                (Write::Add(added), Some(OwnedValue::Int(count))) => {
                     let cell = CounterCell {
                         table: table.at.number,
                         key,
                         column: *n,
                     };
-                    Value::Int(excess::add(self.db, &cell, *count, *added)?)
+                    OwnedValue::Int(excess::add(self.db, &cell, *count, *added)?)
                 }
-                (Cell::Add(added), _) => Value::Int(clamped(*added)),
+                (Write::Set(step), now) => step.apply(now.map_or(Value::Null, OwnedValue::as_ref)),
+                _ => OwnedValue::Null,
+            });
+        }
+        let columns = writes.iter().map(|(n, _)| *n).collect();
+        let mut values = key.to_vec();
+        for ((_, write), made) in writes.iter().zip(&made) {
+            values.push(match write {
+                Write::Set(_) => made.as_ref(),
+                Write::Add(_) if *made != OwnedValue::Null => made.as_ref(),
+                write => absolute(write),
             });
         }
         self.write_columns(table, key, columns, &values)
@@ -253,7 +268,7 @@ impl Applying<'_> {
             bound.extend(values.iter().skip(keys));
             return self.write_columns(table, key, columns, &bound);
         }
-        self.guard.announce(Write::Insert, table.at.number, key);
+        self.guard.announce(Announced::Insert, table.at.number, key);
         self.statements
             .get(self.db, table, Shape::Insert(values.len()))?
             .run(values)
@@ -270,21 +285,21 @@ impl Applying<'_> {
         if columns.is_empty() {
             return Ok(());
         }
-        self.guard.announce(Write::Update, table.at.number, key);
+        self.guard.announce(Announced::Update, table.at.number, key);
         self.statements
             .get(self.db, table, Shape::Update(columns))?
             .run(values)
     }
 
-    /// Shows a new life's counters, and keeps what 64 bits cannot show.
+    /// Keeps what 64 bits cannot show of a new life's counters.
     fn settle(
         &self,
         table: &Rc<Table>,
         key: &[Value<'_>],
-        cells: &[(usize, Cell<'_>)],
+        writes: &[(usize, Write<'_>)],
     ) -> Result<()> {
-        for (column, cell) in cells {
-            if let Cell::Add(sum) = cell {
+        for (column, write) in writes {
+            if let Write::Add(sum) = write {
                 excess::set(
                     self.db,
                     &CounterCell {
@@ -301,7 +316,7 @@ impl Applying<'_> {
 
     /// Deletes the row and keeps its image.
     fn hide(&mut self, table: &Rc<Table>, key: &[Value<'_>]) -> Result<()> {
-        self.guard.announce(Write::Delete, table.at.number, key);
+        self.guard.announce(Announced::Delete, table.at.number, key);
         let statement = self.statements.get(self.db, table, Shape::Delete)?;
         statement.bind(key)?;
         while statement.step()? {
@@ -332,14 +347,18 @@ impl Applying<'_> {
         };
         let events: Vec<Event<'_>> = concurrent.iter().map(|found| found.event()).collect();
         let mut lost = Vec::new();
-        let plan = merge(&incoming, &events, now.is_some(), &mut lost);
-        self.report(table, row, &incoming, now.as_deref(), &lost)?;
+        let plan = merge(&incoming, &events, now.is_some(), &**table, &mut lost);
+        for loss in &lost {
+            conflicts::record(self.db, table, &row.key, loss)?;
+        }
         match (plan, now) {
             (Plan::Keep, _) => Ok(()),
             (Plan::Hide, _) => self.hide(table, &row.key),
-            (Plan::Update(cells), Some(now)) => self.update(table, &row.key, &cells, &now),
-            (Plan::Revive(cells) | Plan::Update(cells), _) => self.revive(table, &row.key, &cells),
-            (Plan::Insert(cells), None) => {
+            (Plan::Update(writes), Some(now)) => self.update(table, &row.key, &writes, &now),
+            (Plan::Revive(writes) | Plan::Update(writes), _) => {
+                self.revive(table, &row.key, &writes)
+            }
+            (Plan::Insert(writes), None) => {
                 // What an older life held is reset; its image must not come back.
                 images::take(
                     self.db,
@@ -349,45 +368,50 @@ impl Applying<'_> {
                         key: &row.key,
                     },
                 )?;
-                self.settle(table, &row.key, &cells)?;
-                self.insert(table, &cells)
+                self.settle(table, &row.key, &writes)?;
+                self.insert(table, &writes)
             }
-            (Plan::Insert(cells), Some(now)) => {
-                self.settle(table, &row.key, &cells)?;
-                let cells: Vec<(usize, Cell<'_>)> = cells
-                    .into_iter()
-                    .filter(|(n, _)| *n >= table.at.key_columns)
-                    .map(|(n, cell)| (n, Cell::Value(absolute(cell))))
-                    .collect();
-                self.update(table, &row.key, &cells, &now)
+            (Plan::Insert(mut writes), Some(_)) => {
+                self.settle(table, &row.key, &writes)?;
+                writes.retain(|(n, _)| *n >= table.at.key_columns);
+                self.overwrite(table, &row.key, &writes)
             }
         }
     }
 
-    fn insert(&mut self, table: &Rc<Table>, cells: &[(usize, Cell<'_>)]) -> Result<()> {
-        let mut cells = cells.to_vec();
-        cells.sort_by_key(|(n, _)| *n);
+    /// Sets columns of a visible row to the values of its new life.
+    fn overwrite(
+        &mut self,
+        table: &Rc<Table>,
+        key: &[Value<'_>],
+        writes: &[(usize, Write<'_>)],
+    ) -> Result<()> {
+        let columns = writes.iter().map(|(n, _)| *n).collect();
+        let mut bound = key.to_vec();
+        bound.extend(writes.iter().map(|(_, write)| absolute(write)));
+        self.write_columns(table, key, columns, &bound)
+    }
+
+    fn insert(&mut self, table: &Rc<Table>, writes: &[(usize, Write<'_>)]) -> Result<()> {
+        let mut writes: Vec<&(usize, Write<'_>)> = writes.iter().collect();
+        writes.sort_by_key(|(n, _)| *n);
         // Columns that the insert did not know keep their defaults: insert what is dense from
         // the front, then set the rest.
-        let dense = cells
+        let dense = writes
             .iter()
             .enumerate()
             .take_while(|(place, (n, _))| place == n)
             .count();
-        let values: Vec<Value<'_>> = cells
+        let values: Vec<Value<'_>> = writes
             .iter()
             .take(dense)
-            .map(|(_, cell)| absolute(*cell))
+            .map(|(_, write)| absolute(write))
             .collect();
         let key: Vec<Value<'_>> = values.iter().copied().take(table.at.key_columns).collect();
         self.write_new(table, &key, &values)?;
-        let rest: Vec<(usize, Cell<'_>)> = cells.split_off(dense);
-        if rest.is_empty() {
-            return Ok(());
-        }
-        let columns = rest.iter().map(|(n, _)| *n).collect();
+        let columns: Vec<usize> = writes.iter().skip(dense).map(|(n, _)| *n).collect();
         let mut bound = key.clone();
-        bound.extend(rest.iter().map(|(_, cell)| absolute(*cell)));
+        bound.extend(writes.iter().skip(dense).map(|(_, write)| absolute(write)));
         self.write_columns(table, &key, columns, &bound)
     }
 
@@ -396,7 +420,7 @@ impl Applying<'_> {
         &mut self,
         table: &Rc<Table>,
         key: &[Value<'_>],
-        cells: &[(usize, Cell<'_>)],
+        writes: &[(usize, Write<'_>)],
     ) -> Result<()> {
         let name = RowName {
             table: table.at.number,
@@ -413,35 +437,13 @@ impl Applying<'_> {
                 table.name
             )));
         };
-        let values: Vec<(usize, Cell<'_>)> = image
+        let values: Vec<(usize, Write<'_>)> = image
             .iter()
             .enumerate()
-            .map(|(n, value)| (n, Cell::Value(value.as_ref())))
+            .map(|(n, value)| (n, Write::Value(value.as_ref())))
             .collect();
         self.insert(table, &values)?;
-        self.update(table, key, cells, &image_row(table, &image))
-    }
-
-    /// Records the values that lost.
-    fn report(
-        &mut self,
-        table: &Rc<Table>,
-        row: &RowChange<'_>,
-        incoming: &Event<'_>,
-        now: Option<&[OwnedValue]>,
-        lost: &[Lost],
-    ) -> Result<()> {
-        for loss in lost {
-            let written = incoming_value(&row.change, loss.column);
-            let value = if loss.loser == incoming.rank() {
-                written
-            } else {
-                now.and_then(|now| now.get(loss.column))
-                    .map(OwnedValue::as_ref)
-            };
-            conflicts::record(self.db, table, &row.key, loss, value.unwrap_or(Value::Null))?;
-        }
-        Ok(())
+        self.update(table, key, writes, &image_row(table, &image))
     }
 }
 
@@ -452,36 +454,39 @@ fn image_row(table: &Table, image: &[OwnedValue]) -> Vec<OwnedValue> {
     row
 }
 
-fn incoming_value<'a>(change: &Change<'a>, column: usize) -> Option<Value<'a>> {
-    let cell = match change {
-        Change::Insert(cells) => cells.get(column).copied(),
-        Change::Update(cells) => cells
-            .iter()
-            .find(|(n, _)| *n == column)
-            .map(|(_, cell)| *cell),
-        Change::Delete => None,
-    };
-    cell.map(absolute)
-}
-
 /// A cell as the value of a new row.
-fn absolute(cell: Cell<'_>) -> Value<'_> {
+fn initial(cell: Cell<'_>) -> Value<'_> {
     match cell {
         Cell::Value(value) => value,
         Cell::Add(n) => Value::Int(clamped(n)),
+        Cell::Set(_) => Value::Null,
+    }
+}
+
+/// What a new life's column shows.
+fn absolute<'w>(write: &'w Write<'_>) -> Value<'w> {
+    match write {
+        Write::Value(value) => *value,
+        Write::Made(value) => value.as_ref(),
+        Write::Add(n) => Value::Int(clamped(*n)),
+        Write::Set(_) => Value::Null,
     }
 }
 
 /// Whether a change fits the table's column types.
 pub(crate) fn check_types(table: &Table, change: &Change<'_>) -> Result<()> {
-    let fits = |n: usize, cell: &Cell<'_>| match table.columns.get(n).map(|c| c.kind) {
-        Some(ColumnType::Counter) => matches!(cell, Cell::Add(_)),
-        Some(ColumnType::Lww) => matches!(cell, Cell::Value(_)),
-        None => false,
+    let fits = |n: usize, cell: &Cell<'_>, is_insert: bool| {
+        table
+            .columns
+            .get(n)
+            .is_some_and(|column| column.kind.fits(cell, is_insert))
     };
     let ok = match change {
-        Change::Insert(cells) => cells.iter().enumerate().all(|(n, cell)| fits(n, cell)),
-        Change::Update(cells) => cells.iter().all(|(n, cell)| fits(*n, cell)),
+        Change::Insert(cells) => cells
+            .iter()
+            .enumerate()
+            .all(|(n, cell)| fits(n, cell, true)),
+        Change::Update(cells) => cells.iter().all(|(n, cell)| fits(*n, cell, false)),
         Change::Delete => true,
     };
     if ok {

@@ -10,6 +10,7 @@ use nuda_core::row::TableRef;
 use nuda_core::site::{PartitionId, is_valid_name};
 use nuda_core::value::{OwnedValue, Value};
 
+use crate::canonical;
 use crate::capture;
 use crate::connection::Connection;
 use crate::definition::{Definition, SchemaChange};
@@ -19,6 +20,7 @@ use crate::ffi::db::Db;
 use crate::identity;
 use crate::inspect::{self, Shape};
 use crate::keys;
+use crate::net::Grown;
 use crate::shadow::{self, LAYOUT};
 use crate::tracked::{Options, Table, encode_indexes, quote};
 use crate::triggers;
@@ -159,6 +161,7 @@ pub(crate) fn track(
         triggers::create(db, &table, shape.invents_keys, triggers::Tables::Create)?;
         connection.forget_tables();
         triggers::touch(db)?;
+        canonical::mend_existing(connection, &table)?;
         let definition = Definition {
             table: table.clone(),
             sql: shape.sql.clone(),
@@ -173,6 +176,10 @@ fn answer(table: &Table, rows: u64, shape: &Shape) -> String {
     let mut answer = format!("tracking {} ({rows} rows)", table.name);
     if shape.invents_keys && !table.options.site_ranges {
         answer.push_str("; rows need explicit keys, nuda_uuid7() in a TEXT key is easiest");
+    }
+    for advice in &shape.advice {
+        answer.push_str("; ");
+        answer.push_str(advice);
     }
     answer
 }
@@ -274,12 +281,13 @@ pub(crate) fn propose(connection: &Connection) -> Result<usize> {
 }
 
 /// Plain DDL added columns to a tracked table or changed its indexes: replicates that, at the
-/// commit of the first transaction that writes a tracked table afterwards.
+/// commit of the first transaction that writes a tracked table afterwards. Answers what was
+/// added, if columns were.
 pub(crate) fn propose_changes(
     connection: &Connection,
     table: &Table,
     tables: triggers::Tables,
-) -> Result<()> {
+) -> Result<Option<Grown>> {
     let db = connection.db();
     let shape = inspect::inspect(db, &table.name)?;
     let changed = table_of(&shape, table.at.number, table.at.version + 1, table.options);
@@ -295,17 +303,28 @@ pub(crate) fn propose_changes(
             table.name, table.name
         )));
     }
+    let mut defaults = Vec::new();
+    for (n, column) in changed.columns.iter().enumerate().skip(table.columns.len()) {
+        defaults.push((n, canonical::added_default(db, &changed, column)?));
+    }
     record(db, &changed)?;
     if table.drift == Drift::Added {
         triggers::drop_all(db, table.at.number)?;
         triggers::create(db, &changed, shape.invents_keys, tables)?;
     }
     connection.forget_tables();
+    if !defaults.is_empty() {
+        canonical::mend_existing(connection, &changed)?;
+    }
     let definition = Definition {
         table: changed,
         sql: shape.sql,
     };
-    capture::define(connection, &SchemaChange::Define(definition).encode())
+    capture::define(connection, &SchemaChange::Define(definition).encode())?;
+    Ok((table.drift == Drift::Added).then_some(Grown {
+        table: table.at.number,
+        defaults,
+    }))
 }
 
 /// `nuda_problems()`: what keeps tracked tables from being replicated; `None` if nothing does.
@@ -412,9 +431,15 @@ pub(crate) fn set_column(
     if !shadow::is_replica(db)? {
         init(connection, None)?;
     }
-    if connection.tables()?.by_name(table).is_some() {
+    let is_replicated = connection.tables()?.by_name(table).is_some_and(|t| {
+        t.columns
+            .iter()
+            .any(|c| c.name.eq_ignore_ascii_case(column))
+    });
+    if is_replicated {
         return Err(Error::refused(format!(
-            "{table} is tracked already; set column types before nuda_track('{table}')"
+            "{table}.{column} is replicated already, and a column keeps its type; set it before \
+             nuda_track('{table}'), or in the transaction that adds the column"
         )));
     }
     let known = db.int(
@@ -427,14 +452,7 @@ pub(crate) fn set_column(
     if known == 0 {
         return Err(Error::refused(format!("no such column: {table}.{column}")));
     }
-    if !kind.eq_ignore_ascii_case("LWW") {
-        let parsed = inspect::parse_type(table, column, kind)?;
-        if !parsed.name().eq_ignore_ascii_case(kind) {
-            return Err(Error::refused(format!(
-                "'{kind}' is no column type; there are LWW and COUNTER"
-            )));
-        }
-    }
+    inspect::known_type(table, column, kind)?;
     let name = format!("{table}.{column}").to_ascii_lowercase();
     let name = Value::Text(name.as_bytes());
     db.run(

@@ -8,39 +8,15 @@ use std::rc::Rc;
 
 use nuda_core::codec::{Reader, put_sized};
 use nuda_core::limits;
+use nuda_core::merge::Rules;
 use nuda_core::row::TableRef;
+pub(crate) use nuda_core::types::ColumnType;
 use nuda_core::value::OwnedValue;
 
 use crate::drift::{Drift, Present};
 use crate::error::Result;
 use crate::ffi::db::Db;
 use crate::shadow::{self, damaged};
-
-/// A column's conflict-free type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ColumnType {
-    /// Last writer wins.
-    Lww,
-    /// Differences add up.
-    Counter,
-}
-
-impl ColumnType {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Lww => "LWW",
-            Self::Counter => "COUNTER",
-        }
-    }
-
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        match name.to_ascii_uppercase().as_str() {
-            "LWW" => Some(Self::Lww),
-            "COUNTER" => Some(Self::Counter),
-            _ => None,
-        }
-    }
-}
 
 /// One replicated column.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,6 +102,12 @@ impl Table {
             text.push('\0');
         }
         fnv(text.as_bytes())
+    }
+}
+
+impl Rules for Table {
+    fn column_type(&self, column: usize) -> ColumnType {
+        self.columns.get(column).map_or(ColumnType::Lww, |c| c.kind)
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use nuda_core::value::{OwnedValue, Value};
 
+use crate::canonical;
 use crate::capture::Call;
 use crate::error::{Error, Result};
 use crate::ffi::capture_table::MODULE;
@@ -57,6 +58,7 @@ pub(crate) fn create(db: Db, table: &Table, invents_keys: bool, tables: Tables) 
     calls.width(1)?;
     calls.width((2 * (columns.len() + SPARE_COLUMNS) + 1).min(WIDEST))?;
 
+    canonical::create(db, table)?;
     let body = calls.row((Call::Insert, Call::WideInsert), &[], &row("NEW"), "")?;
     db.exec(&format!(
         "CREATE TRIGGER {insert} AFTER INSERT {on} BEGIN {body} END"
@@ -122,6 +124,7 @@ pub(crate) fn drop_all(db: Db, number: u32) -> Result<()> {
     for name in names(number) {
         db.exec(&format!("DROP TRIGGER IF EXISTS main.{name}"))?;
     }
+    canonical::drop_all(db, number)?;
     let guard = db.text(
         "SELECT name FROM main.sqlite_schema WHERE type = 'trigger' AND name GLOB ? || ' *'",
         &[Value::Text(guard_name(number).as_bytes())],

@@ -1,7 +1,8 @@
-"""Random writes on three replicas, exchanged in random portions, with collection: all end equal.
+"""Random writes on three replicas, exchanged in random portions, with collection: all end equal,
+and nothing that was acknowledged is missing unless somebody took it away knowingly.
 
 Usage: convergence.py EXTENSION FIRST_SEED COUNT. Prints one line per seed; exits 1 at the first
-seed after which replicas differ. A seed replays the decisions, not the clock.
+seed after which replicas differ or a write is missing. A seed replays the decisions, not the clock.
 """
 import json
 import os
@@ -30,10 +31,15 @@ def cluster(folder):
     a = opened(f"{folder}/a.db")
     a.execute("select nuda_init('p')")
     a.execute("select nuda_join('a')")
-    a.execute("create table t(id text primary key, x, y, n counter)")
+    a.execute("create table t(id text primary key, x, y, n counter, hi maxreg integer, "
+              "lo minreg text, mv mvreg text, tags orset)")
     a.execute("create table u(k1 int, k2 text, v text, primary key(k1, k2)) without rowid")
-    a.execute("select nuda_track('t'), nuda_track('u')")
-    a.execute("insert into t values('k0', 1, 2, 3)")
+    # Rows of w are never deleted: what was written to them can be accounted for.
+    a.execute("create table w(id text primary key, n counter, hi maxreg integer, lo minreg integer, "
+              "mv mvreg integer, tags orset)")
+    a.execute("select nuda_track('t'), nuda_track('u'), nuda_track('w')")
+    a.execute("insert into t(id, x, n) values('k0', 1, 3)")
+    a.execute("insert into w(id, n) values('w0', 0), ('w1', 0)")
     a.execute("pragma wal_checkpoint(truncate)")
     replicas = {"a": a}
     for name in NAMES[1:]:
@@ -45,23 +51,89 @@ def cluster(folder):
     return replicas
 
 
+def some(rnd):
+    """A set in any order and spelling, or no set."""
+    if rnd.random() < 0.1:
+        return None
+    return "[" + " ,".join(f'"{e}"' for e in rnd.choices("abcdefg", k=rnd.randrange(6))) + "]"
+
+
+class Ledger:
+    """What was acknowledged of the rows of w."""
+
+    def __init__(self):
+        self.sums, self.added, self.removed, self.assigned, self.count = {}, {}, {}, [], 0
+
+    def write(self, rnd, c):
+        row, self.count = f"w{rnd.randrange(2)}", self.count + 1
+        what, number = rnd.choice(["n", "tags", "tags", "hi", "lo", "mv"]), rnd.randrange(-99, 100)
+        before = vector(value(c, "select nuda_version_vector()"))
+        if what == "n":
+            c.execute("update w set n=n+? where id=?", (number, row))
+            self.sums[row] = self.sums.get(row, 0) + number
+        elif what == "tags":
+            now = set(json.loads(value(c, "select tags from w where id=?", row) or "[]"))
+            gone = {e for e in now if rnd.random() < 0.3}
+            new = f"{self.count}"
+            c.execute("update w set tags=? where id=?", (json.dumps(list(now - gone) + [new]), row))
+            self.added.setdefault(row, set()).add(new)
+            self.removed.setdefault(row, set()).update(gone)
+        elif str(value(c, f"select {what} from w where id=?", row)) != str(number):
+            c.execute(f"update w set {what}=? where id=?", (number, row))
+            after = vector(value(c, "select nuda_version_vector()"))
+            dot = next((s, n) for s, n in after.items() if before.get(s, 0) < n)
+            self.assigned.append((row, what, number, dot, before))
+
+    def standing(self, row, what):
+        mine = [a for a in self.assigned if a[:2] == (row, what)]
+        return {number for _, _, number, (site, seq), _ in mine
+                if not any(seen.get(site, 0) >= seq for *_, seen in mine)}
+
+    def missing(self, c):
+        """What a replica lacks in the end, or shows wrongly."""
+        wrong = []
+        for row, n, hi, lo, mv, tags in c.execute("select * from w"):
+            mv = json.loads(mv) if str(mv).startswith("[") else [mv]
+            wanted = {
+                "n": (n, self.sums.get(row, 0)),
+                "hi": (hi, max(self.standing(row, "hi"), default=None)),
+                "lo": (lo, min(self.standing(row, "lo"), default=None)),
+                "mv": (set(mv), self.standing(row, "mv") or {None}),
+                "tags": (set(json.loads(tags or "[]")),
+                         self.added.get(row, set()) - self.removed.get(row, set())),
+            }
+            wrong += [(row, what, *pair) for what, pair in wanted.items() if pair[0] != pair[1]]
+        return wrong
+
+
+def vector(text):
+    return {site: int(seq) for site, seq in (e.split(":") for e in text.split(",") if e)}
+
+
 def statement(rnd, c):
     key, r = f"k{rnd.randrange(6)}", rnd.random()
     if r < 0.25:
-        c.execute("insert or replace into t values(?,?,?,?)",
-                  (key, rnd.random(), rnd.randrange(9), rnd.randrange(9)))
+        c.execute("insert or replace into t values(?,?,?,?,?,?,?,?)",
+                  (key, rnd.random(), rnd.randrange(9), rnd.randrange(9), rnd.randrange(9),
+                   str(rnd.randrange(9)), rnd.choice("abc"), some(rnd)))
     elif r < 0.4:
         c.execute("delete from t where id=?", (key,))
     elif r < 0.6:
         c.execute("update t set x=? where id=?", (rnd.random(), key))
     elif r < 0.7:
         c.execute("update t set n=n+? where id=?", (rnd.randrange(-5, 6), key))
-    elif r < 0.75:
+    elif r < 0.73:
         c.execute("update or replace t set id=? where id=?", (f"k{rnd.randrange(6)}", key))
-    elif r < 0.85:
+    elif r < 0.76:
+        c.execute("update t set hi=?, lo=? where id=?", (rnd.randrange(99), str(rnd.randrange(99)), key))
+    elif r < 0.79:
+        c.execute("update t set mv=? where id=?", (rnd.choice("abcde"), key))
+    elif r < 0.83:
+        c.execute("update t set tags=? where id=?", (some(rnd), key))
+    elif r < 0.88:
         c.execute("insert into u values(?,?,?) on conflict do update set v=excluded.v",
                   (rnd.randrange(3), key, str(rnd.random())))
-    elif r < 0.9:
+    elif r < 0.91:
         c.execute("delete from u where k2=?", (key,))
     else:
         c.execute("insert or ignore into t(id,x,n) values(?,?,0)", (key, rnd.random()))
@@ -99,15 +171,18 @@ def collect(rnd, replicas):
 
 
 def rows(c):
-    return [sorted(c.execute(f"select * from {t}").fetchall(), key=repr) for t in "tu"]
+    return [sorted(c.execute(f"select * from {t}").fetchall(), key=repr) for t in "tuw"]
 
 
 def run(seed, folder):
     rnd = random.Random(seed)
     replicas = cluster(folder)
     every = list(replicas.values())
+    ledger = Ledger()
     for _ in range(300):
         transaction(rnd, rnd.choice(every))
+        if rnd.random() < 0.4:
+            ledger.write(rnd, rnd.choice(every))
         if rnd.random() < 0.3:
             x, y = rnd.sample(every, 2)
             ship(x, y, rnd.choice([1, 2, 5, 100]))
@@ -124,11 +199,14 @@ def run(seed, folder):
     sound = all(value(c, "pragma integrity_check") == "ok" for c in every)
     conflicts = value(every[0], "select count(*) from nuda_conflicts")
     log = value(every[0], "select count(*) from nuda_log")
+    missing = ledger.missing(every[0])
     for c in every:
         c.close()
     print(f"seed {seed}: {'equal' if equal else 'DIFFERENT'}, {len(found[0][0])} and "
-          f"{len(found[0][1])} rows, {conflicts} conflicts, {log} records in the log", flush=True)
-    if not (equal and sound):
+          f"{len(found[0][1])} rows, {conflicts} conflicts, {log} records in the log"
+          f"{', MISSING' if missing else ''}", flush=True)
+    if not equal or not sound or missing:
+        print(missing)
         for name, content in zip(NAMES, found):
             print(name, content)
         sys.exit(1)

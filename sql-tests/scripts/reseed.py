@@ -34,7 +34,10 @@ def main(folder):
     ask(a, "SELECT nuda_init('p')")
     ask(a, "SELECT nuda_join('a')")
     a.execute("CREATE TABLE t(id TEXT PRIMARY KEY, v, n COUNTER)")
-    ask(a, "SELECT nuda_track('t')")
+    a.execute("CREATE TABLE m(id TEXT PRIMARY KEY, hi MAXREG INT, lo MINREG INT, mv MVREG TEXT, "
+              "tags ORSET)")
+    ask(a, "SELECT nuda_track('t'), nuda_track('m')")
+    a.execute("INSERT INTO m VALUES ('1', 5, 5, 'old', '[\"x\",\"y\",\"z\"]'), ('2', 5, 5, 'old', NULL)")
     a.execute("INSERT INTO t VALUES ('1', 'x', 10), ('2', 'y', 20), ('3', 'z', 30), ('4', 'w', 40)")
     a.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     shutil.copy(folder / "a.db", folder / "b.db")
@@ -49,12 +52,19 @@ def main(folder):
         "UPDATE t SET n = n + 1 WHERE id = '4'",
         "UPDATE t SET n = n + 1 WHERE id = '4'",
         "DELETE FROM t WHERE id = '2'",
+        # The last word of b counts, and meets what a has.
+        "UPDATE m SET hi = 90, lo = 1, mv = 'first', tags = '[\"y\",\"z\",\"b\"]' WHERE id = '1'",
+        "UPDATE m SET hi = 7, lo = 3, mv = 'B', tags = '[\"z\",\"b\",\"c\"]' WHERE id = '1'",
+        "UPDATE m SET hi = 99, tags = '[1]' WHERE id = '2'",
+        "INSERT INTO m VALUES ('3', 1, 1, 'b', '[2]')",
     ):
         b.execute(sql)
     for sql in (
         "UPDATE t SET n = n + 100, v = 'A' WHERE id = '1'",
         "UPDATE t SET v = 'later' WHERE id = '3'",
         "DELETE FROM t WHERE id = '4'",
+        "UPDATE m SET hi = 8, lo = 4, mv = 'A', tags = '[\"x\",\"y\",\"z\",\"a\"]' WHERE id = '1'",
+        "INSERT INTO m VALUES ('3', 2, 2, 'a', '[3]')",
     ):
         a.execute(sql)
     ask(a, "SELECT nuda_collect(nuda_version_vector())")
@@ -70,8 +80,12 @@ def main(folder):
     rows = a.execute("SELECT * FROM t ORDER BY id").fetchall()
     wanted = [("1", "A", 111), ("3", "later", 30), ("4", "w", 42), ("b", "new", 7)]
     assert rows == wanted, rows
+    rows = a.execute("SELECT * FROM m ORDER BY id").fetchall()
+    wanted = [("1", 8, 3, '["A","B"]', '["a","b","c","z"]'), ("2", 99, 5, "old", "[1]"),
+              ("3", 2, 1, '["a","b"]', "[2,3]")]
+    assert rows == wanted, rows
     assert ask(a, "SELECT nuda_digest()") == ask(b, "SELECT nuda_digest()")
-    print("re-seeded without losing an increment, a row or a delete")
+    print("re-seeded without losing an increment, an element, a value, a row or a delete")
 
 
 with tempfile.TemporaryDirectory() as name:

@@ -65,10 +65,19 @@ impl Case {
         assert!(!text.is_empty(), "{} cannot be read", path.display());
         let name = path.strip_prefix(root).unwrap_or(path).with_extension("");
         Self {
-            name: name.display().to_string(),
             path: path.to_path_buf(),
+            ..Self::of(&name.display().to_string(), &text)
+        }
+    }
+
+    /// A case that is no file of its own.
+    #[must_use]
+    pub fn of(name: &str, text: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            path: PathBuf::new(),
             portable: text.lines().any(|line| line == "--# portable"),
-            steps: steps(&text),
+            steps: steps(text),
         }
     }
 

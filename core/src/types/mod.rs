@@ -1,8 +1,277 @@
-//! Column types whose edits are more than assignments: the pure parts.
+//! Column types: what an edit is, and what concurrent edits of one column amount to.
+//!
+//! One module each, all pure, with the same few questions: may the column hold this value
+//! ([`ColumnType::stored`]), what does an UPDATE ship ([`ColumnType::edit`]), and what do
+//! concurrent writes make of the column ([`merge_edit`] for a row that goes on, [`merge_life`]
+//! for one whose newest life begins). Nothing is kept per cell: every answer needs the
+//! concurrent changes and the value that is there, never the history.
 //!
 //! [`sequence`] merges concurrent edits by position; [`text`] is a text's edit, and needs the
-//! former only while edits are concurrent; [`doc`] are edits of documents.
+//! former only while edits are concurrent; [`doc`] are edits of documents. No column uses them yet.
+//!
+//! [`lww`] and [`counter`] look at every live write. The others ask for the *frontier*: the
+//! live writes that no other live write of the column saw.
 
+pub mod counter;
 pub mod doc;
+pub mod extremum;
+pub mod lww;
+pub mod mvreg;
+pub mod orset;
 pub mod sequence;
 pub mod text;
+
+use crate::merge::{Event, Lost};
+use crate::row::Cell;
+use crate::value::{OwnedValue, Value};
+
+/// A column's conflict-free type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ColumnType {
+    /// Last writer wins.
+    Lww,
+    /// Differences add up.
+    Counter,
+    /// The greatest concurrent value wins.
+    MaxReg,
+    /// The least concurrent value wins.
+    MinReg,
+    /// All concurrent values are kept until the next write.
+    MvReg,
+    /// A set of JSON values; an add wins over a concurrent remove.
+    OrSet,
+}
+
+/// Why a column cannot hold a value; in words that follow the column's name.
+pub type Unfit = String;
+
+impl ColumnType {
+    /// All types, in the order in which they are documented.
+    pub const ALL: [Self; 6] = [
+        Self::Lww,
+        Self::Counter,
+        Self::MaxReg,
+        Self::MinReg,
+        Self::MvReg,
+        Self::OrSet,
+    ];
+
+    /// The name in a declaration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lww => "LWW",
+            Self::Counter => "COUNTER",
+            Self::MaxReg => "MAXREG",
+            Self::MinReg => "MINREG",
+            Self::MvReg => "MVREG",
+            Self::OrSet => "ORSET",
+        }
+    }
+
+    /// The type of that name, in upper or lower case.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.name().eq_ignore_ascii_case(name))
+    }
+
+    /// Whether a write is an assignment: it ships the value, not a difference.
+    #[must_use]
+    pub fn is_assigned(self) -> bool {
+        !matches!(self, Self::Counter | Self::OrSet)
+    }
+
+    /// Whether the column's text has one canonical form that differs from what may be written.
+    #[must_use]
+    pub fn has_canonical_form(self) -> bool {
+        matches!(self, Self::OrSet)
+    }
+
+    /// The form in which the column stores a value; `None` if it is that already.
+    ///
+    /// # Errors
+    /// The column cannot hold it.
+    pub fn stored(self, value: Value<'_>) -> Result<Option<OwnedValue>, Unfit> {
+        match self {
+            Self::Lww => Ok(None),
+            Self::Counter => counter::check(value).map(|()| None),
+            Self::MaxReg | Self::MinReg => extremum::check(value).map(|()| None),
+            Self::MvReg => mvreg::check(value).map(|()| None),
+            Self::OrSet => orset::stored(value),
+        }
+    }
+
+    /// What an INSERT ships for a stored value.
+    #[must_use]
+    pub fn initial(self, value: Value<'_>) -> Cell<'_> {
+        match (self, value) {
+            (Self::Counter, Value::Int(n)) => Cell::Add(i128::from(n)),
+            _ => Cell::Value(value),
+        }
+    }
+
+    /// Appends the cell that an UPDATE from `old` to `new` ships; answers `false` if it ships
+    /// nothing. The two values differ.
+    ///
+    /// # Errors
+    /// The column cannot hold the new value, or can no longer be edited.
+    pub fn edit(self, old: Value<'_>, new: Value<'_>, out: &mut Vec<u8>) -> Result<bool, Unfit> {
+        match self {
+            Self::OrSet => return orset::diff(old, new, out),
+            Self::Counter => counter::diff(old, new)?.encode(out),
+            _ => {
+                self.stored(new)?;
+                Cell::Value(new).encode(out);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What becomes of a column that shows `now`, if its row is there, when a write that had
+    /// not seen it is made again after it. A counter's difference is for the caller to add.
+    #[must_use]
+    pub fn again(self, now: Option<Value<'_>>, cell: Cell<'_>) -> Option<OwnedValue> {
+        let value = match (cell, now) {
+            (Cell::Add(_), _) => return None,
+            (Cell::Set(edit), now) => {
+                return Some(orset::Step::all_of(edit).apply(now.unwrap_or(Value::Null)));
+            }
+            (Cell::Value(value), None) => return Some(value.into()),
+            (Cell::Value(value), Some(_)) => value,
+        };
+        let now = now.unwrap_or(Value::Null);
+        let better = |wants| extremum::beats(wants, value, now);
+        Some(match self {
+            Self::MaxReg if !better(extremum::Wants::Greatest) => now.into(),
+            Self::MinReg if !better(extremum::Wants::Least) => now.into(),
+            Self::MvReg => mvreg::beside(now, value),
+            Self::OrSet => orset::union(now, value),
+            _ => value.into(),
+        })
+    }
+
+    /// Whether an INSERT may ship this cell, and an UPDATE may.
+    #[must_use]
+    pub fn fits(self, cell: &Cell<'_>, is_insert: bool) -> bool {
+        match (self, cell) {
+            (Self::Counter, Cell::Add(_)) => true,
+            (Self::OrSet, Cell::Value(value)) => is_insert && orset::is_stored(*value),
+            (Self::OrSet, Cell::Set(edit)) => !is_insert && edit.is_canonical(),
+            (Self::Counter, _) => false,
+            (_, cell) => matches!(cell, Cell::Value(_)),
+        }
+    }
+}
+
+/// A write of one column by a live change.
+#[derive(Debug, Clone, Copy)]
+pub struct Wrote<'a, 'e> {
+    /// The change.
+    pub event: &'e Event<'a>,
+    /// What it wrote.
+    pub cell: Cell<'a>,
+}
+
+impl<'a> Wrote<'a, '_> {
+    /// The value it assigned.
+    fn value(&self) -> Value<'a> {
+        match self.cell {
+            Cell::Value(value) => value,
+            _ => Value::Null,
+        }
+    }
+}
+
+/// What a merge writes to a column.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Write<'a> {
+    /// This value.
+    Value(Value<'a>),
+    /// This value, which no single change wrote.
+    Made(OwnedValue),
+    /// The counter's value plus this; in a new life, this sum.
+    Add(i128),
+    /// The set's elements without some and with others.
+    Set(orset::Step<'a>),
+}
+
+impl<'a> Write<'a> {
+    /// A change's own write, which meets no concurrent one.
+    #[must_use]
+    pub fn of(cell: Cell<'a>) -> Self {
+        match cell {
+            Cell::Value(value) => Self::Value(value),
+            Cell::Add(n) => Self::Add(n),
+            Cell::Set(edit) => Self::Set(orset::Step::all_of(edit)),
+        }
+    }
+}
+
+/// What the column of a row becomes when `mine` meets the live concurrent writes `others`;
+/// `None` if it stays as it is.
+pub fn merge_edit<'a>(
+    kind: ColumnType,
+    column: usize,
+    mine: Wrote<'a, '_>,
+    others: &[Wrote<'a, '_>],
+    lost: &mut Vec<Lost<'a>>,
+) -> Option<Write<'a>> {
+    if others.is_empty() {
+        return Some(Write::of(mine.cell));
+    }
+    match kind {
+        ColumnType::Lww => lww::contest(column, mine, others, lost)
+            .is_none()
+            .then(|| Write::of(mine.cell)),
+        ColumnType::Counter => Some(Write::of(mine.cell)),
+        ColumnType::OrSet => Some(orset::merge_edit(mine, others)),
+        _ => Some(merge_life(kind, column, Some(mine), others, lost)),
+    }
+}
+
+/// What the column of a row's newest life holds: the insert's own write, unless its author did
+/// not know the column, and the live concurrent ones.
+pub fn merge_life<'a>(
+    kind: ColumnType,
+    column: usize,
+    mine: Option<Wrote<'a, '_>>,
+    others: &[Wrote<'a, '_>],
+    lost: &mut Vec<Lost<'a>>,
+) -> Write<'a> {
+    match kind {
+        ColumnType::Lww => Write::Value(lww::winner(column, mine, others, lost)),
+        ColumnType::Counter => Write::Add(counter::sum(mine.iter().chain(others))),
+        ColumnType::MaxReg | ColumnType::MinReg => {
+            let wants = if kind == ColumnType::MaxReg {
+                extremum::Wants::Greatest
+            } else {
+                extremum::Wants::Least
+            };
+            Write::Value(extremum::winner(wants, column, mine, others, lost))
+        }
+        ColumnType::MvReg => mvreg::join(mine, others),
+        ColumnType::OrSet => Write::Made(orset::merge_life(mine, others)),
+    }
+}
+
+/// The writes among `all` that none of the others saw.
+fn frontier<'a, 'e, 'w>(all: impl Iterator<Item = &'w Wrote<'a, 'e>>) -> Vec<&'w Wrote<'a, 'e>>
+where
+    'a: 'e,
+    'e: 'w,
+{
+    // A site saw its own writes: only its latest can be in the frontier.
+    let mut latest: Vec<&Wrote<'a, 'e>> = Vec::new();
+    for write in all {
+        let site = write.event.dot.site;
+        match latest.iter_mut().find(|w| w.event.dot.site == site) {
+            None => latest.push(write),
+            Some(known) if write.event.saw(known.event) => *known = write,
+            Some(_) => {}
+        }
+    }
+    let seen = |write: &Wrote<'a, 'e>| latest.iter().any(|other| other.event.saw(write.event));
+    latest.iter().filter(|w| !seen(w)).copied().collect()
+}

@@ -14,6 +14,7 @@ use nuda_core::hlc::Stamp;
 use nuda_core::limits;
 use nuda_core::row::{Cell, Change, Item, RowChange, TableRef};
 use nuda_core::site::{Dot, PartitionId, Site};
+use nuda_core::types::orset;
 use nuda_core::value::Value;
 use nuda_core::version_vector::VersionVector;
 
@@ -136,6 +137,26 @@ fn cells() {
     ];
     for n in [0, 1, -1, 63, 64, -64, -65, 1 << 32, most, -most] {
         things.push((format!("difference {n}"), Cell::Add(n)));
+    }
+    let mut edits = Vec::new();
+    for (leaves_null, added, removed) in [
+        (false, vec![b"\"a\"".as_slice()], vec![]),
+        (
+            false,
+            vec![b"2", b"10", b"\"b\""],
+            vec![b"null".as_slice(), b"[1,{}]"],
+        ),
+        (true, vec![], vec![b"\"a\""]),
+        (true, vec![], vec![]),
+        (false, vec![], vec![]),
+    ] {
+        let mut bytes = Vec::new();
+        orset::encode(leaves_null, &added, &removed, &mut bytes);
+        edits.push(bytes);
+    }
+    for (n, bytes) in edits.iter().enumerate() {
+        let cell = Cell::decode(&mut Reader::new(bytes)).unwrap();
+        things.push((format!("set {n}"), cell));
     }
     check_all(
         "cells.hex",

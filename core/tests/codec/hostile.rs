@@ -127,16 +127,27 @@ fn what_is_newer_is_told_from_what_is_broken() {
         let bytes = hex::read(newer);
         assert!(samples::decode(&bytes).unwrap_err().is_newer(), "{newer}");
     }
-    for newer in [" 01 1101 21", " 02 1101 01 01 c0", " 01 19 00", " 06"] {
+    for newer in [
+        " 01 1101 2f",
+        " 02 1101 01 01 c0",
+        " 02 1101 01 01 21 02 00 00",
+        " 01 19 00",
+        " 06",
+    ] {
         let bytes = hex::read(&format!("{table}{newer}"));
         assert!(samples::decode(&bytes).unwrap_err().is_newer(), "{newer}");
     }
     for broken in [
-        " 01 11",                  // cut
-        " 02 1101 01 00 00",       // a change of the key
-        " 02 1101 01 02 00",       // a column that is not there
-        " 02 1101 02 01 00 00 00", // a column twice
-        " 01 2002 00",             // a difference as a key
+        " 01 11",                               // cut
+        " 02 1101 01 00 00",                    // a change of the key
+        " 02 1101 01 02 00",                    // a column that is not there
+        " 02 1101 02 01 00 00 00",              // a column twice
+        " 01 2002 00",                          // a difference as a key
+        " 02 1101 01 01 21 00 02 0132 0131 00", // elements out of order
+        " 02 1101 01 01 21 00 02 0131 0131 00", // an element twice
+        " 02 1101 01 01 21 00 01 0131 01 0131", // added and removed
+        " 02 1101 01 01 21 01 01 0131 00",      // added to no set
+        " 02 1101 01 01 21 00 05 0131",         // cut
     ] {
         let bytes = hex::read(&format!("{table}{broken}"));
         assert!(!samples::decode(&bytes).unwrap_err().is_newer(), "{broken}");

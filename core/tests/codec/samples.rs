@@ -1,12 +1,14 @@
 //! Random content of every kind, with a liking for the edges of the encodings.
 
 use nuda_core::changeset::{ChainHash, Header, Level, Part};
+use nuda_core::codec::Reader;
 use nuda_core::hlc::Stamp;
 use nuda_core::limits;
 use nuda_core::row::{
-    BodyReader, Cell, Change, Item, RowChange, TableRef, put_row, put_schema, put_table,
+    BodyReader, Cell, Change, Item, OwnedCell, RowChange, TableRef, put_row, put_schema, put_table,
 };
 use nuda_core::site::{Dot, PartitionId, Site};
+use nuda_core::types::orset;
 use nuda_core::value::OwnedValue;
 use nuda_core::version_vector::VersionVector;
 use proptest::collection::vec;
@@ -74,23 +76,26 @@ pub(crate) fn value() -> impl Strategy<Value = OwnedValue> {
     ]
 }
 
-/// A cell that owns its content.
-#[derive(Debug, Clone)]
-pub(crate) enum OwnedCell {
-    /// See [`Cell::Value`].
-    Value(OwnedValue),
-    /// See [`Cell::Add`].
-    Add(i128),
-}
-
-impl OwnedCell {
-    /// Borrows it.
-    pub(crate) fn as_ref(&self) -> Cell<'_> {
-        match self {
-            Self::Value(value) => Cell::Value(value.as_ref()),
-            Self::Add(n) => Cell::Add(*n),
-        }
-    }
+/// Any edit of a set, in the encoding's own order.
+fn set_edit() -> impl Strategy<Value = OwnedCell> {
+    let element = prop_oneof![
+        "[a-c]{0,2}".prop_map(|s| format!("\"{s}\"").into_bytes()),
+        (-20i64..20).prop_map(|n| n.to_string().into_bytes()),
+        bytes(),
+    ];
+    let elements = vec((element, any::<bool>()), 0..5);
+    (elements, any::<bool>()).prop_map(|(mut elements, leaves_null)| {
+        elements.sort_by(|(a, _), (b, _)| nuda_core::json::compare(a, b));
+        elements.dedup_by(|(a, _), (b, _)| a == b);
+        let with = |wanted| -> Vec<&[u8]> {
+            let some = elements.iter().filter(|(_, added)| *added == wanted);
+            some.map(|(element, _)| element.as_slice()).collect()
+        };
+        let (added, removed) = (with(true), with(false));
+        let mut out = Vec::new();
+        orset::encode(leaves_null && added.is_empty(), &added, &removed, &mut out);
+        OwnedCell::from(Cell::decode(&mut Reader::new(&out)).unwrap())
+    })
 }
 
 /// Any cell that may travel.
@@ -99,6 +104,7 @@ pub(crate) fn cell() -> impl Strategy<Value = OwnedCell> {
     prop_oneof![
         3 => value().prop_map(OwnedCell::Value),
         1 => number().prop_map(move |n| OwnedCell::Add(n.clamp(-limit, limit))),
+        1 => set_edit(),
     ]
 }
 

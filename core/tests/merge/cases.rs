@@ -1,11 +1,25 @@
 //! The smallest example of each rule, for the reader.
 
 use nuda_core::hlc::Stamp;
-use nuda_core::merge::{Event, Lost, Plan, add, merge};
+use nuda_core::merge::{Event, Lost, Plan, Rules, add, merge};
 use nuda_core::row::{Cell, Change};
 use nuda_core::site::{Dot, Site};
+use nuda_core::types::{ColumnType, Write};
 use nuda_core::value::Value;
 use nuda_core::version_vector::VersionVector;
+
+/// A key, a register, a counter; and a counter and a register that came later.
+struct Narrow;
+
+impl Rules for Narrow {
+    fn column_type(&self, column: usize) -> ColumnType {
+        if matches!(column, 2 | 3) {
+            ColumnType::Counter
+        } else {
+            ColumnType::Lww
+        }
+    }
+}
 
 /// `change`, by the `seq`-th transaction of `site` at `stamp`, having seen nothing of others.
 fn event<'a>(
@@ -37,9 +51,9 @@ fn insert(n: i64, count: i128) -> Change<'static> {
     Change::Insert(vec![int(7), int(n), Cell::Add(count)])
 }
 
-fn outcome<'a>(incoming: &Event<'a>, concurrent: &[Event<'a>]) -> (Plan<'a>, Vec<Lost>) {
+fn outcome<'a>(incoming: &Event<'a>, concurrent: &[Event<'a>]) -> (Plan<'a>, Vec<Lost<'a>>) {
     let mut lost = Vec::new();
-    let plan = merge(incoming, concurrent, true, &mut lost);
+    let plan = merge(incoming, concurrent, true, &Narrow, &mut lost);
     (plan, lost)
 }
 
@@ -83,7 +97,7 @@ fn the_later_of_two_changes_of_one_transaction_counts() {
         let Plan::Insert(columns) = plan else {
             panic!("{plan:?}")
         };
-        assert_eq!(columns[1], (1, Cell::Value(Value::Int(2))));
+        assert_eq!(columns[1], (1, Write::Value(Value::Int(2))));
         assert_eq!(lost.len(), 1, "only the write that counts won");
         // The register already holds 2: setting 2 as well meets no conflict.
         let (plan, lost) = outcome(&event(50, 1, 0, 10, &none, set(2)), &log);
@@ -111,7 +125,7 @@ fn a_new_life_adds_the_increments_that_it_did_not_see() {
     let Plan::Insert(columns) = plan else {
         panic!("{plan:?}")
     };
-    assert_eq!(columns[2], (2, Cell::Add(13)));
+    assert_eq!(columns[2], (2, Write::Add(13)));
 }
 
 #[test]
@@ -130,8 +144,8 @@ fn columns_that_the_insert_did_not_know_are_merged_too() {
     let Plan::Insert(columns) = plan else {
         panic!("{plan:?}")
     };
-    assert_eq!(columns[3], (3, Cell::Add(5)));
-    assert_eq!(columns[4], (4, Cell::Value(Value::Text(b"new"))));
+    assert_eq!(columns[3], (3, Write::Add(5)));
+    assert_eq!(columns[4], (4, Write::Value(Value::Text(b"new"))));
 }
 
 #[test]
@@ -153,9 +167,9 @@ fn an_insert_joins_a_deleted_life_that_it_did_not_see() {
     ];
     let mut lost = Vec::new();
     let incoming = event(50, 1, 0, 20, &none, insert(2, 3));
-    let Plan::Insert(columns) = merge(&incoming, &log, false, &mut lost) else {
+    let Plan::Insert(columns) = merge(&incoming, &log, false, &Narrow, &mut lost) else {
         panic!("an insert is always visible")
     };
-    assert_eq!(columns[1], (1, Cell::Value(Value::Int(1))));
-    assert_eq!(columns[2], (2, Cell::Add(8)));
+    assert_eq!(columns[1], (1, Write::Value(Value::Int(1))));
+    assert_eq!(columns[2], (2, Write::Add(8)));
 }

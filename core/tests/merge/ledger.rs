@@ -1,15 +1,19 @@
 //! What users were promised, booked as they work: no increment goes missing unless an INSERT
-//! that knew of it began the row anew, and a column holds the latest write that still counts.
+//! that knew of it began the row anew; a register holds the latest write that still counts; an
+//! element is there unless somebody removed what he saw; of values nobody overwrote knowingly,
+//! the greatest or least is shown, or all of them.
 //!
 //! Entries are struck out when an INSERT is made, by what its author knew at that moment; the
 //! rest is what every replica must show in the end if it shows the row at all.
 
+use std::collections::BTreeSet;
+
 use nuda_core::hlc::Stamp;
 use nuda_core::row::{Cell, Change};
 use nuda_core::site::Site;
-use nuda_core::value::Value;
+use nuda_core::value::{OwnedValue, Value};
 
-use crate::model::{Row, Set, one};
+use crate::model::{MAXREG, MINREG, MVREG, ORSET, Row, Set, elements, one};
 
 #[derive(Debug)]
 struct Entry {
@@ -19,6 +23,8 @@ struct Entry {
     stamp: Stamp,
     site: Site,
     number: usize,
+    /// Those that the set gained and nobody removed knowingly.
+    elements: Vec<u8>,
     struck: bool,
 }
 
@@ -49,6 +55,18 @@ impl Ledger {
             Change::Delete => Vec::new(),
         };
         for (column, cell) in cells {
+            let removed = elements(cell).1;
+            for entry in self
+                .entries
+                .iter_mut()
+                .filter(|e| e.key == key && e.column == column && known & one(e.number) != 0)
+            {
+                if (MAXREG..ORSET).contains(&column) {
+                    entry.struck = true;
+                } else if column == ORSET {
+                    entry.elements.retain(|element| !removed.contains(element));
+                }
+            }
             self.entries.push(Entry {
                 key,
                 column,
@@ -56,6 +74,11 @@ impl Ledger {
                 stamp,
                 site,
                 number,
+                elements: if column == ORSET {
+                    elements(cell).0
+                } else {
+                    Vec::new()
+                },
                 struck: false,
             });
         }
@@ -67,7 +90,7 @@ impl Ledger {
         let sum: i128 = standing()
             .filter_map(|e| match e.cell {
                 Cell::Add(n) => Some(n),
-                Cell::Value(_) => None,
+                _ => None,
             })
             .sum();
         assert_eq!(row.counter, sum, "an increment is missing or counted twice");
@@ -82,5 +105,31 @@ impl Ledger {
                 "column {column}"
             );
         }
+        let values = |column| {
+            standing()
+                .filter(move |e| e.column == column)
+                .filter_map(|e| match e.cell {
+                    Cell::Value(Value::Int(n)) => Some(n),
+                    _ => None,
+                })
+        };
+        let shown = |n: Option<i64>| n.map_or(OwnedValue::Null, OwnedValue::Int);
+        assert_eq!(row.shown[0], shown(values(MAXREG).max()), "greatest");
+        assert_eq!(row.shown[1], shown(values(MINREG).min()), "least");
+        let all = String::from_utf8(match &row.shown[2] {
+            OwnedValue::Int(n) => n.to_string().into_bytes(),
+            OwnedValue::Text(text) => text.clone(),
+            _ => Vec::new(),
+        })
+        .unwrap();
+        for value in values(MVREG) {
+            assert!(all.contains(&value.to_string()), "{value} is not in {all}");
+        }
+        let there: BTreeSet<u8> = standing().flat_map(|e| e.elements.clone()).collect();
+        let shown: BTreeSet<u8> = match &row.shown[3] {
+            OwnedValue::Text(text) => text.iter().copied().filter(u8::is_ascii_digit).collect(),
+            _ => BTreeSet::new(),
+        };
+        assert_eq!(shown, there, "an element is missing, or came back");
     }
 }

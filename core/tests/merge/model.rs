@@ -4,10 +4,14 @@
 //! set, filled when the change is made: nothing here uses version vectors, delivery order,
 //! logs or images, which is what the comparison is about.
 
+use std::collections::BTreeSet;
+
 use nuda_core::hlc::Stamp;
+use nuda_core::merge::Rules;
 use nuda_core::row::{Cell, Change};
 use nuda_core::site::Site;
-use nuda_core::value::Value;
+use nuda_core::types::ColumnType;
+use nuda_core::value::{OwnedValue, Value};
 
 /// A set of changes, by their number in the [`History`].
 pub(crate) type Set = u128;
@@ -30,13 +34,15 @@ pub(crate) struct Made {
     pub(crate) saw: Set,
 }
 
-/// A row's content: the first columns are registers, the last is a counter.
+/// A row's content, column by column.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Row {
-    /// Key and registers.
+    /// Key and registers: columns 0 to 2.
     pub(crate) registers: [i64; 3],
-    /// The sum.
+    /// The sum: column 3.
     pub(crate) counter: i128,
+    /// What the columns from [`MAXREG`] on show.
+    pub(crate) shown: [OwnedValue; 4],
 }
 
 /// A row as the definition has it.
@@ -111,9 +117,16 @@ impl History {
                 _ => None,
             })
             .sum();
+        let live: Vec<(usize, &Made)> = live.iter().copied().copied().collect();
         let row = Row {
             registers: [register(0), register(1), register(2)],
             counter,
+            shown: [
+                extremum(&live, MAXREG, |a, b| a > b),
+                extremum(&live, MINREG, |a, b| a < b),
+                multi_value(&live),
+                set(&live),
+            ],
         };
         State {
             visible,
@@ -122,8 +135,128 @@ impl History {
     }
 }
 
+/// The assignments to a column that no other of them saw.
+fn frontier<'m>(live: &[(usize, &'m Made)], column: usize) -> Vec<(&'m Made, Cell<'static>)> {
+    let wrote = |made: &Made| written(&made.change, column);
+    live.iter()
+        .filter_map(|(n, made)| {
+            let is_seen = live
+                .iter()
+                .any(|(_, by)| wrote(by).is_some() && by.saw & one(*n) != 0);
+            wrote(made).filter(|_| !is_seen).map(|cell| (*made, cell))
+        })
+        .collect()
+}
+
+fn integer(cell: Cell<'static>) -> Option<i64> {
+    match cell {
+        Cell::Value(Value::Int(n)) => Some(n),
+        Cell::Value(Value::Null) => None,
+        other => panic!("{other:?} is no integer"),
+    }
+}
+
+fn extremum(
+    live: &[(usize, &Made)],
+    column: usize,
+    is_better: fn(&i64, &i64) -> bool,
+) -> OwnedValue {
+    let mut best = None;
+    for (_, cell) in frontier(live, column) {
+        if let Some(n) = integer(cell)
+            && best.is_none_or(|b| is_better(&n, &b))
+        {
+            best = Some(n);
+        }
+    }
+    best.map_or(OwnedValue::Null, OwnedValue::Int)
+}
+
+fn multi_value(live: &[(usize, &Made)]) -> OwnedValue {
+    let values: BTreeSet<Option<i64>> = frontier(live, MVREG)
+        .into_iter()
+        .map(|(_, cell)| integer(cell))
+        .collect();
+    let name = |n: Option<i64>| n.map_or("null".to_owned(), |n| n.to_string());
+    match values.iter().copied().collect::<Vec<_>>().as_slice() {
+        [one] => one.map_or(OwnedValue::Null, OwnedValue::Int),
+        several => {
+            let names: Vec<String> = several.iter().copied().map(name).collect();
+            OwnedValue::Text(format!("[{}]", names.join(",")).into_bytes())
+        }
+    }
+}
+
+/// The elements that a cell added, and those that it removed.
+pub(crate) fn elements(cell: Cell<'static>) -> (Vec<u8>, Vec<u8>) {
+    let digit = |element: &[u8]| element[0];
+    match cell {
+        Cell::Set(edit) => (
+            edit.added().map(digit).collect(),
+            edit.removed().map(digit).collect(),
+        ),
+        Cell::Value(Value::Text(text)) => (
+            text.iter().copied().filter(u8::is_ascii_digit).collect(),
+            Vec::new(),
+        ),
+        _ => (Vec::new(), Vec::new()),
+    }
+}
+
+fn set(live: &[(usize, &Made)]) -> OwnedValue {
+    let writes: Vec<(usize, &Made, Cell<'static>)> = live
+        .iter()
+        .filter_map(|(n, made)| Some((*n, *made, written(&made.change, ORSET)?)))
+        .collect();
+    let mut there = BTreeSet::new();
+    for (n, _, cell) in &writes {
+        for element in elements(*cell).0 {
+            let is_removed = writes
+                .iter()
+                .any(|(_, by, cell)| by.saw & one(*n) != 0 && elements(*cell).1.contains(&element));
+            if !is_removed {
+                there.insert(char::from(element).to_string());
+            }
+        }
+    }
+    let leaves_null = |cell| match cell {
+        Cell::Set(edit) => edit.leaves_null(),
+        cell => cell == Cell::Value(Value::Null),
+    };
+    if there.is_empty() && frontier(live, ORSET).iter().all(|(_, c)| leaves_null(*c)) {
+        return OwnedValue::Null;
+    }
+    let list: Vec<String> = there.into_iter().collect();
+    OwnedValue::Text(format!("[{}]", list.join(",")).into_bytes())
+}
+
 /// The counter's column.
 pub(crate) const COUNTER: usize = 3;
+/// The greatest value's column; the columns after it are in [`Row::shown`], too.
+pub(crate) const MAXREG: usize = 4;
+/// The least value's column.
+pub(crate) const MINREG: usize = 5;
+/// The column of concurrent values.
+pub(crate) const MVREG: usize = 6;
+/// The set's column.
+pub(crate) const ORSET: usize = 7;
+
+/// The types of these columns.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Columns;
+
+impl Rules for Columns {
+    fn column_type(&self, column: usize) -> ColumnType {
+        match column {
+            COUNTER => ColumnType::Counter,
+            MAXREG => ColumnType::MaxReg,
+            MINREG => ColumnType::MinReg,
+            MVREG => ColumnType::MvReg,
+            ORSET => ColumnType::OrSet,
+            _ => ColumnType::Lww,
+        }
+    }
+}
 
 fn is_delete(change: &Change<'_>) -> bool {
     matches!(change, Change::Delete)
@@ -133,7 +266,7 @@ fn is_insert(change: &Change<'_>) -> bool {
     matches!(change, Change::Insert(_))
 }
 
-fn written(change: &Change<'static>, column: usize) -> Option<Cell<'static>> {
+pub(crate) fn written(change: &Change<'static>, column: usize) -> Option<Cell<'static>> {
     match change {
         Change::Insert(cells) => cells.get(column).copied(),
         Change::Update(cells) => cells

@@ -8,13 +8,14 @@
 use std::collections::BTreeMap;
 
 use nuda_core::hlc::Stamp;
-use nuda_core::merge::{Event, Lost, Plan, Rank, add, merge};
+use nuda_core::merge::{Event, Lost, Plan, Rank, Rules, add, merge};
 use nuda_core::row::{Cell, Change};
 use nuda_core::site::{Dot, Seq, Site};
-use nuda_core::value::Value;
+use nuda_core::types::{ColumnType, Write};
+use nuda_core::value::{OwnedValue, Value};
 use nuda_core::version_vector::VersionVector;
 
-use crate::model::{COUNTER, Row, Set};
+use crate::model::{COUNTER, Columns, MAXREG, Row, Set};
 
 /// One transaction as it travels.
 #[derive(Debug, Clone)]
@@ -132,10 +133,14 @@ impl Replica {
             Change::Insert(cells) => {
                 assert!(!self.visible.contains_key(&key));
                 self.drop_images(key);
-                let columns = cells.iter().copied().enumerate().collect::<Vec<_>>();
-                self.visible.insert(key, new_row(&columns));
+                let writes = cells.iter().copied().map(Write::of).enumerate();
+                self.visible
+                    .insert(key, new_row(&writes.collect::<Vec<_>>()));
             }
-            Change::Update(cells) => set(self.visible.get_mut(&key).unwrap(), cells),
+            Change::Update(cells) => {
+                let writes: Vec<_> = cells.iter().map(|(n, c)| (*n, Write::of(*c))).collect();
+                set(self.visible.get_mut(&key).unwrap(), &writes);
+            }
             Change::Delete => self.hide(key, place),
         }
         let record = Record {
@@ -199,7 +204,7 @@ impl Replica {
         let key = record.key;
         let visible = self.visible.contains_key(&key);
         let mut lost = Vec::new();
-        let plan = merge(&incoming, &concurrent, visible, &mut lost);
+        let plan = merge(&incoming, &concurrent, visible, &Columns, &mut lost);
         check_lost(&incoming, &concurrent, &lost);
         tally.note(if lost.is_empty() { "no loss" } else { "loss" });
         match plan {
@@ -295,27 +300,32 @@ impl Replica {
     }
 }
 
-fn new_row(cells: &[(usize, Cell<'_>)]) -> Row {
+fn new_row(writes: &[(usize, Write<'_>)]) -> Row {
     let mut row = Row {
         registers: [i64::MIN; 3],
         counter: 0,
+        shown: [const { OwnedValue::Null }; 4],
     };
-    set(&mut row, cells);
+    set(&mut row, writes);
     row
 }
 
-fn set(row: &mut Row, cells: &[(usize, Cell<'_>)]) {
-    for (column, cell) in cells {
-        match cell {
-            Cell::Value(Value::Int(value)) => row.registers[*column] = *value,
-            Cell::Add(n) if *column == COUNTER => row.counter = add(row.counter, *n),
+fn set(row: &mut Row, writes: &[(usize, Write<'_>)]) {
+    for (column, write) in writes {
+        let shown = column.checked_sub(MAXREG).map(|n| &mut row.shown[n]);
+        match (write, shown) {
+            (Write::Value(Value::Int(value)), None) => row.registers[*column] = *value,
+            (Write::Add(n), None) if *column == COUNTER => row.counter = add(row.counter, *n),
+            (Write::Value(value), Some(shown)) => *shown = (*value).into(),
+            (Write::Made(value), Some(shown)) => *shown = value.clone(),
+            (Write::Set(step), Some(shown)) => *shown = step.apply(shown.as_ref()),
             other => panic!("column {column} can't hold {other:?}"),
         }
     }
 }
 
 /// A loss is between the incoming write and a concurrent one, of different values.
-fn check_lost(incoming: &Event<'_>, concurrent: &[Event<'_>], lost: &[Lost]) {
+fn check_lost(incoming: &Event<'_>, concurrent: &[Event<'_>], lost: &[Lost<'_>]) {
     let value = |rank: Rank, column: usize| {
         let writes = concurrent
             .iter()
@@ -335,7 +345,10 @@ fn check_lost(incoming: &Event<'_>, concurrent: &[Event<'_>], lost: &[Lost]) {
             .1
     };
     for l in lost {
-        assert!(l.winner > l.loser, "{l:?}");
+        if Columns.column_type(l.column) == ColumnType::Lww {
+            assert!(l.winner > l.loser, "{l:?}");
+        }
+        assert_eq!(value(l.loser, l.column), Cell::Value(l.value), "{l:?}");
         assert!(
             l.winner == incoming.rank() || l.loser == incoming.rank(),
             "{l:?}"

@@ -1,15 +1,18 @@
 //! Random worlds: a script of what users and the network do, and the playing of it.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
+use nuda_core::codec::Reader;
 use nuda_core::hlc::Stamp;
 use nuda_core::row::{Cell, Change};
 use nuda_core::site::{Dot, Site};
-use nuda_core::value::Value;
+use nuda_core::types::ColumnType;
+use nuda_core::value::{OwnedValue, Value};
 use proptest::prelude::*;
 
 use crate::ledger::Ledger;
-use crate::model::{COUNTER, History, Made};
+use crate::model::{COUNTER, History, MAXREG, MINREG, MVREG, Made, ORSET, Row};
 use crate::replica::{Replica, Tally, Transaction};
 
 /// What a user's statement does; whether it fits the row is found out when it is played.
@@ -21,6 +24,14 @@ pub(crate) enum Wish {
     Set(i64, Option<i64>),
     /// Add to the counter and maybe set a register.
     Add(i64, Option<i64>),
+    /// Set the MAXREG or the MINREG; NULL if there is no number.
+    Best(usize, Option<i64>),
+    /// Set the MVREG.
+    Many(Option<i64>),
+    /// Put these of the first elements into the set, and take those out.
+    Elements(u8, u8),
+    /// Leave no set.
+    NoSet,
     /// Touch the row without a change of values.
     Touch,
     /// Delete the row.
@@ -78,6 +89,11 @@ fn wish() -> impl Strategy<Value = Wish> {
         3 => (0i64..3, 0i64..3).prop_map(|(a, b)| Wish::Upsert(a, b)),
         3 => (0i64..3, prop::option::of(0i64..3)).prop_map(|(a, b)| Wish::Set(a, b)),
         3 => (-9i64..9, prop::option::of(0i64..3)).prop_map(|(n, b)| Wish::Add(n, b)),
+        2 => (MAXREG..=MINREG, prop::option::weighted(0.9, 0i64..4))
+            .prop_map(|(column, n)| Wish::Best(column, n)),
+        1 => prop::option::weighted(0.9, 0i64..4).prop_map(Wish::Many),
+        3 => (0u8..16, 0u8..16).prop_map(|(a, b)| Wish::Elements(a, b)),
+        1 => Just(Wish::NoSet),
         1 => Just(Wish::Touch),
         5 => Just(Wish::Delete),
     ]
@@ -214,8 +230,7 @@ impl World<'_> {
         let mut known = replica.applied;
         let mut changes = Vec::new();
         for (key, wish) in wishes {
-            let visible = replica.visible.contains_key(key);
-            let Some(change) = fitting(*key, *wish, visible) else {
+            let Some(change) = fitting(*key, *wish, replica.visible.get(key)) else {
                 continue;
             };
             replica.write(dot, stamp, changes.len() as u64, *key, &change);
@@ -315,28 +330,92 @@ impl World<'_> {
 }
 
 /// The change that a statement makes to a row that is there or not: what capture records.
-fn fitting(key: u8, wish: Wish, visible: bool) -> Option<Change<'static>> {
+fn fitting(key: u8, wish: Wish, row: Option<&Row>) -> Option<Change<'static>> {
     let int = |n: i64| Cell::Value(Value::Int(n));
     let counted = |n: i64| Cell::Add(i128::from(n));
-    let change = match (wish, visible) {
-        (Wish::Upsert(a, b), false) => Change::Insert(vec![
+    let number = |n: Option<i64>| n.map_or(Value::Null, Value::Int);
+    let Some(row) = row else {
+        let Wish::Upsert(a, b) = wish else {
+            return None;
+        };
+        let set: Vec<&[u8]> = [b"0".as_slice(), b"1", b"2"][..a.unsigned_abs() as usize].into();
+        let set = format!("[{}]", String::from_utf8(set.join(&b',')).unwrap());
+        return Some(Change::Insert(vec![
             int(i64::from(key)),
             int(a),
             int(b),
             counted(a + 2 * b),
-        ]),
-        (Wish::Upsert(a, b), true) => Change::Update(vec![(1, int(a)), (2, int(b))]),
-        (Wish::Set(a, b), true) => {
-            let second = b.map(|b| (2, int(b)));
-            Change::Update([(1, int(a))].into_iter().chain(second).collect())
-        }
-        (Wish::Add(n, b), true) => {
-            let first = b.map(|b| (2, int(b)));
-            Change::Update(first.into_iter().chain([(COUNTER, counted(n))]).collect())
-        }
-        (Wish::Touch, true) => Change::Update(Vec::new()),
-        (Wish::Delete, true) => Change::Delete,
-        (_, false) => return None,
+            int(a),
+            int(b),
+            int(a + b),
+            Cell::Value(if b == 0 {
+                Value::Null
+            } else {
+                Value::Text(kept(set.into_bytes()))
+            }),
+        ]));
     };
-    Some(change)
+    let changed = |column: usize, value: Value<'static>| {
+        (row.shown[column - MAXREG].as_ref() != value)
+            .then(|| Change::Update(vec![(column, Cell::Value(value))]))
+    };
+    match wish {
+        Wish::Upsert(a, b) => Some(Change::Update(vec![(1, int(a)), (2, int(b))])),
+        Wish::Set(a, b) => {
+            let second = b.map(|b| (2, int(b)));
+            Some(Change::Update(
+                [(1, int(a))].into_iter().chain(second).collect(),
+            ))
+        }
+        Wish::Add(n, b) => {
+            let first = b.map(|b| (2, int(b)));
+            let cells = first.into_iter().chain([(COUNTER, counted(n))]);
+            Some(Change::Update(cells.collect()))
+        }
+        Wish::Best(column, n) => changed(column, number(n)),
+        Wish::Many(n) => changed(MVREG, number(n)),
+        Wish::Elements(add, remove) => {
+            let now = match &row.shown[ORSET - MAXREG] {
+                OwnedValue::Text(text) => String::from_utf8(text.clone()).unwrap(),
+                _ => String::new(),
+            };
+            let stays = |n: u8| add & (1 << n) != 0 || now.contains(char::from(b'0' + n));
+            let after: Vec<String> = (0u8..4)
+                .filter(|n| stays(*n) && remove & !add & (1 << n) == 0)
+                .map(|n| n.to_string())
+                .collect();
+            edited(
+                row,
+                Value::Text(format!("[{}]", after.join(",")).as_bytes()),
+            )
+        }
+        Wish::NoSet => edited(row, Value::Null),
+        Wish::Touch => Some(Change::Update(Vec::new())),
+        Wish::Delete => Some(Change::Delete),
+    }
+}
+
+fn edited(row: &Row, new: Value<'_>) -> Option<Change<'static>> {
+    let old = row.shown[ORSET - MAXREG].as_ref();
+    let mut bytes = Vec::new();
+    if !ColumnType::OrSet.edit(old, new, &mut bytes).unwrap() {
+        return None;
+    }
+    let cell = Cell::decode(&mut Reader::new(kept(bytes))).unwrap();
+    Some(Change::Update(vec![(ORSET, cell)]))
+}
+
+/// Keeps bytes for ever, once each: changes of these worlds own nothing.
+fn kept(bytes: Vec<u8>) -> &'static [u8] {
+    thread_local! {
+        static KEPT: RefCell<BTreeSet<&'static [u8]>> = const { RefCell::new(BTreeSet::new()) };
+    }
+    KEPT.with_borrow_mut(|all| {
+        if let Some(known) = all.get(bytes.as_slice()) {
+            return *known;
+        }
+        let leaked: &'static [u8] = Box::leak(bytes.into_boxed_slice());
+        all.insert(leaked);
+        leaked
+    })
 }

@@ -10,10 +10,10 @@ use std::rc::Rc;
 
 use nuda_core::changeset::{ChainHash, Header, Part};
 use nuda_core::hlc::Stamp;
-use nuda_core::merge::{Plan, merge};
+use nuda_core::merge::{Plan, Rules, merge};
 use nuda_core::protocol::{Blocked, Head, Members, PartBytes, Partial, Range};
-use nuda_core::row::Cell;
 use nuda_core::site::{Dot, Seq, Site};
+use nuda_core::types::{ColumnType, Write};
 use nuda_core::value::Value;
 use nuda_core::version_vector::VersionVector;
 
@@ -153,7 +153,7 @@ impl File {
         }
         let mut lost = Vec::new();
         let visible = self.rows.contains_key(&key);
-        match merge(&incoming, &concurrent, visible, &mut lost) {
+        match merge(&incoming, &concurrent, visible, &Columns, &mut lost) {
             Plan::Update(cells) => set(self.rows.get_mut(&key).unwrap(), &cells, false),
             Plan::Revive(cells) => {
                 let image = self.images.values().find(|(k, _)| *k == key);
@@ -416,14 +416,27 @@ impl File {
     }
 }
 
-fn set(row: &mut Row, cells: &[(usize, Cell<'_>)], absolute: bool) {
-    for (column, cell) in cells {
-        match (column, cell) {
-            (1, Cell::Value(Value::Int(v))) => row.a = *v,
-            (2, Cell::Value(Value::Int(v))) => row.b = *v,
-            (3, Cell::Add(n)) if absolute => row.n = *n,
-            (3, Cell::Add(n)) => row.n += *n,
+fn set(row: &mut Row, writes: &[(usize, Write<'_>)], absolute: bool) {
+    for (column, write) in writes {
+        match (column, write) {
+            (1, Write::Value(Value::Int(v))) => row.a = *v,
+            (2, Write::Value(Value::Int(v))) => row.b = *v,
+            (3, Write::Add(n)) if absolute => row.n = *n,
+            (3, Write::Add(n)) => row.n += *n,
             _ => {}
+        }
+    }
+}
+
+/// Key, two registers and a counter.
+struct Columns;
+
+impl Rules for Columns {
+    fn column_type(&self, column: usize) -> ColumnType {
+        if column == 3 {
+            ColumnType::Counter
+        } else {
+            ColumnType::Lww
         }
     }
 }
