@@ -224,7 +224,9 @@ pub(crate) fn captured(connection: &Connection, args: Args<'_>) -> Result<()> {
 /// memory, and every later statement of the transaction then writes it to a temporary file.
 pub(crate) fn savepoint(connection: &Connection, id: i32) -> Result<()> {
     let mut capture = connection.capture()?;
-    if capture.buffer.len() >= limits::SPILL_BYTES && !connection.is_placing() {
+    // Not under SAVEPOINT itself, after which changes() still tells of the statement before.
+    let is_large = capture.buffer.len() >= limits::SPILL_BYTES;
+    if is_large && !connection.is_placing() && connection.db().is_writing() {
         spill(connection, &mut capture)?;
     }
     capture.buffer.savepoint(id);

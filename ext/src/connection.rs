@@ -23,7 +23,7 @@ use crate::json;
 use crate::keys;
 use crate::log;
 use crate::replaced::Replaced;
-use crate::shadow::{Sites, State};
+use crate::shadow::{self, Sites, State};
 use crate::signal::Signal;
 use crate::tracked::{Table, Tables};
 
@@ -254,6 +254,12 @@ impl Connection {
 
     pub(crate) fn set_attached(&self, attached: std::result::Result<Attached, AttachError>) {
         *self.attached.borrow_mut() = Some(attached);
+    }
+
+    /// Looks whether the file is a replica. One that cannot be read now is asked when it is used.
+    pub(crate) fn look_for_replica(&self) {
+        self.signal
+            .set_replica(shadow::is_replica(self.db).unwrap_or(false));
     }
 
     /// How the file is watched, as JSON.

@@ -20,6 +20,8 @@ pub(crate) struct Signal {
     pending: AtomicBool,
     /// Commits of this connection that carried a log record, or were the applier's.
     captured: AtomicU64,
+    /// Whether the file is known to be a replica.
+    replica: AtomicBool,
     socket: Mutex<Socket>,
 }
 
@@ -36,6 +38,7 @@ impl Signal {
             path: PathBuf::from(path),
             pending: AtomicBool::new(false),
             captured: AtomicU64::new(0),
+            replica: AtomicBool::new(false),
             socket: Mutex::default(),
         }
     }
@@ -43,6 +46,11 @@ impl Signal {
     /// The running transaction wrote a record, or (false) it was rolled back.
     pub(crate) fn set_pending(&self, pending: bool) {
         self.pending.store(pending, Ordering::Relaxed);
+    }
+
+    /// The file is a replica, or no longer one.
+    pub(crate) fn set_replica(&self, is_replica: bool) {
+        self.replica.store(is_replica, Ordering::Relaxed);
     }
 
     /// Commits that carried a record.
@@ -97,9 +105,24 @@ fn connect(path: &Path) -> Option<UnixDatagram> {
     Some(socket)
 }
 
+/// Why a replica's file stays open to all.
+fn refused(pragma: &str, keeps: &str) -> String {
+    format!(
+        "nuda: this file is a replica, and stays in {pragma} {keeps}: the daemon reads and writes \
+         it beside the application; SELECT nuda_eject() first if it shall be none"
+    )
+}
+
 impl ConnectionHooks for Signal {
     fn pragma(&self, name: &str, arg: Option<&str>) -> Option<Result<String, String>> {
-        levels::pragma(name, arg)
+        let keeps = match name {
+            "journal_mode" => "wal",
+            "locking_mode" => "normal",
+            _ => return levels::pragma(name, arg),
+        };
+        let arg = arg.unwrap_or_default();
+        let is_kept = arg.eq_ignore_ascii_case(keeps) || !self.replica.load(Ordering::Relaxed);
+        (!is_kept).then(|| Err(refused(name, keeps)))
     }
 
     /// Eventual reads have nothing to wait for.

@@ -44,7 +44,12 @@ pub(crate) fn atomically<T>(db: Db, body: impl FnOnce() -> Result<T>) -> Result<
 pub(crate) fn init(connection: &Rc<Connection>, name: Option<&str>) -> Result<PartitionId> {
     let db = connection.db();
     if shadow::is_replica(db)? {
-        return shadow::state(db).map(|state| state.partition);
+        let partition = shadow::state(db)?.partition;
+        connection.look_for_replica();
+        if !db.is_read_only() {
+            ensure_wal(db)?;
+        }
+        return Ok(partition);
     }
     if connection.path().is_empty() {
         return Err(Error::refused(
@@ -68,7 +73,7 @@ pub(crate) fn init(connection: &Rc<Connection>, name: Option<&str>) -> Result<Pa
         )));
     }
     ensure_wal(db)?;
-    atomically(db, || {
+    let partition = atomically(db, || {
         db.exec(shadow::DEFINITIONS)?;
         let site = shadow::add_site(db, identity::new_site(db)?)?;
         db.run(
@@ -82,7 +87,9 @@ pub(crate) fn init(connection: &Rc<Connection>, name: Option<&str>) -> Result<Pa
             ],
         )?;
         shadow::state(db).map(|state| state.partition)
-    })
+    })?;
+    connection.look_for_replica();
+    Ok(partition)
 }
 
 /// Replication needs the write-ahead log: readers must not block the applier.
@@ -333,7 +340,8 @@ pub(crate) fn problems(connection: &Connection) -> Result<Option<String>> {
         return Ok(None);
     }
     let is_founder = shadow::state(connection.db())?.is_founder();
-    let problems: Vec<String> = connection
+    let mut problems = unfit_file(connection.db())?;
+    let tables = connection
         .tables()?
         .sorted()
         .iter()
@@ -341,8 +349,28 @@ pub(crate) fn problems(connection: &Connection) -> Result<Option<String>> {
             let what = table.drift.problem()?;
             Some(format!("{what}; {}", way_out(&table.name, is_founder)))
         })
-        .collect();
+        .collect::<Vec<String>>();
+    problems.extend(tables);
     Ok((!problems.is_empty()).then(|| problems.join("\n")))
+}
+
+/// What keeps the file from being read and written by several.
+fn unfit_file(db: Db) -> Result<Vec<String>> {
+    let mut problems = Vec::new();
+    if db.is_read_only() {
+        return Ok(problems);
+    }
+    for (pragma, wanted) in [("journal_mode", "wal"), ("locking_mode", "normal")] {
+        let found = db.text(&format!("PRAGMA main.{pragma}"), &[])?;
+        let found = found.unwrap_or_default();
+        if found != wanted {
+            problems.push(format!(
+                "the file is in {pragma} {found}; close other connections and run \
+                 PRAGMA {pragma} = {wanted}"
+            ));
+        }
+    }
+    Ok(problems)
 }
 
 /// What to do about a table that plain DDL broke.
@@ -497,6 +525,7 @@ pub(crate) fn eject(connection: &Rc<Connection>) -> Result<String> {
         Ok(())
     })?;
     connection.forget_statements();
+    connection.look_for_replica();
     let unshipped = if state.node.is_empty() {
         ""
     } else {

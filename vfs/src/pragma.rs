@@ -1,6 +1,7 @@
-//! `PRAGMA nuda_...`: which pragmas are offered to a connection's hooks, and what is answered.
+//! `PRAGMA nuda_...` and a few more: which pragmas are offered to a connection's hooks, and what is answered.
 //!
-//! The meaning of each pragma belongs to the hooks; here is only the dispatch. Reading SQLite's argument
+//! The meaning of each pragma belongs to the hooks; here is only the dispatch. Two of SQLite's own that
+//! would take the file away from its other users are offered too, for the hooks to refuse. Reading SQLite's argument
 //! array and allocating the answer is `ffi::methods`. SQLite sends a pragma while it *prepares* the
 //! statement, also under EXPLAIN and possibly several times, so hooks must be idempotent.
 //! The invariant: whatever is answered carries a text, because drivers crash on a pragma that succeeds
@@ -10,6 +11,9 @@ use crate::hooks::Shared;
 
 /// Every pragma of NUDA starts with this, in any case.
 const PREFIX: &str = "nuda_";
+
+/// Pragmas of SQLite's own that hooks may refuse, when they set something.
+const GUARDED: [&str; 2] = ["journal_mode", "locking_mode"];
 
 /// What the file control gives back to SQLite.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,11 +31,16 @@ pub(crate) enum Answer {
 /// The answer to `PRAGMA name[=arg]`. `arg` is raw, because SQLite passes on any bytes.
 pub(crate) fn answer(shared: &Shared, name: &str, arg: Option<&[u8]>) -> Answer {
     let name = name.to_ascii_lowercase();
-    if !name.starts_with(PREFIX) {
+    let is_guarded = arg.is_some() && GUARDED.contains(&name.as_str());
+    if !name.starts_with(PREFIX) && !is_guarded {
         return Answer::NotOurs;
     }
     let Some(hooks) = shared.hooks() else {
-        return Answer::Nobody;
+        return if is_guarded {
+            Answer::NotOurs
+        } else {
+            Answer::Nobody
+        };
     };
     let arg = match arg.map(std::str::from_utf8).transpose() {
         Ok(arg) => arg,

@@ -152,6 +152,23 @@ impl Db {
         unsafe { ffi::sqlite3_vtab_on_conflict(self.0) == ffi::SQLITE_REPLACE }
     }
 
+    /// Whether a statement that writes is being run. SAVEPOINT itself counts as none.
+    pub(crate) fn is_writing(self) -> bool {
+        // SAFETY: the handle is open, and the statements are its own.
+        unsafe {
+            let mut statement = ffi::sqlite3_next_stmt(self.0, ptr::null_mut());
+            while !statement.is_null() {
+                if ffi::sqlite3_stmt_busy(statement) != 0
+                    && ffi::sqlite3_stmt_readonly(statement) == 0
+                {
+                    return true;
+                }
+                statement = ffi::sqlite3_next_stmt(self.0, statement);
+            }
+        }
+        false
+    }
+
     /// Path of the main database's file; empty for a temporary or in-memory one.
     pub(crate) fn path(self) -> String {
         // SAFETY: the handle is open; the name is copied at once.

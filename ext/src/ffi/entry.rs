@@ -70,6 +70,7 @@ unsafe fn load(db: *mut ffi::sqlite3, api: *mut ffi::sqlite3_api_routines) -> Re
         capture_table::register(&connection)?;
         functions::register_all(&connection)?;
         attach(&connection);
+        connection.look_for_replica();
     }
     Ok(())
 }
