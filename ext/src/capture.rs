@@ -23,6 +23,7 @@ use crate::images;
 use crate::keys::{self, Keys};
 use crate::log;
 use crate::net::{Grown, NetEffect, net_effect};
+use crate::noticed;
 use crate::shadow::{self, Sites, State, damaged, to_i64};
 use crate::track;
 use crate::tracked::{Column, Table};
@@ -612,6 +613,9 @@ fn begin_record(connection: &Connection) -> Result<Record> {
     }
     let head = log::head(db, statements.last_record(db)?, state.site_id, &sites)?;
     drop(statements);
+    if connection.is_first_record() && noticed::heed(connection, &state, &sites, head.seq)? {
+        return begin_record(connection);
+    }
     let own = sites
         .by_id(state.site_id)
         .ok_or_else(|| damaged("nuda_site"))?;

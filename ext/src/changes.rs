@@ -39,10 +39,15 @@ pub(crate) static CHANGES: Source = Source {
     open: open_feed,
 };
 
-/// The own site's id and latest number, and the vector of all that was applied.
-pub(crate) fn applied(db: Db, state: &State, sites: &Sites) -> Result<VersionVector> {
+/// The newest changeset of the own site.
+pub(crate) fn own_head(db: Db, state: &State, sites: &Sites) -> Result<log::Head> {
     let mut query = db.prepare(log::LAST_RECORD)?;
-    let head = log::head(db, &mut query, state.site_id, sites)?;
+    log::head(db, &mut query, state.site_id, sites)
+}
+
+/// The vector of all that was applied.
+pub(crate) fn applied(db: Db, state: &State, sites: &Sites) -> Result<VersionVector> {
+    let head = own_head(db, state, sites)?;
     Ok(sites.vector((state.site_id, head.seq)))
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct Connection {
     reissuing: Cell<bool>,
     /// While set, triggers' calls are ignored: a row is put in the way of an invented key.
     placing: Cell<bool>,
+    /// Whether this connection has begun a record: a file is put back between connections.
+    recorded: Cell<bool>,
     /// Whether this connection was declared the applier's own.
     dedicated: Cell<bool>,
     signal: Arc<Signal>,
@@ -73,6 +75,7 @@ impl Connection {
             applying: Cell::new(false),
             reissuing: Cell::new(false),
             placing: Cell::new(false),
+            recorded: Cell::new(false),
             dedicated: Cell::new(false),
             signal: Arc::new(Signal::new(&db.path())),
             attached: RefCell::default(),
@@ -89,6 +92,11 @@ impl Connection {
     /// Path of the main database's file.
     pub(crate) fn path(&self) -> &str {
         &self.path
+    }
+
+    /// True once: when the connection begins its first record.
+    pub(crate) fn is_first_record(&self) -> bool {
+        !self.recorded.replace(true)
     }
 
     /// What the file's site holds for (see [`crate::identity`]).
@@ -183,6 +191,8 @@ impl Connection {
             capture.wrote = false;
             capture.reset();
         }
+        // A new site may have gone with it.
+        self.recorded.set(false);
         self.signal.set_pending(false);
         self.forget_tables();
     }
@@ -203,6 +213,7 @@ impl Connection {
         if let Ok(mut capture) = self.capture.try_borrow_mut() {
             capture.rollback_to(id);
         }
+        self.recorded.set(false);
     }
 
     /// Drops all cached statements: SQLite disconnects tables before it closes, and a

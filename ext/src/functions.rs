@@ -20,6 +20,7 @@ use crate::identity;
 use crate::json;
 use crate::levels;
 use crate::mend;
+use crate::noticed;
 use crate::renumber;
 use crate::shadow::{self, Sites};
 use crate::track;
@@ -50,6 +51,8 @@ const FUNCTIONS: &[Definition] = &[
     ("nuda_is_canonical", 3, true, is_canonical),
     ("nuda_head", 2, false, head),
     ("nuda_new_site", 1, false, new_site),
+    ("nuda_heed_note", 0, false, heed_note),
+    ("nuda_stamp_ms", 0, false, stamp_ms),
     ("nuda_restamp", 2, false, restamp),
     ("nuda_reissue", 1, false, reissue),
     ("nuda_set_members", 2, false, set_members),
@@ -330,6 +333,25 @@ fn new_site(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
         .ok_or_else(|| Error::refused("the last number to keep is missing"))?;
     let moved = renumber::renumber(connection, keep)?;
     text(format!("{{\"renumbered\":{moved}}}"))
+}
+
+/// `SELECT nuda_heed_note()`: 1 if the file took a new site because it is older than what the
+/// daemon had noted of it.
+fn heed_note(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
+    let db = connection.db();
+    let state = shadow::state(db)?;
+    let sites = Sites::load(db)?;
+    let own = changes::own_head(db, &state, &sites)?;
+    let heeded = track::atomically(db, || noticed::heed(connection, &state, &sites, own.seq))?;
+    Ok(OwnedValue::Int(i64::from(heeded)))
+}
+
+/// `SELECT nuda_stamp_ms()`: the wall time in the stamp of this file's newest own changeset.
+fn stamp_ms(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
+    let db = connection.db();
+    let state = shadow::state(db)?;
+    let own = changes::own_head(db, &state, &Sites::load(db)?)?;
+    Ok(OwnedValue::Int(shadow::to_i64(own.stamp.millis())))
 }
 
 /// `SELECT nuda_restamp(keep, max_ms)`

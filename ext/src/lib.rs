@@ -14,6 +14,7 @@
 //! - `collect` drops what nobody needs, `renumber` and `mend` repair what was
 //!   written under a wrong site or stamp or before a re-seed (`local`: what is not
 //!   replicated), `digest` proves equality;
+//! - `identity` and `noticed` find out that a file was copied or put back;
 //! - `track`, `inspect`, `definition`, `drift` and `shadow` hold what is replicated and as what;
 //!   `functions` is the SQL surface; `connection` is what is remembered between calls.
 //!
@@ -48,6 +49,7 @@ mod local;
 mod log;
 mod mend;
 mod net;
+mod noticed;
 mod renumber;
 mod replaced;
 mod rows;

@@ -160,7 +160,12 @@ impl Config {
             idle_close: ms(o.idle_close_ms, 10_000),
             checkpoint_pages: o.checkpoint_pages.unwrap_or(4_000).max(100),
             collect_after_ms: o.collect_after_ms.unwrap_or(5_000),
-            exclude_after_ms: o.exclude_after_ms.unwrap_or(7 * 24 * 3_600_000),
+            // Members hear of each other that often when nothing happens; several times must
+            // have failed before one counts as away.
+            exclude_after_ms: match o.exclude_after_ms.unwrap_or(7 * 24 * 3_600_000) {
+                0 => 0,
+                after_ms => after_ms.max(5 * o.compare_ms.unwrap_or(5_000).max(10)),
+            },
             allow_faults: o.allow_faults.unwrap_or(false),
             fault_point: o.fault_point.filter(|_| o.allow_faults == Some(true)),
         })

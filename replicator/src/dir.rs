@@ -95,6 +95,11 @@ impl DataDir {
         self.private().join(format!("{partition}.{now_ms}.aside"))
     }
 
+    /// How far the daemon has read a partition's own site; the extension looks at it too.
+    pub(crate) fn head_note(&self, partition: &str) -> PathBuf {
+        self.private().join(format!("{partition}.head"))
+    }
+
     /// The set-aside copy of this file name, which was read from a partition's file.
     pub(crate) fn set_aside(&self, file: &str) -> Result<PathBuf> {
         if file.ends_with(".aside") && !file.contains('/') {

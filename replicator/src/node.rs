@@ -176,6 +176,16 @@ impl Node {
         }
     }
 
+    /// What a peer's wall clock shows now.
+    pub(crate) fn clock_of(self: &Arc<Self>, name: &str, wall_ms: u64) {
+        if self.peers.set_clock(name, wall_ms) {
+            // What was written before waits for the first clock.
+            for partition in self.partitions.all() {
+                partition.post(self, Job::Wake);
+            }
+        }
+    }
+
     /// A call to a peer failed.
     pub(crate) fn failed(&self, name: &str, error: &Error) {
         let incompatible = error.kind == Kind::Incompatible;

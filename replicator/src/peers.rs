@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use nuda_core::protocol::NodeId;
 use nuda_core::site::is_valid_name;
 
+use crate::clock;
 use crate::dir::write_atomically;
 use crate::error::{Error, Result};
 use crate::limits;
@@ -26,8 +27,21 @@ pub(crate) struct Peer {
     pub(crate) failure: Option<String>,
     /// Whether it speaks another protocol version.
     pub(crate) incompatible: bool,
-    /// Its clock minus ours, in milliseconds.
+    /// Its wall clock minus this node's monotonic one, in milliseconds: a jump of this node's
+    /// wall clock shows at once.
     pub(crate) clock_ms: Option<i64>,
+}
+
+impl Peer {
+    fn new(entry: &NodeEntry) -> Self {
+        Self {
+            entry: entry.clone(),
+            heard_ms: None,
+            failure: None,
+            incompatible: false,
+            clock_ms: None,
+        }
+    }
 }
 
 /// The address list.
@@ -83,7 +97,17 @@ impl Peers {
         let mut known = self.lock();
         let full = known.len() >= limits::NODES;
         match known.get_mut(&entry.name) {
-            Some(old) if old.entry.id != entry.id => Err(two_of_a_name(entry, &old.entry)),
+            Some(old) if old.entry.id != entry.id => {
+                // Whoever answers at its address now, or answers while the other one does not,
+                // has taken its place: the node lost its directory.
+                let gone = old.entry.address == entry.address || old.failure.is_some();
+                if !gone || old.entry.boot_ms >= entry.boot_ms {
+                    return Err(two_of_a_name(entry, &old.entry));
+                }
+                tracing::warn!(node = %entry.name, address = %entry.address, "another directory answers under this name now");
+                *old = Peer::new(entry);
+                Ok(true)
+            }
             Some(old) if old.entry.boot_ms >= entry.boot_ms => Ok(false),
             Some(old) => {
                 let moved = old.entry.address != entry.address;
@@ -95,16 +119,7 @@ impl Peers {
                 limits::NODES
             ))),
             None => {
-                known.insert(
-                    entry.name.clone(),
-                    Peer {
-                        entry: entry.clone(),
-                        heard_ms: None,
-                        failure: None,
-                        incompatible: false,
-                        clock_ms: None,
-                    },
-                );
+                known.insert(entry.name.clone(), Peer::new(entry));
                 Ok(true)
             }
         }
@@ -164,20 +179,39 @@ impl Peers {
         }
     }
 
-    /// Notes a clock difference.
-    pub(crate) fn set_clock(&self, name: &str, difference_ms: i64) {
-        if let Some(peer) = self.lock().get_mut(name) {
-            peer.clock_ms = Some(difference_ms);
+    /// Notes what a node's wall clock shows now; whether it is the first one that is known.
+    pub(crate) fn set_clock(&self, name: &str, wall_ms: u64) -> bool {
+        let offset = signed(wall_ms).saturating_sub(signed(clock::now_ms()));
+        let mut known = self.lock();
+        let first = known.values().all(|p| p.clock_ms.is_none());
+        match known.get_mut(name) {
+            Some(peer) => {
+                peer.clock_ms = Some(offset);
+                first
+            }
+            None => false,
         }
     }
 
-    /// How far this node's clock is ahead of the median of its peers', in milliseconds.
+    /// What the clocks of this node and its peers show in the median, milliseconds since 1970;
+    /// `None` while no peer's is known. Of two the slower one: running ahead is what harms.
+    pub(crate) fn agreed_ms(&self) -> Option<u64> {
+        let now_ms = signed(clock::now_ms());
+        let mut clocks: Vec<i64> = self.lock().values().filter_map(|p| p.clock_ms).collect();
+        if clocks.is_empty() {
+            return None;
+        }
+        clocks.push(signed(clock::wall_ms()).saturating_sub(now_ms));
+        clocks.sort_unstable();
+        let median = clocks.get((clocks.len() - 1) / 2)?;
+        u64::try_from(median.saturating_add(now_ms)).ok()
+    }
+
+    /// How far this node's clock is ahead of what is agreed, in milliseconds.
     pub(crate) fn clock_ahead_ms(&self) -> i64 {
-        let mut differences: Vec<i64> = self.lock().values().filter_map(|p| p.clock_ms).collect();
-        differences.sort_unstable();
-        differences
-            .get(differences.len() / 2)
-            .map_or(0, |difference| difference.saturating_neg())
+        self.agreed_ms().map_or(0, |agreed_ms| {
+            signed(clock::wall_ms()).saturating_sub(signed(agreed_ms))
+        })
     }
 
     /// For tests: drops all traffic with these nodes, and with no others.
@@ -205,6 +239,10 @@ impl Peers {
         // Every change of the list is whole: a panic elsewhere leaves it usable.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn signed(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
 }
 
 fn two_of_a_name(new: &NodeEntry, old: &NodeEntry) -> Error {
@@ -240,9 +278,57 @@ mod tests {
         assert!(peers.learn(&entry("a", "9", "x:4", 7)).is_err());
         assert!(!peers.learn(&entry("a", "1", "x:1", 1)).unwrap());
         assert!(peers.learn(&entry("../b", "2", "x:2", 5)).is_err());
+        // A node that lost its directory comes back where it was, or elsewhere once it is missed.
+        assert!(peers.learn(&entry("b", "9", "x:3", 7)).unwrap());
+        assert!(peers.learn(&entry("b", "2", "x:5", 8)).is_err());
+        peers.failed("b", "gone", false);
+        assert!(peers.learn(&entry("b", "2", "x:3", 8)).unwrap());
         peers.save().unwrap();
         let again = Peers::load(entry("a", "1", "x:1", 2), file);
         assert_eq!(again.address("b").as_deref(), Some("x:3"));
         assert_eq!(again.name_of(NodeId::of_name("b")).as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn many_who_save_at_once_disturb_nobody() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("nodes.json");
+        let peers = Peers::load(entry("a", "1", "x:1", 1), file.clone());
+        std::thread::scope(|scope| {
+            for n in 0..8 {
+                let peers = &peers;
+                scope.spawn(move || {
+                    for boot in 0..20 {
+                        let news = entry(&format!("b{n}"), "2", &format!("x:{boot}"), boot + 1);
+                        peers.learn(&news).unwrap();
+                        peers.save().unwrap();
+                    }
+                });
+            }
+        });
+        let again = Peers::load(entry("a", "1", "x:1", 2), file);
+        assert_eq!(again.entries().len(), 8);
+        assert!(again.entries().iter().all(|e| e.address == "x:19"));
+    }
+
+    #[test]
+    fn one_wrong_clock_is_outvoted() {
+        let home = tempfile::tempdir().unwrap();
+        let peers = Peers::load(entry("a", "1", "x:1", 1), home.path().join("nodes.json"));
+        assert_eq!(peers.clock_ahead_ms(), 0);
+        for name in ["b", "c"] {
+            peers.learn(&entry(name, name, "x:2", 1)).unwrap();
+        }
+        let hour = 3_600_000;
+        let now = clock::wall_ms();
+        let near = |ms: i64| (peers.clock_ahead_ms() - ms).abs() < 1_000;
+        assert!(peers.set_clock("b", now + hour));
+        assert!(near(0), "of two clocks the slower one counts");
+        assert!(!peers.set_clock("c", now));
+        assert!(near(0));
+        peers.set_clock("b", now - hour);
+        assert!(near(0));
+        peers.set_clock("c", now - hour);
+        assert!(near(3_600_000));
     }
 }

@@ -342,6 +342,18 @@ impl Replica {
         Ok(serde_json::from_str(&text)?)
     }
 
+    /// Takes a new site if the file is older than what was noted of it; whether it did.
+    pub(crate) fn heed_note(&self) -> Result<bool> {
+        let heed = "SELECT nuda_heed_note()";
+        Ok(self.conn.query_row(heed, [], |row| row.get(0))?)
+    }
+
+    /// The wall time in the stamp of the newest own changeset.
+    pub(crate) fn stamp_ms(&self) -> Result<u64> {
+        let mut statement = self.conn.prepare_cached("SELECT nuda_stamp_ms()")?;
+        Ok(statement.query_row([], |row| row.get(0))?)
+    }
+
     /// Renumbers own changesets after `keep` under a new site.
     pub(crate) fn new_site(&self, keep: Seq) -> Result<()> {
         Ok(self

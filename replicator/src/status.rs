@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use nuda_core::limits::CLOCK_AHEAD_MS;
 use nuda_core::protocol::PeerState;
 use serde::{Deserialize, Serialize};
 
@@ -25,8 +26,10 @@ pub(crate) struct NodeStatus {
     pub(crate) address: String,
     pub(crate) version: String,
     pub(crate) up_ms: u64,
-    /// This clock minus the median of the peers'.
+    /// This clock minus the median of all nodes' clocks.
     pub(crate) clock_ahead_ms: i64,
+    /// What needs a person.
+    pub(crate) alarms: Vec<String>,
     pub(crate) nodes: Vec<KnownNode>,
     pub(crate) partitions: Vec<PartitionStatus>,
     pub(crate) counters: serde_json::Value,
@@ -129,9 +132,28 @@ pub(crate) async fn gather(node: &Arc<Node>, partition: Option<&str>) -> Result<
         version: env!("CARGO_PKG_VERSION").to_owned(),
         up_ms: clock::now_ms(),
         clock_ahead_ms: node.peers.clock_ahead_ms(),
+        alarms: clock_alarm(node).into_iter().collect(),
         nodes: nodes(node),
         partitions,
         counters: node.metrics.json(),
+    })
+}
+
+fn clock_alarm(node: &Node) -> Option<String> {
+    let ahead_ms = node.peers.clock_ahead_ms();
+    (ahead_ms.unsigned_abs() > CLOCK_AHEAD_MS).then(|| {
+        let seconds = ahead_ms.unsigned_abs() / 1_000;
+        let (where_to, harm) = if ahead_ms > 0 {
+            ("ahead of", "what is written here is re-stamped")
+        } else {
+            (
+                "behind",
+                "what is written here loses against earlier writes elsewhere",
+            )
+        };
+        format!(
+            "this node's clock is {seconds} s {where_to} the other nodes'; {harm}; mend the clock"
+        )
     })
 }
 

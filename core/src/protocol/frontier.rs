@@ -52,6 +52,19 @@ impl Replication {
         own.members.covers(&self.members).then_some(minimum)
     }
 
+    /// Stores a member list that was learnt after this replica had halted: its report is what
+    /// other members that begin anew wait for.
+    pub(super) fn store_members(&mut self, now_ms: u64) {
+        let paused = self.secure_retry_ms.is_some_and(|at| at > now_ms);
+        if !paused && self.securing.is_none() && self.members != self.secured.members {
+            self.securing = Some((self.floor.clone(), self.members.clone()));
+            self.out.push(Command::Secure {
+                floor: self.floor.clone(),
+                members: self.members.clone(),
+            });
+        }
+    }
+
     /// Accepts reports, raises the floor, collects: whatever is due.
     pub(super) fn advance_frontier(&mut self, now_ms: u64) {
         for peer in self.peers.values_mut() {
@@ -226,6 +239,8 @@ impl Replication {
             self.mark_excluded(node);
         }
         match self.members.get(self.me) {
+            // A file that was copied here by hand never made this node a member.
+            None if joined.is_none() => {}
             None => {
                 self.halted = Some("this node was removed from the member list".into());
             }
@@ -237,6 +252,14 @@ impl Replication {
                     from,
                     "the members expect this node to begin from a snapshot",
                 );
+            }
+            Some(_) if joined.is_none() => {
+                // Until now nobody would talk to it.
+                for peer in self.peers.values_mut() {
+                    peer.asked = None;
+                    peer.failures = 0;
+                    peer.exchange_at_ms = now_ms;
+                }
             }
             Some(_) => {}
         }
@@ -265,9 +288,18 @@ impl Replication {
                             .or(p.pending.as_ref())
                             .or(p.accepted.as_ref())
                     });
+                    // What it wrote itself is not of the joiner's earlier life; it ships that,
+                    // or, if it begins anew too, re-issues it.
+                    let own = |site| {
+                        let peer = self.peers.get(&m.node);
+                        peer.is_some_and(|p| p.own_sites.contains(&site))
+                    };
                     told.is_some_and(|standing| {
                         standing.members.covers(&self.members)
-                            && self.applied.covers(&standing.applied)
+                            && standing
+                                .applied
+                                .iter()
+                                .all(|(site, seq)| self.applied.get(site) >= seq || own(site))
                     })
                 })
     }

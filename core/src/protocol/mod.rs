@@ -97,6 +97,8 @@ pub struct Replication {
     refused_by: BTreeSet<NodeId>,
     /// Why this replica neither ships nor applies.
     halted: Option<String>,
+    /// It halted because it begins anew, and the host has been told.
+    reseeding: bool,
     started_ms: Option<u64>,
     random: u64,
     out: Vec<Command>,
@@ -144,6 +146,7 @@ impl Replication {
             announced: BTreeMap::new(),
             refused_by: BTreeSet::new(),
             halted: None,
+            reseeding: false,
             started_ms: None,
             random: opened.entropy,
             out: Vec::new(),
@@ -165,6 +168,8 @@ impl Replication {
             self.exchange_due(now_ms);
             self.push_all(now_ms);
             self.pull_due(now_ms);
+        } else {
+            self.store_members(now_ms);
         }
         std::mem::take(&mut self.out)
     }
@@ -262,8 +267,11 @@ impl Replication {
 
     /// This replica can't go on with what it has.
     fn reseed(&mut self, donor: NodeId, reason: &str) {
-        if self.halted.is_none() {
+        // Who was removed and is a member again has not been told where to begin yet.
+        let removed = self.halted.is_some() && !self.reseeding;
+        if self.halted.is_none() || removed {
             self.halted = Some(reason.to_owned());
+            self.reseeding = true;
             self.out.push(Command::Reseed {
                 donor,
                 reason: reason.to_owned(),

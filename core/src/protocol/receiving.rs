@@ -14,6 +14,7 @@ use crate::site::{Dot, Site};
 impl Replication {
     pub(super) fn on_message(&mut self, now_ms: u64, from: NodeId, message: Message) {
         if self.halted.is_some() {
+            self.on_message_halted(now_ms, from, &message);
             return;
         }
         if let Message::Refused(refusal) = message {
@@ -76,6 +77,20 @@ impl Replication {
             Message::ChainRequest { site, upto } => self.on_chain_request(from, site, upto),
             Message::Chain { site, links } => self.on_chain(from, site, links),
             Message::Refused(_) => {}
+        }
+    }
+
+    /// Nothing is shipped or applied, but the others learn that this node knows their list.
+    fn on_message_halted(&mut self, now_ms: u64, from: NodeId, message: &Message) {
+        if let (Some(standing), Some(_)) = (message.standing(), self.members.get(from)) {
+            let list = standing.members.clone();
+            self.learn_members(now_ms, from, &list);
+        }
+        if let Message::Vector { ask: Some(ask), .. } = message
+            && self.members.counts(from)
+        {
+            let answer = self.vector_message(None, Some(*ask));
+            self.send(from, answer);
         }
     }
 
@@ -336,6 +351,10 @@ impl Replication {
 
     /// Views that exclude each other cannot be united; the one of a majority stands.
     fn on_excluded(&mut self, from: NodeId) {
+        if self.members.get(self.me).is_none() {
+            // It never was one: there is nobody to begin anew with.
+            return;
+        }
         self.refused_by.insert(from);
         let refusing = self
             .members

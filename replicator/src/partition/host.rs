@@ -9,14 +9,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use nuda_core::limits::CLOCK_AHEAD_MS;
 use nuda_core::protocol::{
     Command, Config, Envelope, Event, Head, Member, Members, NodeId, Opened, Replication, Status,
 };
 use nuda_core::site::{PartitionId, Site};
 use nuda_core::version_vector::VersionVector;
 
-use super::{Job, Partition, work};
+use super::{Job, Partition, notice, work};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::node::Node;
@@ -55,6 +54,8 @@ impl Live {
 pub(crate) struct Host {
     replica: Option<Replica>,
     pub(crate) live: Option<Live>,
+    /// The file for which the machine was made: device and inode.
+    file: Option<(u64, u64)>,
     used_ms: u64,
     /// The file must be looked at again although nobody will say so.
     retry_at: Option<u64>,
@@ -149,7 +150,12 @@ impl Host {
 
     /// The machine, made from the file if need be.
     pub(crate) fn live(&mut self, node: &Arc<Node>, at: &Partition) -> Result<&mut Live> {
+        if self.live.is_some() && self.file != notice::file_at(&at.path) {
+            tracing::warn!(partition = %at.name, "another file is in the place of the one that was open; starting from it anew");
+            self.forget();
+        }
         if self.live.is_none() {
+            self.file = notice::file_at(&at.path);
             let replica = self.replica(at)?;
             let live = open(node, at, replica)?;
             if !at.set_id(live.partition) {
@@ -163,6 +169,7 @@ impl Host {
             self.live = Some(live);
             self.retry_at = None;
             self.feed(node, at, Event::Tick)?;
+            self.notice(node, at)?;
         }
         self.live
             .as_mut()
@@ -173,53 +180,49 @@ impl Host {
     fn look(&mut self, node: &Arc<Node>, at: &Partition) -> Result<()> {
         self.retry_at = None;
         self.live(node, at)?;
-        let ahead_ms = u64::try_from(node.peers.clock_ahead_ms()).unwrap_or(0);
-        let replica = self.replica(at)?;
-        replica.propose()?;
-        let mut now = replica.identity()?;
-        let Some(live) = self.live.as_ref() else {
-            return Ok(());
-        };
-        if ahead_ms > CLOCK_AHEAD_MS && now.vector != live.vector {
-            // Judged once, here, before shipping; receivers never drop for a stamp.
-            let max_ms = clock::wall_ms().saturating_sub(ahead_ms);
-            let shipped = live.vector.get(now.site);
-            let replica = self.replica(at)?;
-            replica.transaction(|r| r.restamp(shipped, max_ms))?;
-            node.metrics.clock_ahead.add(1);
-            tracing::warn!(partition = %at.name, ahead_ms, "this node's clock is ahead of its peers'; unshipped changes are re-stamped");
-            now = self.replica(at)?.identity()?;
-        }
-        let Some(live) = self.live.as_mut() else {
+        self.replica(at)?.propose()?;
+        self.notice(node, at)
+    }
+
+    fn notice(&mut self, node: &Arc<Node>, at: &Partition) -> Result<()> {
+        let now = self.replica(at)?.identity()?;
+        let (Some(live), Some(replica)) = (self.live.as_mut(), self.replica.as_ref()) else {
             return Ok(());
         };
         let own = now.vector.get(now.site);
         let mut expected = live.vector.clone();
         expected.set(now.site, own);
-        if now.site != live.site
-            && let Some(replica) = self.replica.as_ref()
-        {
+        if now.site != live.site {
             tracing::info!(partition = %at.name, site = %now.site, "the file took a new site");
             live.own_site(replica, now.site)?;
         }
-        if expected != now.vector {
+        if expected != now.vector || own < live.vector.get(now.site) {
             tracing::info!(partition = %at.name, site = %now.site, "the file changed behind the daemon; starting from it anew");
             self.live = None;
             self.live(node, at)?;
             return Ok(());
         }
-        if own > live.vector.get(now.site) {
+        if let Some(head) = notice::news(node, at, replica, live, &now)? {
             live.vector = now.vector;
-            let site = now.site;
-            let hash = self.replica(at)?.link(site, own)?.unwrap_or_default();
-            let head = Head {
-                site,
-                seq: own,
-                hash,
-            };
             self.feed(node, at, Event::Committed(head))?;
         }
         Ok(())
+    }
+
+    /// The own site's new head, if it is the site that the protocol knows.
+    fn committed(&mut self, node: &Arc<Node>, at: &Partition) -> Result<Option<Head>> {
+        let now = self.replica(at)?.identity()?;
+        let (Some(live), Some(replica)) = (self.live.as_mut(), self.replica.as_ref()) else {
+            return Ok(None);
+        };
+        if now.site != live.site {
+            live.own_site(replica, now.site)?;
+        }
+        let head = notice::news(node, at, replica, live, &now)?;
+        if let Some(head) = head {
+            live.vector.set(head.site, head.seq);
+        }
+        Ok(head)
     }
 
     /// Gives the machine a fact and carries out what it answers, and so on.
@@ -231,6 +234,11 @@ impl Host {
             };
             let commands = live.machine.handle(clock::now_ms(), event);
             for command in commands {
+                if matches!(command, Command::Secure { .. }) {
+                    // A report says that whatever this node issues after it has seen all of
+                    // it: so what was committed before must be known first.
+                    events.extend(self.committed(node, at)?.map(Event::Committed));
+                }
                 if let Some(event) = self.carry_out(node, at, command)? {
                     events.push_back(event);
                 }
@@ -335,6 +343,11 @@ fn open(node: &Arc<Node>, at: &Partition, replica: &mut Replica) -> Result<Live>
         identity = replica.identity()?;
     }
     crate::task::reseed::finish(node, at, replica)?;
+    if replica.heed_note()? {
+        tracing::warn!(partition = %at.name, "this file was put back from a backup; it writes under a new site");
+        node.metrics.new_sites.add(1);
+        identity = replica.identity()?;
+    }
     let mut kept = replica.kept()?;
     if kept.members.version == 0 {
         kept.members = first_members(&node.me().name, &identity.members, identity.members_version);
@@ -343,8 +356,12 @@ fn open(node: &Arc<Node>, at: &Partition, replica: &mut Replica) -> Result<Live>
         kept.own_sites.push(identity.site);
         replica.keep_own_sites(&kept.own_sites)?;
     }
-    let heads = replica.heads(&VersionVector::new(), &identity.vector)?;
-    let durable = replica.fsync(&at.path)?;
+    // What was not taken notice of yet is judged before the protocol hears of it.
+    let mut vector = identity.vector.clone();
+    vector.set(identity.site, notice::noted(node, at, &identity)?);
+    let heads = replica.heads(&VersionVector::new(), &vector)?;
+    let mut durable = replica.fsync(&at.path)?;
+    durable.meet(&vector);
     let opened = Opened {
         site: identity.site,
         own_sites: kept.own_sites.clone(),
@@ -367,7 +384,7 @@ fn open(node: &Arc<Node>, at: &Partition, replica: &mut Replica) -> Result<Live>
         machine: Replication::new(node.id, config, opened),
         partition: identity.partition,
         site: identity.site,
-        vector: identity.vector,
+        vector,
         collected: identity.collected,
         kept,
         unnamed: false,

@@ -7,6 +7,7 @@
 //! again, so no event is left behind.
 
 pub(crate) mod host;
+pub(crate) mod notice;
 pub(crate) mod work;
 
 use std::collections::VecDeque;

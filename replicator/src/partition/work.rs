@@ -289,6 +289,7 @@ fn new_site(
         Ok(())
     })?;
     let now = replica.identity()?;
+    super::notice::note(node, at, now.site, now.vector.get(now.site))?;
     let head = |site: Site, seq: Seq| -> Result<Head> {
         let hash = replica.link(site, seq)?.unwrap_or(ChainHash::START);
         Ok(Head { site, seq, hash })

@@ -50,10 +50,8 @@ pub(crate) fn learn(node: &Arc<Node>, hello: &Hello, took_ms: u64) -> Result<()>
         }
         node.news.notify_one();
     }
-    let theirs = i64::try_from(hello.now_ms.saturating_add(took_ms / 2)).unwrap_or(i64::MAX);
-    let ours = i64::try_from(clock::wall_ms()).unwrap_or(i64::MAX);
-    node.peers
-        .set_clock(&hello.me.name, theirs.saturating_sub(ours));
+    let theirs = hello.now_ms.saturating_add(took_ms / 2);
+    node.clock_of(&hello.me.name, theirs);
     node.heard(&hello.me.name);
     Ok(())
 }

@@ -34,9 +34,11 @@ pub(crate) async fn run(
     tracing::warn!(partition, donor, reason, "re-seeding");
     let mut pause = Duration::from_millis(200);
     let mut donors = vec![donor];
+    // Asked once: the life that ends. The members' list may tell of the next one meanwhile.
+    let joined = joined(&node, &partition).await;
     loop {
         let donor = donors.remove(0);
-        match once(&node, &partition, id, &donor).await {
+        match once(&node, &partition, id, &donor, joined).await {
             Ok(()) => {
                 tracing::info!(partition, donor, "re-seeded");
                 return;
@@ -68,15 +70,26 @@ async fn members(node: &Arc<Node>, partition: &str) -> Vec<String> {
     found.await.unwrap_or_default()
 }
 
-async fn once(node: &Arc<Node>, name: &str, id: PartitionId, donor: &str) -> Result<()> {
+/// The list version under which this node holds the partition.
+async fn joined(node: &Arc<Node>, partition: &str) -> u64 {
+    let Ok(partition) = node.partitions.expect_name(partition) else {
+        return 0;
+    };
+    let found = node.on_partition(partition, |node, at, host| {
+        let members = host.replica(at)?.kept()?.members;
+        Ok(members.get(node.id).map_or(0, |m| m.joined))
+    });
+    found.await.unwrap_or(0)
+}
+
+async fn once(
+    node: &Arc<Node>,
+    name: &str,
+    id: PartitionId,
+    donor: &str,
+    joined: u64,
+) -> Result<()> {
     let partition = node.partitions.expect_name(name)?;
-    let me = node.id;
-    let joined = node
-        .on_partition(Arc::clone(&partition), move |_, partition, host| {
-            let kept = host.replica(partition)?.kept()?;
-            Ok(kept.members.get(me).map_or(0, |m| m.joined))
-        })
-        .await?;
     let received = super::join::fetch(node, name, id, donor, Some(joined)).await?;
     let snapshot = received.clone();
     let done = node

@@ -9,8 +9,10 @@ use std::time::Duration;
 use reqwest::StatusCode;
 
 use super::{
-    Answer, HEADER_NODE, HEADER_NODE_ID, HEADER_PROTOCOL, PROTOCOL, Route, Transport, body,
+    Answer, HEADER_CLOCK, HEADER_NODE, HEADER_NODE_ID, HEADER_PROTOCOL, PROTOCOL, Route, Transport,
+    body,
 };
+use crate::clock;
 use crate::dir::Identity;
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
@@ -58,6 +60,7 @@ impl Transport for Http {
                 .header(HEADER_PROTOCOL, PROTOCOL)
                 .header(HEADER_NODE, me.name)
                 .header(HEADER_NODE_ID, me.id)
+                .header(HEADER_CLOCK, clock::wall_ms())
                 .body(packed);
             let response = request
                 .send()

@@ -26,6 +26,8 @@ pub(crate) const PROTOCOL: u32 = 1;
 pub(crate) const HEADER_PROTOCOL: &str = "nuda-protocol";
 /// The name of the calling node.
 pub(crate) const HEADER_NODE: &str = "nuda-node";
+/// The calling node's wall clock, in milliseconds since 1970.
+pub(crate) const HEADER_CLOCK: &str = "nuda-clock";
 /// The random id of the calling node.
 pub(crate) const HEADER_NODE_ID: &str = "nuda-node-id";
 

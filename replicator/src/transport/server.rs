@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::wire::{Frame, Hello, Piece, Receipt, Refused, RefusedKind};
-use super::{HEADER_NODE, HEADER_PROTOCOL, PROTOCOL, Route, answers, body};
+use super::{HEADER_CLOCK, HEADER_NODE, HEADER_PROTOCOL, PROTOCOL, Route, answers, body};
 use crate::error::{Error, Kind, Result};
 use crate::health;
 use crate::limits;
@@ -175,7 +175,7 @@ async fn handle(node: &Arc<Node>, route: Route, request: Request) -> Result<Vec<
 }
 
 /// Who calls, if it speaks our version and traffic with it is not cut.
-fn caller(node: &Node, headers: &HeaderMap) -> Result<String> {
+fn caller(node: &Arc<Node>, headers: &HeaderMap) -> Result<String> {
     let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
     let version = text(HEADER_PROTOCOL).unwrap_or("none");
     if version != PROTOCOL.to_string() {
@@ -195,6 +195,10 @@ fn caller(node: &Node, headers: &HeaderMap) -> Result<String> {
     }
     if node.peers.is_cut(name) {
         return Err(Error::retry("traffic is cut by `nuda fault`"));
+    }
+    // Before anything it brings is looked at: own changes are judged by it.
+    if let Some(wall_ms) = text(HEADER_CLOCK).and_then(|ms| ms.parse().ok()) {
+        node.clock_of(name, wall_ms);
     }
     Ok(name.to_owned())
 }

@@ -1,0 +1,72 @@
+//! The daemon's note of how far it has read a file's own site, kept beside the file.
+//!
+//! `.nuda/NAME.head` says `SITE SEQ`: before anything of a site is shipped, it is noted there.
+//! A file that has less than the note was put back from a backup (a plain `cp` keeps the
+//! inode, so `identity` cannot see it), and others may hold the numbers it would use next. It
+//! then takes a new site before it captures anything. A wrong or torn note costs a site id,
+//! nothing else; no note (no daemon) means that nothing was shipped.
+
+use std::path::Path;
+
+use nuda_core::site::{Seq, Site};
+use nuda_core::value::Value;
+
+use crate::capture;
+use crate::connection::Connection;
+use crate::error::Result;
+use crate::shadow::{Sites, State};
+
+/// Under this name the file remembers the note for which it took a new site.
+const HEEDED: &str = "heeded note";
+
+struct Note {
+    site: Site,
+    seq: Seq,
+    text: String,
+}
+
+fn read(path: &str) -> Option<Note> {
+    let path = Path::new(path);
+    let name = format!("{}.head", path.file_stem()?.to_str()?);
+    let text = std::fs::read_to_string(path.parent()?.join(".nuda").join(name)).ok()?;
+    let (site, seq) = text.trim().split_once(' ')?;
+    Some(Note {
+        site: Site::parse(site)?,
+        seq: seq.trim_start_matches('0').parse().ok()?,
+        text: text.trim().to_owned(),
+    })
+}
+
+/// Takes a new site if the file has less than the note says; `own` is its newest changeset.
+/// Answers whether it did.
+pub(crate) fn heed(
+    connection: &Connection,
+    state: &State,
+    sites: &Sites,
+    own: Seq,
+) -> Result<bool> {
+    let Some(note) = read(connection.path()) else {
+        return Ok(false);
+    };
+    let here = match sites.by_site(note.site) {
+        Some(row) if row.id == state.site_id => own,
+        Some(row) => row.applied,
+        None => 0,
+    };
+    if here >= note.seq {
+        return Ok(false);
+    }
+    let db = connection.db();
+    let key = Value::Text(HEEDED.as_bytes());
+    let heeded = db.text("SELECT value FROM main.nuda_protocol WHERE key = ?", &[key])?;
+    if heeded.as_deref() == Some(&note.text) {
+        return Ok(false);
+    }
+    capture::renew_site(connection, state)?;
+    db.run(
+        "INSERT INTO main.nuda_protocol(key, value) VALUES (?1, ?2) \
+         ON CONFLICT(key) DO UPDATE SET value = excluded.value",
+        &[key, Value::Text(note.text.as_bytes())],
+    )?;
+    Ok(true)
+}
