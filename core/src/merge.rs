@@ -13,7 +13,7 @@
 //!   those that no INSERT saw.
 //! - Each column is what its type makes of the live changes that wrote it ([`crate::types`]).
 //! - A DELETE hides what it saw. The row is visible while some INSERT or UPDATE is left that
-//!   no DELETE saw; the values of a hidden row stay alive in its *image* until the delete is
+//!   no DELETE saw (with [`Rules::delete_wins`], some INSERT); the values of a hidden row stay alive in its *image* until the delete is
 //!   stable, so that a concurrent edit brings the row back with all its values.
 //!
 //! [`merge`] computes the step from one such state to the next; the tests compare it with the
@@ -124,6 +124,11 @@ pub fn add(sum: i128, difference: i128) -> i128 {
 pub trait Rules {
     /// The type of a column.
     fn column_type(&self, column: usize) -> ColumnType;
+
+    /// Whether an edit concurrent with a delete does not keep the row alive.
+    fn delete_wins(&self) -> bool {
+        false
+    }
 }
 
 /// Why a value lost.
@@ -135,6 +140,8 @@ pub enum Reason {
     Greater,
     /// The other value was less.
     Less,
+    /// The row was deleted, and deletes win.
+    Deleted,
 }
 
 /// A write that lost against a concurrent one of another value.
@@ -182,6 +189,13 @@ pub fn merge<'a>(
     lost: &mut Vec<Lost<'a>>,
 ) -> Plan<'a> {
     match &incoming.change {
+        Change::Update(_) if !visible && rules.delete_wins() => {
+            let deletes = concurrent.iter().filter(|e| e.is_delete());
+            if let Some(delete) = deletes.max_by_key(|e| e.order()) {
+                overruled(incoming, delete, lost);
+            }
+            Plan::Keep
+        }
         Change::Update(cells) => {
             let live = live(concurrent);
             let mut writes = Vec::with_capacity(cells.len());
@@ -202,17 +216,44 @@ pub fn merge<'a>(
             }
         }
         Change::Insert(cells) => Plan::Insert(new_life(incoming, cells, concurrent, rules, lost)),
-        Change::Delete if visible && !has_survivor(concurrent) => Plan::Hide,
+        Change::Delete if visible && !has_survivor(concurrent, rules.delete_wins()) => {
+            let is_seen = |edit: &Event<'a>| {
+                let mut deletes = concurrent.iter().filter(|e| e.is_delete());
+                deletes.any(|delete| delete.saw(edit))
+            };
+            for edit in concurrent.iter().filter(|edit| !is_seen(edit)) {
+                overruled(edit, incoming, lost);
+            }
+            Plan::Hide
+        }
         Change::Delete => Plan::Keep,
     }
 }
 
-/// Whether one of these edits was seen by none of these deletes.
-fn has_survivor(concurrent: &[Event<'_>]) -> bool {
+/// Whether one of these edits, or of the inserts among them, was seen by none of these deletes.
+fn has_survivor(concurrent: &[Event<'_>], only_inserts: bool) -> bool {
     let deletes: Vec<_> = concurrent.iter().filter(|e| e.is_delete()).collect();
     concurrent
         .iter()
-        .any(|event| !event.is_delete() && !deletes.iter().any(|d| d.saw(event)))
+        .filter(|event| event.is_insert() || !only_inserts && !event.is_delete())
+        .any(|event| !deletes.iter().any(|d| d.saw(event)))
+}
+
+/// Notes what an edit wrote that went with its row.
+fn overruled<'a>(edit: &Event<'a>, delete: &Event<'a>, lost: &mut Vec<Lost<'a>>) {
+    if let Change::Update(cells) = &edit.change {
+        lost.extend(cells.iter().map(|(column, cell)| Lost {
+            column: *column,
+            winner: delete.rank(),
+            loser: edit.rank(),
+            value: match cell {
+                Cell::Value(value) => *value,
+                Cell::Add(n) => Value::Int(i64::try_from(*n).unwrap_or(i64::MAX)),
+                Cell::Set(_) => Value::Null,
+            },
+            reason: Reason::Deleted,
+        }));
+    }
 }
 
 /// The changes that no INSERT among them saw.

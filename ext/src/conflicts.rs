@@ -25,6 +25,7 @@ pub(crate) fn record(db: Db, table: &Table, key: &[Value<'_>], loss: &Lost<'_>) 
         Reason::Later => "written concurrently; the later write won",
         Reason::Greater => "written concurrently; the greater value won",
         Reason::Less => "written concurrently; the lesser value won",
+        Reason::Deleted => "written concurrently with a delete of the row; the delete won",
     };
     let keys: Vec<String> = key.iter().map(|value| display(*value)).collect();
     db.run(

@@ -337,6 +337,7 @@ fn reissue_row(
             db.run(&format!("DELETE FROM {name} WHERE {condition}"), &row.key)?;
             return Ok(false);
         }
+        (Change::Update(_), None) if table.options.delete_wins => return Ok(false),
         (Change::Update(_), None) => {
             let columns = table.column_list();
             announce(Write::Insert);

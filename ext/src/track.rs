@@ -207,9 +207,7 @@ fn choose(kind: &str, options: &str) -> Result<Options> {
     }
     Options::parse(options).map_err(|unknown| {
         Error::refused(match unknown {
-            later @ ("delete_wins" | "unique=keep_first") => {
-                format!("the option {later} is not built yet")
-            }
+            later @ "unique=keep_first" => format!("the option {later} is not built yet"),
             other => format!(
                 "'{other}' is no option; there are delete_wins, site_ranges, unique=keep_first"
             ),

@@ -31,6 +31,8 @@ pub(crate) struct Column {
 pub(crate) struct Options {
     /// Keys that SQLite invents come from each site's own set (see [`crate::keys`]).
     pub(crate) site_ranges: bool,
+    /// An edit concurrent with a delete does not keep the row.
+    pub(crate) delete_wins: bool,
 }
 
 impl Options {
@@ -40,6 +42,7 @@ impl Options {
         for word in words.split(',').map(str::trim).filter(|w| !w.is_empty()) {
             match word {
                 "site_ranges" => options.site_ranges = true,
+                "delete_wins" => options.delete_wins = true,
                 unknown => return Err(unknown),
             }
         }
@@ -47,7 +50,12 @@ impl Options {
     }
 
     pub(crate) fn words(self) -> &'static str {
-        if self.site_ranges { "site_ranges" } else { "" }
+        match (self.site_ranges, self.delete_wins) {
+            (false, false) => "",
+            (true, false) => "site_ranges",
+            (false, true) => "delete_wins",
+            (true, true) => "delete_wins,site_ranges",
+        }
     }
 }
 
@@ -108,6 +116,10 @@ impl Table {
 impl Rules for Table {
     fn column_type(&self, column: usize) -> ColumnType {
         self.columns.get(column).map_or(ColumnType::Lww, |c| c.kind)
+    }
+
+    fn delete_wins(&self) -> bool {
+        self.options.delete_wins
     }
 }
 

@@ -37,7 +37,8 @@ def cluster(folder):
     # Rows of w are never deleted: what was written to them can be accounted for.
     a.execute("create table w(id text primary key, n counter, hi maxreg integer, lo minreg integer, "
               "mv mvreg integer, tags orset)")
-    a.execute("select nuda_track('t'), nuda_track('u'), nuda_track('w')")
+    a.execute("select nuda_track('t'), nuda_track('w')")
+    a.execute("select nuda_track('u', 'eventual', 'delete_wins')")
     a.execute("insert into t(id, x, n) values('k0', 1, 3)")
     a.execute("insert into w(id, n) values('w0', 0), ('w1', 0)")
     a.execute("pragma wal_checkpoint(truncate)")

@@ -22,14 +22,14 @@ use replica::Tally;
 use std::cell::RefCell;
 
 /// Runs `cases` random worlds and answers what happened in them.
-fn run(cases: u32, collecting: bool) -> Tally {
+fn run(cases: u32, collecting: bool, delete_wins: bool) -> Tally {
     let tally = RefCell::new(Tally::default());
     let config = Config {
         cases,
         failure_persistence: None,
         ..Config::default()
     };
-    let outcome = TestRunner::new(config).run(&world::script(collecting), |script| {
+    let outcome = TestRunner::new(config).run(&world::script(collecting, delete_wins), |script| {
         world::play(&script, &mut tally.borrow_mut());
         Ok(())
     });
@@ -62,15 +62,29 @@ const MERGES: [&str; 8] = [
 
 #[test]
 fn replicas_agree_with_the_definition() {
-    assert_met(&run(10_000, false), 1_000, &MERGES);
+    assert_met(&run(10_000, false, false), 1_000, &MERGES);
 }
 
 #[test]
 fn collecting_changes_nothing() {
-    let tally = run(20_000, true);
+    let tally = run(20_000, true, false);
     assert_met(&tally, 1_000, &MERGES);
     assert_met(&tally, 1_000, &["collect", "image goes"]);
     assert_met(&tally, 50, &["image moves on"]);
+}
+
+#[test]
+fn deletes_win_where_they_are_to() {
+    let met = [
+        "update",
+        "insert",
+        "insert among others",
+        "hide",
+        "survive",
+        "gone",
+        "collect",
+    ];
+    assert_met(&run(10_000, true, true), 1_000, &met);
 }
 
 #[test]

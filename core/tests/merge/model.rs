@@ -58,6 +58,8 @@ pub(crate) struct State {
 #[derive(Debug, Default)]
 pub(crate) struct History {
     made: Vec<Made>,
+    /// Whether only an INSERT outlives a delete that did not see it.
+    pub(crate) delete_wins: bool,
 }
 
 /// The set of one change.
@@ -66,6 +68,14 @@ pub(crate) fn one(number: usize) -> Set {
 }
 
 impl History {
+    /// Nothing was done yet.
+    pub(crate) fn new(delete_wins: bool) -> Self {
+        Self {
+            delete_wins,
+            ..Self::default()
+        }
+    }
+
     /// Records a change and answers its number.
     pub(crate) fn record(&mut self, made: Made) -> usize {
         self.made.push(made);
@@ -92,6 +102,7 @@ impl History {
         };
         let visible = events
             .iter()
+            .filter(|(_, made)| is_insert(&made.change) || !self.delete_wins)
             .any(|(n, made)| !is_delete(&made.change) && unseen_by(*n, is_delete));
         let live: Vec<&(usize, &Made)> = events
             .iter()
@@ -243,7 +254,10 @@ pub(crate) const ORSET: usize = 7;
 
 /// The types of these columns.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Columns;
+pub(crate) struct Columns {
+    /// The table's option.
+    pub(crate) delete_wins: bool,
+}
 
 impl Rules for Columns {
     fn column_type(&self, column: usize) -> ColumnType {
@@ -255,6 +269,10 @@ impl Rules for Columns {
             ORSET => ColumnType::OrSet,
             _ => ColumnType::Lww,
         }
+    }
+
+    fn delete_wins(&self) -> bool {
+        self.delete_wins
     }
 }
 

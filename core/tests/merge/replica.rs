@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use nuda_core::hlc::Stamp;
-use nuda_core::merge::{Event, Lost, Plan, Rank, Rules, add, merge};
+use nuda_core::merge::{Event, Lost, Plan, Rank, Reason, Rules, add, merge};
 use nuda_core::row::{Cell, Change};
 use nuda_core::site::{Dot, Seq, Site};
 use nuda_core::types::{ColumnType, Write};
@@ -78,6 +78,7 @@ pub(crate) struct Replica {
     pub(crate) visible: BTreeMap<u8, Row>,
     /// What the model may look at.
     pub(crate) applied: Set,
+    columns: Columns,
     // The row, and whether its first place has been collected.
     images: BTreeMap<(u8, Place), (Row, bool)>,
     log: Vec<Record>,
@@ -86,8 +87,9 @@ pub(crate) struct Replica {
 
 impl Replica {
     /// A member that has seen nothing.
-    pub(crate) fn new(site: Site) -> Self {
+    pub(crate) fn new(site: Site, columns: Columns) -> Self {
         Self {
+            columns,
             site,
             vector: VersionVector::new(),
             latest: Stamp::BASELINE,
@@ -204,8 +206,8 @@ impl Replica {
         let key = record.key;
         let visible = self.visible.contains_key(&key);
         let mut lost = Vec::new();
-        let plan = merge(&incoming, &concurrent, visible, &Columns, &mut lost);
-        check_lost(&incoming, &concurrent, &lost);
+        let plan = merge(&incoming, &concurrent, visible, &self.columns, &mut lost);
+        check_lost(self.columns, &incoming, &concurrent, &lost);
         tally.note(if lost.is_empty() { "no loss" } else { "loss" });
         match plan {
             Plan::Update(cells) => {
@@ -240,6 +242,7 @@ impl Replica {
                 tally.note("hide");
                 self.hide(key, record.place);
             }
+            Plan::Keep if matches!(record.change, Change::Update(_)) => tally.note("gone"),
             Plan::Keep => tally.note(if visible { "survive" } else { "hidden twice" }),
         }
         self.log = log;
@@ -325,7 +328,7 @@ fn set(row: &mut Row, writes: &[(usize, Write<'_>)]) {
 }
 
 /// A loss is between the incoming write and a concurrent one, of different values.
-fn check_lost(incoming: &Event<'_>, concurrent: &[Event<'_>], lost: &[Lost<'_>]) {
+fn check_lost(columns: Columns, incoming: &Event<'_>, concurrent: &[Event<'_>], lost: &[Lost<'_>]) {
     let value = |rank: Rank, column: usize| {
         let writes = concurrent
             .iter()
@@ -345,7 +348,11 @@ fn check_lost(incoming: &Event<'_>, concurrent: &[Event<'_>], lost: &[Lost<'_>])
             .1
     };
     for l in lost {
-        if Columns.column_type(l.column) == ColumnType::Lww {
+        if l.reason == Reason::Deleted {
+            assert!(columns.delete_wins, "{l:?}");
+            continue;
+        }
+        if columns.column_type(l.column) == ColumnType::Lww {
             assert!(l.winner > l.loser, "{l:?}");
         }
         assert_eq!(value(l.loser, l.column), Cell::Value(l.value), "{l:?}");

@@ -12,7 +12,7 @@ use nuda_core::value::{OwnedValue, Value};
 use proptest::prelude::*;
 
 use crate::ledger::Ledger;
-use crate::model::{COUNTER, History, MAXREG, MINREG, MVREG, Made, ORSET, Row};
+use crate::model::{COUNTER, Columns, History, MAXREG, MINREG, MVREG, Made, ORSET, Row};
 use crate::replica::{Replica, Tally, Transaction};
 
 /// What a user's statement does; whether it fits the row is found out when it is played.
@@ -80,6 +80,7 @@ pub(crate) enum Step {
 #[derive(Debug, Clone)]
 pub(crate) struct Script {
     members: usize,
+    delete_wins: bool,
     steps: Vec<Step>,
     finish: Vec<(usize, usize)>,
 }
@@ -115,13 +116,14 @@ fn step(members: usize, collecting: bool) -> impl Strategy<Value = Step> {
 }
 
 /// All scripts.
-pub(crate) fn script(collecting: bool) -> impl Strategy<Value = Script> {
+pub(crate) fn script(collecting: bool, delete_wins: bool) -> impl Strategy<Value = Script> {
     (3usize..=5).prop_flat_map(move |members| {
         let length = if collecting { 30..120 } else { 10..70 };
         let steps = prop::collection::vec(step(members, collecting), length);
         let finish = prop::collection::vec((0..members, 0..members), 12);
         (steps, finish).prop_map(move |(steps, finish)| Script {
             members,
+            delete_wins,
             steps,
             finish,
         })
@@ -162,6 +164,7 @@ pub(crate) fn crossed_deletes() -> Script {
     steps.push(deliver(0, 2));
     Script {
         members: 4,
+        delete_wins: false,
         steps,
         finish: Vec::new(),
     }
@@ -182,11 +185,14 @@ pub(crate) fn play(script: &Script, tally: &mut Tally) {
     let sites: Vec<Site> = (0..script.members)
         .map(|n| Site::from_u64(100 + n as u64).unwrap())
         .collect();
+    let columns = Columns {
+        delete_wins: script.delete_wins,
+    };
     let mut world = World {
-        replicas: sites.iter().copied().map(Replica::new).collect(),
+        replicas: sites.iter().map(|s| Replica::new(*s, columns)).collect(),
         sites,
         sent: BTreeMap::new(),
-        history: History::default(),
+        history: History::new(script.delete_wins),
         ledger: Ledger::default(),
         turn: 0,
         tally,
@@ -297,7 +303,9 @@ impl World<'_> {
                 "row {key} at {}",
                 replica.site
             );
-            if let Some(held) = shown.or(replica.image(key)) {
+            // Where deletes win, an image never comes back and is not kept up.
+            let image = replica.image(key).filter(|_| !self.history.delete_wins);
+            if let Some(held) = shown.or(image) {
                 assert_eq!(
                     Some(held),
                     state.row.as_ref(),

@@ -36,7 +36,6 @@ SELECT nuda_track(NULL);
 CREATE TABLE fine(id TEXT PRIMARY KEY, v);
 SELECT nuda_track('fine', 'strong');
 SELECT nuda_track('fine', 'sometimes');
-SELECT nuda_track('fine', 'eventual', 'delete_wins');
 SELECT nuda_track('fine', 'eventual', 'site_ranges');
 SELECT nuda_track('fine', 'eventual', 'unique=keep_first');
 SELECT nuda_track('fine', 'eventual', 'no_such_option');
