@@ -113,9 +113,11 @@ fn debug(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
     } else {
         0
     };
+    let problems = track::problems(connection)?;
+    let problems = problems.map_or_else(|| "null".to_owned(), |text| json::text(&text));
     text(format!(
         "{{\"version\":{},\"sqlite\":{},\"warning\":{warning},\"file\":{},\"vfs\":{vfs},\
-         \"tracked_tables\":{tracked},\"captured_commits\":{}}}",
+         \"tracked_tables\":{tracked},\"captured_commits\":{},\"problems\":{problems}}}",
         json::text(env!("CARGO_PKG_VERSION")),
         json::text(&host),
         json::text(connection.path()),

@@ -152,8 +152,9 @@ fn columns(db: Db, table: &str, all: &[Declared]) -> Result<(Vec<Column>, bool)>
             && !collation.eq_ignore_ascii_case("BINARY")
         {
             return Err(Error::refused(format!(
-                "{table}.{}: a primary key with COLLATE {collation} is not supported yet; \
-                 use the default collation for the key",
+                "{table}.{}: with COLLATE {collation} two nodes may write one key in two spellings, \
+                 and replicas cannot agree on one yet; use the default collation for the key, and \
+                 COLLATE in queries and indexes",
                 column.name
             )));
         }

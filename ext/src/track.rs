@@ -16,7 +16,7 @@ use crate::connection::Connection;
 use crate::definition::{Definition, SchemaChange};
 use crate::drift::Drift;
 use crate::error::{Error, Result};
-use crate::ffi::db::Db;
+use crate::ffi::db::{Db, Setting};
 use crate::identity;
 use crate::inspect::{self, Shape};
 use crate::keys;
@@ -339,6 +339,13 @@ pub(crate) fn problems(connection: &Connection) -> Result<Option<String>> {
     }
     let is_founder = shadow::state(connection.db())?.is_founder();
     let mut problems = unfit_file(connection.db())?;
+    if !connection.is_dedicated() && !connection.db().is_on(Setting::Triggers)? {
+        problems.push(
+            "triggers are switched off on this connection, so that what it writes is not \
+             replicated; switch SQLITE_DBCONFIG_ENABLE_TRIGGER on, and compare with `nuda verify`"
+                .to_owned(),
+        );
+    }
     let tables = connection
         .tables()?
         .sorted()
