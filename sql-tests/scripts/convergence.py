@@ -39,6 +39,9 @@ def cluster(folder):
               "mv mvreg integer, tags orset)")
     a.execute("select nuda_track('t'), nuda_track('w')")
     a.execute("select nuda_track('u', 'eventual', 'delete_wins')")
+    # Rows of i have invented keys, and are never deleted either.
+    a.execute("create table i(id integer primary key, v text not null)")
+    a.execute("select nuda_track('i', 'eventual', 'site_ranges')")
     a.execute("insert into t(id, x, n) values('k0', 1, 3)")
     a.execute("insert into w(id, n) values('w0', 0), ('w1', 0)")
     a.execute("pragma wal_checkpoint(truncate)")
@@ -64,6 +67,32 @@ class Ledger:
 
     def __init__(self):
         self.sums, self.added, self.removed, self.assigned, self.count = {}, {}, {}, [], 0
+        self.invented = set()
+
+    def invent(self, rnd, c):
+        """Rows whose keys SQLite invents, some of them taken back."""
+        def insert(count):
+            names = [f"{len(self.invented)} {self.count} {n}" for n in range(count)]
+            self.count += 1
+            c.execute(f"insert into i(v) values {','.join('(?)' for _ in names)}", names)
+            return names
+        if rnd.random() < 0.5:
+            self.invented.update(insert(rnd.choice([1, 1, 2, 70])))
+            return
+        c.execute("begin")
+        kept = insert(rnd.randrange(1, 4))
+        c.execute("savepoint s")
+        gone = insert(rnd.choice([1, 100]))
+        try:
+            c.execute("insert into i(v) values ('x'), (null)")
+        except sqlite3.IntegrityError:
+            pass
+        if rnd.random() < 0.5:
+            c.execute("rollback to s")
+            gone = []
+        kept += gone + insert(1)
+        c.execute("commit")
+        self.invented.update(kept)
 
     def write(self, rnd, c):
         row, self.count = f"w{rnd.randrange(2)}", self.count + 1
@@ -92,7 +121,10 @@ class Ledger:
 
     def missing(self, c):
         """What a replica lacks in the end, or shows wrongly."""
-        wrong = []
+        found = [v for (v,) in c.execute("select v from i")]
+        wrong = sorted(self.invented.symmetric_difference(found))
+        if len(found) != len(self.invented):
+            wrong.append((len(found), len(self.invented)))
         for row, n, hi, lo, mv, tags in c.execute("select * from w"):
             mv = json.loads(mv) if str(mv).startswith("[") else [mv]
             wanted = {
@@ -154,6 +186,20 @@ def transaction(rnd, c):
     c.execute("commit" if rnd.random() < 0.9 else "rollback")
 
 
+def alter(rnd, founder, number):
+    """Plain DDL, which travels."""
+    if rnd.random() < 0.5:
+        founder.execute(f"alter table i add column c{number} default {number}")
+    else:
+        founder.execute("drop index if exists i_v")
+        if rnd.random() < 0.7:
+            founder.execute(f"create index i_v on i(v, {rnd.randrange(9)} + id)")
+
+
+def indexes(c):
+    return c.execute("select sql from sqlite_schema where name='i_v'").fetchall()
+
+
 def ship(x, y, limit):
     vector = value(y, "select nuda_version_vector()")
     rows = x.execute("select changeset from nuda_changes_since(?)", (vector,)).fetchall()
@@ -172,7 +218,7 @@ def collect(rnd, replicas):
 
 
 def rows(c):
-    return [sorted(c.execute(f"select * from {t}").fetchall(), key=repr) for t in "tuw"]
+    return [sorted(c.execute(f"select * from {t}").fetchall(), key=repr) for t in "tuwi"]
 
 
 def run(seed, folder):
@@ -180,8 +226,12 @@ def run(seed, folder):
     replicas = cluster(folder)
     every = list(replicas.values())
     ledger = Ledger()
-    for _ in range(300):
+    for number in range(300):
         transaction(rnd, rnd.choice(every))
+        if rnd.random() < 0.15:
+            ledger.invent(rnd, rnd.choice(every))
+        if rnd.random() < 0.02:
+            alter(rnd, every[0], number)
         if rnd.random() < 0.4:
             ledger.write(rnd, rnd.choice(every))
         if rnd.random() < 0.3:
@@ -189,6 +239,7 @@ def run(seed, folder):
             ship(x, y, rnd.choice([1, 2, 5, 100]))
         if rnd.random() < 0.1:
             collect(rnd, replicas)
+    every[0].execute("select nuda_propose()")
     for _ in range(3):
         for x in every:
             for y in every:
@@ -201,6 +252,7 @@ def run(seed, folder):
     conflicts = value(every[0], "select count(*) from nuda_conflicts")
     log = value(every[0], "select count(*) from nuda_log")
     missing = ledger.missing(every[0])
+    equal &= all(indexes(c) == indexes(every[0]) for c in every)
     for c in every:
         c.close()
     print(f"seed {seed}: {'equal' if equal else 'DIFFERENT'}, {len(found[0][0])} and "
