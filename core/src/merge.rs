@@ -120,6 +120,12 @@ pub fn add(sum: i128, difference: i128) -> i128 {
     sum.wrapping_add(difference)
 }
 
+/// A sum as a column of 64 bits can show it.
+#[must_use]
+pub fn shown(n: i128) -> i64 {
+    i64::try_from(n).unwrap_or(if n < 0 { i64::MIN } else { i64::MAX })
+}
+
 /// What a table's definition says about merging its rows.
 pub trait Rules {
     /// The type of a column.
@@ -248,7 +254,7 @@ fn overruled<'a>(edit: &Event<'a>, delete: &Event<'a>, lost: &mut Vec<Lost<'a>>)
             loser: edit.rank(),
             value: match cell {
                 Cell::Value(value) => *value,
-                Cell::Add(n) => Value::Int(i64::try_from(*n).unwrap_or(i64::MAX)),
+                Cell::Add(n) => Value::Int(shown(*n)),
                 Cell::Set(_) => Value::Null,
             },
             reason: Reason::Deleted,

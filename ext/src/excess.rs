@@ -4,6 +4,7 @@
 //! which is refused), only the sum of several nodes' writes can.
 
 use nuda_core::merge;
+pub(crate) use nuda_core::merge::shown as clamped;
 use nuda_core::value::Value;
 
 use crate::error::{Error, Result};
@@ -26,11 +27,6 @@ impl CounterCell<'_> {
         }
         name
     }
-}
-
-/// A sum as a column can show it.
-pub(crate) fn clamped(n: i128) -> i64 {
-    i64::try_from(n).unwrap_or(if n < 0 { i64::MIN } else { i64::MAX })
 }
 
 /// Adds to a counter that shows `count`; answers what it shows then.

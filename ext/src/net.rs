@@ -214,8 +214,12 @@ impl Touched {
 
     /// The events do not tell how the column came from one value to the other.
     fn replace(&mut self, old: &OwnedValue, new: &OwnedValue) {
-        if let (OwnedValue::Int(old), OwnedValue::Int(new)) = (old, new) {
-            self.add(Cell::Add(i128::from(*new) - i128::from(*old)));
+        if let OwnedValue::Int(new) = new {
+            let old = match old {
+                OwnedValue::Int(old) => *old,
+                _ => 0,
+            };
+            self.add(Cell::Add(i128::from(*new) - i128::from(old)));
         }
         self.elements.replace(old.as_ref(), new.as_ref());
     }
