@@ -464,21 +464,23 @@ pub(crate) fn flush(connection: &Connection) -> Result<()> {
     let rowid = connection.db().last_insert_rowid();
     let tables = connection.tables()?;
     let written = capture.buffer.tables();
-    for table in tables.sorted() {
-        let is_written = written.contains(&table.at.number);
-        if is_written || matches!(table.drift, Drift::Rebuilt(_)) {
-            check_drift(connection, &table)?;
-        }
+    for table in written.iter().filter_map(|n| tables.get(*n)) {
+        check_drift(connection, table)?;
+    }
+    if let Some(table) = tables.rebuilt() {
+        check_drift(connection, table)?;
     }
     let changed = tables.changed();
     if !changed.is_empty() && shadow::state(connection.db())?.is_founder() {
         drop(capture);
         let mut grown = Vec::new();
         for table in &changed {
-            let adopted = track::propose_changes(connection, table, triggers::Tables::AsTheyAre)?;
-            if written.contains(&table.at.number) {
-                grown.extend(adopted);
+            let is_written = written.contains(&table.at.number);
+            if !is_written && track::proposal(connection.db(), table).is_err() {
+                continue;
             }
+            let added = track::propose_changes(connection, table, triggers::Tables::AsTheyAre)?;
+            grown.extend(added.filter(|_| is_written));
         }
         capture = connection.capture()?;
         capture.grown = grown;

@@ -32,8 +32,15 @@ pub(crate) struct Shape {
 /// Types that the design names and this version does not have yet.
 const LATER_TYPES: &[&str] = &["DOC", "TEXTDOC"];
 
-/// Looks at table `name` of the main database.
+/// Looks at table `name` of the main database, which is to be replicated.
 pub(crate) fn inspect(db: Db, name: &str) -> Result<Shape> {
+    let shape = shape(db, name)?;
+    refuse_enforced_foreign_keys(db, &shape.name)?;
+    Ok(shape)
+}
+
+/// The same of one that is replicated already, whoever enforces foreign keys by now.
+pub(crate) fn shape(db: Db, name: &str) -> Result<Shape> {
     let found = db.first(
         "SELECT name, type, sql FROM main.sqlite_schema \
          WHERE name = ? COLLATE NOCASE AND type IN ('table', 'view')",
@@ -80,7 +87,6 @@ pub(crate) fn inspect(db: Db, name: &str) -> Result<Shape> {
     refuse_conflict_clauses(&real, &tokens)?;
     refuse_checks(&real, &tokens, &columns)?;
     refuse_unique(db, &real)?;
-    refuse_enforced_foreign_keys(db, &real)?;
     let indexes = db
         .all(INDEXES, &[Value::Text(real.as_bytes())])?
         .into_iter()

@@ -272,12 +272,19 @@ pub(crate) fn record(db: Db, table: &Table) -> Result<()> {
 /// `nuda_propose()`: replicates what plain DDL did to tracked tables, without waiting for the
 /// next write to one. Answers how many tables changed.
 pub(crate) fn propose(connection: &Connection) -> Result<usize> {
-    let changed = connection.tables()?.changed();
-    if changed.is_empty() || !shadow::state(connection.db())?.is_founder() {
+    let db = connection.db();
+    let mut changed = connection.tables()?.changed();
+    if changed.is_empty() || !shadow::state(db)?.is_founder() {
         return Ok(0);
     }
-    atomically(connection.db(), || {
-        triggers::touch(connection.db())?;
+    // What cannot be proposed is the next writer's to hear of, and no reason to stop the rest.
+    changed.retain(|table| proposal(db, table).is_ok());
+    let is_stopped = connection.tables()?.rebuilt().is_some();
+    if changed.is_empty() || is_stopped {
+        return Ok(0);
+    }
+    atomically(db, || {
+        triggers::touch(db)?;
         for table in &changed {
             propose_changes(connection, table, triggers::Tables::Create)?;
         }
@@ -285,16 +292,17 @@ pub(crate) fn propose(connection: &Connection) -> Result<usize> {
     })
 }
 
-/// Plain DDL added columns to a tracked table or changed its indexes: replicates that, at the
-/// commit of the first transaction that writes a tracked table afterwards. Answers what was
-/// added, if columns were.
-pub(crate) fn propose_changes(
-    connection: &Connection,
-    table: &Table,
-    tables: triggers::Tables,
-) -> Result<Option<Grown>> {
-    let db = connection.db();
-    let shape = inspect::inspect(db, &table.name)?;
+/// What a changed table is to be from here on.
+pub(crate) struct Proposal {
+    table: Table,
+    shape: Shape,
+    /// The added columns, by position, and what they hold in rows that are there.
+    defaults: Vec<(usize, OwnedValue)>,
+}
+
+/// What plain DDL made of a tracked table, or why that cannot be replicated.
+pub(crate) fn proposal(db: Db, table: &Table) -> Result<Proposal> {
+    let shape = inspect::shape(db, &table.name)?;
     let changed = table_of(&shape, table.at.number, table.at.version + 1, table.options);
     let keeps_order = changed
         .columns
@@ -312,6 +320,27 @@ pub(crate) fn propose_changes(
     for (n, column) in changed.columns.iter().enumerate().skip(table.columns.len()) {
         defaults.push((n, canonical::added_default(db, &changed, column)?));
     }
+    Ok(Proposal {
+        table: changed,
+        shape,
+        defaults,
+    })
+}
+
+/// Plain DDL added columns to a tracked table or changed its indexes: replicates that, at the
+/// commit of the first transaction that writes a tracked table afterwards. Answers what was
+/// added, if columns were.
+pub(crate) fn propose_changes(
+    connection: &Connection,
+    table: &Table,
+    tables: triggers::Tables,
+) -> Result<Option<Grown>> {
+    let db = connection.db();
+    let Proposal {
+        table: changed,
+        shape,
+        defaults,
+    } = proposal(db, table)?;
     record(db, &changed)?;
     if table.drift == Drift::Added {
         triggers::drop_all(db, table.at.number)?;
@@ -334,12 +363,13 @@ pub(crate) fn propose_changes(
 
 /// `nuda_problems()`: what keeps tracked tables from being replicated; `None` if nothing does.
 pub(crate) fn problems(connection: &Connection) -> Result<Option<String>> {
-    if !shadow::is_replica(connection.db())? {
+    let db = connection.db();
+    if !shadow::is_replica(db)? {
         return Ok(None);
     }
-    let is_founder = shadow::state(connection.db())?.is_founder();
-    let mut problems = unfit_file(connection.db())?;
-    if !connection.is_dedicated() && !connection.db().is_on(Setting::Triggers)? {
+    let is_founder = shadow::state(db)?.is_founder();
+    let mut problems = unfit_file(db)?;
+    if !connection.is_dedicated() && !db.is_on(Setting::Triggers)? {
         problems.push(
             "triggers are switched off on this connection, so that what it writes is not \
              replicated; switch SQLITE_DBCONFIG_ENABLE_TRIGGER on, and compare with `nuda verify`"
@@ -351,7 +381,14 @@ pub(crate) fn problems(connection: &Connection) -> Result<Option<String>> {
         .sorted()
         .iter()
         .filter_map(|table| {
-            let what = table.drift.problem()?;
+            let what = match (&table.drift, table.drift.problem()) {
+                (_, Some(what)) => what.to_owned(),
+                (Drift::Added, _) if !is_founder => {
+                    format!("{} has columns that other nodes do not have", table.name)
+                }
+                (Drift::Added | Drift::Indexed, _) => proposal(db, table).err()?.message,
+                _ => return None,
+            };
             Some(format!("{what}; {}", way_out(&table.name, is_founder)))
         })
         .collect::<Vec<String>>();

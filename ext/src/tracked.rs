@@ -182,6 +182,13 @@ impl Tables {
         tables
     }
 
+    /// A table whose writes nobody captures: nothing is written until that is mended.
+    pub(crate) fn rebuilt(&self) -> Option<&Rc<Table>> {
+        self.by_number
+            .values()
+            .find(|table| matches!(table.drift, Drift::Rebuilt(_)))
+    }
+
     /// All tables, by number.
     pub(crate) fn sorted(&self) -> Vec<Rc<Table>> {
         let mut tables: Vec<Rc<Table>> = self.by_number.values().cloned().collect();

@@ -11,7 +11,7 @@
 //! | `ship A B [twice, reversed, truncated, flipped]` | applies on B what A has and B lacks |
 //! | `dump A B` | applies on B the changes of A's own site only, whatever they depend on |
 //! | `acknowledge A B` | B is told what A has applied |
-//! | `load` | loads the extension once more (shell only) |
+//! | `load [copy]` | loads the extension once more, or a copy of the library (shell only) |
 //! | `sync` | ships everything to everybody until nothing is missing, and compares digests |
 //! | `later` | waits until the clock has moved on, so that the next write is the later one |
 //! | `repeat N SQL` | runs SQL N times, `{n}` being 1 to N, and says how many failed |
@@ -111,6 +111,13 @@ impl Cluster {
                 lines(self.session(to).run(&sql))
             }
             ["load"] => self.run(&format!(".load {}", place::extension().display())),
+            ["load", "copy"] => {
+                let copy = self.file("another.so");
+                match std::fs::copy(place::extension(), &copy) {
+                    Ok(_) => self.run(&format!(".load {} sqlite3_nuda_init", copy.display())),
+                    Err(e) => vec![format!("Error: {e}")],
+                }
+            }
             ["later"] => {
                 std::thread::sleep(Duration::from_millis(5));
                 Vec::new()

@@ -24,3 +24,10 @@ DELETE FROM parent WHERE id = 'p9';
 --> on b
 SELECT * FROM parent ORDER BY id;
 SELECT * FROM child ORDER BY id;
+-- Altering a table that is replicated already does not ask who enforces what.
+--> on a
+CREATE INDEX child_parent ON child(parent);
+INSERT INTO child VALUES ('c10', 'r');
+ALTER TABLE child ADD COLUMN extra DEFAULT 'x';
+INSERT INTO child(id, parent) VALUES ('c11', 'r'), ('c12', 'r');
+--> sync

@@ -53,3 +53,17 @@ SELECT problems IS NULL FROM nuda_status;
 --> close b
 --> sync
 SELECT * FROM t;
+-- What cannot be replicated of a change stops the writes of that table only.
+--> on c
+ALTER TABLE other ADD COLUMN mine;
+SELECT problems FROM nuda_status;
+ALTER TABLE other DROP COLUMN mine;
+--> on a
+ALTER TABLE t ADD COLUMN w INT CHECK (w <> x);
+INSERT INTO other VALUES ('not concerned');
+UPDATE t SET w = 1;
+SELECT nuda_propose();
+SELECT problems FROM nuda_status;
+ALTER TABLE t DROP COLUMN w;
+UPDATE t SET y = 1;
+--> sync
