@@ -47,8 +47,14 @@ pub(crate) async fn run(dir: DataDir, config: Config) -> Result<()> {
         Arc::clone(&metrics),
     )?;
     let transport = Box::new(transport);
+    let boot_ms = dir.boot_ms(crate::clock::wall_ms())?;
     let node = Arc::new(Node::new(
-        dir, identity, config, address, transport, metrics,
+        dir,
+        identity,
+        config,
+        (address, boot_ms),
+        transport,
+        metrics,
     ));
     tracing::info!(
         node = %node.me().name,

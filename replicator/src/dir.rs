@@ -193,6 +193,17 @@ impl DataDir {
         }
     }
 
+    /// When this process began, later than every earlier one of this directory said: of two
+    /// addresses others believe the later one, also if the clock was set back in between.
+    pub(crate) fn boot_ms(&self, wall_ms: u64) -> Result<u64> {
+        let path = self.private().join("boot");
+        let before = fs::read_to_string(&path).ok();
+        let before: Option<u64> = before.and_then(|text| text.trim().parse().ok());
+        let boot_ms = before.map_or(wall_ms, |before| wall_ms.max(before.saturating_add(1)));
+        write_atomically(&path, format!("{boot_ms}\n").as_bytes())?;
+        Ok(boot_ms)
+    }
+
     /// The node's identity: read, or made at the first start. `name` is what the user said.
     pub(crate) fn identity(&self, name: Option<&str>) -> Result<Identity> {
         let path = self.private().join("node.json");
@@ -274,5 +285,7 @@ mod tests {
         assert_eq!(identity.name, "a");
         assert_eq!(dir.identity(Some("a")).unwrap(), identity);
         assert!(dir.identity(Some("b")).is_err());
+        let boots = [1_000, 5, 2_000].map(|wall_ms| dir.boot_ms(wall_ms).unwrap());
+        assert_eq!(boots, [1_000, 1_001, 2_000]);
     }
 }

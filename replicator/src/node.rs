@@ -62,7 +62,7 @@ impl Node {
         dir: DataDir,
         identity: Identity,
         config: Config,
-        address: String,
+        (address, boot_ms): (String, u64),
         transport: Box<dyn Transport>,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -70,7 +70,7 @@ impl Node {
             name: identity.name.clone(),
             id: identity.id.clone(),
             address,
-            boot_ms: clock::wall_ms(),
+            boot_ms,
         };
         Self {
             id: NodeId::of_name(&identity.name),

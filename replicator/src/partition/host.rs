@@ -205,6 +205,10 @@ impl Host {
         if let Some(head) = notice::news(node, at, replica, live, &now)? {
             live.vector = now.vector;
             self.feed(node, at, Event::Committed(head))?;
+            if let Some(replica) = self.replica.as_ref() {
+                // Applications may have left that to others.
+                crate::task::checkpoint::if_large(node, at, replica);
+            }
         }
         Ok(())
     }

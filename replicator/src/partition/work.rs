@@ -95,7 +95,7 @@ pub(crate) fn on_file(
                 node.metrics.new_sites.add(1);
                 live.own_site(replica, site)?;
             }
-            crate::task::checkpoint::after_apply(node, at, replica);
+            crate::task::checkpoint::if_large(node, at, replica);
             Ok(Event::Applied {
                 from,
                 heads: batch.heads,

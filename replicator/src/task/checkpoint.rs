@@ -1,7 +1,8 @@
 //! Checkpoints a write-ahead log that nobody else checkpoints.
 //!
-//! Applications checkpoint what they write. A replica that only the daemon writes would grow
-//! its log for ever, so the daemon does it there: when the log holds more pages than an
+//! Applications checkpoint what they write. A replica that only the daemon writes, or whose
+//! applications leave it to others, would grow its log for ever; so the daemon looks after it
+//! applied something and after it took notice of something: when the log holds more pages than an
 //! application of default settings ever leaves (1,000).
 //!
 //! The danger is SQLite's WAL-reset bug (3.7.0 to 3.51.2): a checkpoint that begins right
@@ -22,7 +23,7 @@ use crate::partition::Partition;
 use crate::sql::Replica;
 
 /// Checkpoints if the log has grown large. Failure is no harm: the next batch tries again.
-pub(crate) fn after_apply(node: &Arc<Node>, at: &Partition, replica: &Replica) {
+pub(crate) fn if_large(node: &Arc<Node>, at: &Partition, replica: &Replica) {
     // A log file never shrinks by itself, so its size only says whether to look closer.
     let mut wal = at.path.as_os_str().to_owned();
     wal.push("-wal");

@@ -26,6 +26,10 @@ pub(crate) struct Nodes {
     seed: Option<String>,
     /// Further flags of `nuda serve`, for nodes that are started from now on.
     pub(crate) flags: Vec<String>,
+    /// Their environment.
+    pub(crate) envs: Vec<(String, String)>,
+    /// Under which command they run.
+    pub(crate) under: Vec<String>,
 }
 
 impl Nodes {
@@ -41,6 +45,8 @@ impl Nodes {
             running: HashMap::new(),
             seed: None,
             flags: flags.iter().map(ToString::to_string).collect(),
+            envs: Vec::new(),
+            under: Vec::new(),
         };
         for name in names {
             nodes.run(name);
@@ -67,8 +73,9 @@ impl Nodes {
             .append(true)
             .open(self.home.path().join(format!("{name}.log")))
             .unwrap();
-        let mut command = Command::new(NUDA);
+        let mut command = under(&self.under, NUDA);
         command
+            .envs(self.envs.iter().cloned())
             .args(["serve", "--listen", "127.0.0.1:0", "--allow-faults"])
             .args(["--log", "debug,hyper_util=info,reqwest=info", "--dir"])
             .arg(self.dir(name))
@@ -167,7 +174,7 @@ impl Nodes {
 
     /// All replicas become equal.
     pub(crate) fn verify(&self, name: &str, partition: &str) {
-        self.nuda_ok(name, &["verify", partition, "--timeout-s", "15"]);
+        self.nuda_ok(name, &["verify", partition, "--timeout-s", "60"]);
     }
 
     /// An application's connection.
@@ -233,6 +240,118 @@ impl Nodes {
             }
         }
         text
+    }
+}
+
+/// A command that runs under another one, if any.
+fn under(outer: &[String], program: &str) -> Command {
+    match outer.split_first() {
+        Some((first, rest)) => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(program);
+            command
+        }
+        None => Command::new(program),
+    }
+}
+
+impl Nodes {
+    /// Starts an application: a process that inserts `count` pages `PREFIX N` into a node's
+    /// file, one transaction each, which also adds to the row `hits`, and prints each N once
+    /// its COMMIT has returned. It is the ignored test `writer` of the same program.
+    pub(crate) fn writer(&self, name: &str, prefix: &str, count: usize, sync: &str) -> Writer {
+        let said = self.home.path().join(format!("{prefix}.said"));
+        let program = std::env::current_exe().unwrap();
+        let child = under(&self.under, program.to_str().unwrap())
+            .args(["--exact", "writer", "--ignored", "--nocapture"])
+            .envs(self.envs.iter().cloned())
+            .env("WRITE_TO", self.file(name, "org"))
+            .env("WRITE_PREFIX", prefix)
+            .env("WRITE_COUNT", count.to_string())
+            .env("WRITE_SYNC", sync)
+            .stdout(std::fs::File::create(&said).unwrap())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Writer { child, said }
+    }
+}
+
+/// An application that writes.
+pub(crate) struct Writer {
+    child: Child,
+    said: PathBuf,
+}
+
+impl Writer {
+    /// The pages whose COMMIT has returned until now.
+    pub(crate) fn committed(&self) -> Vec<String> {
+        let said = std::fs::read_to_string(&self.said).unwrap();
+        // A line cut in half was not said.
+        let whole = said.rfind('\n').map_or("", |end| &said[..end]);
+        let ids = whole
+            .lines()
+            .filter_map(|line| line.strip_prefix("committed "));
+        ids.map(str::to_owned).collect()
+    }
+
+    /// Waits until it has done all; what it committed.
+    pub(crate) fn finish(mut self) -> Vec<String> {
+        self.child.wait().unwrap();
+        self.committed()
+    }
+
+    /// kill -9; what it had committed.
+    pub(crate) fn kill(mut self) -> Vec<String> {
+        self.child.kill().unwrap();
+        self.finish()
+    }
+}
+
+/// What the ignored test `writer` does.
+pub(crate) fn write_as_told() {
+    let Ok(file) = std::env::var("WRITE_TO") else {
+        return;
+    };
+    let told = |name: &str| std::env::var(name).unwrap();
+    let conn = open(Path::new(&file));
+    conn.pragma_update(None, "synchronous", told("WRITE_SYNC"))
+        .unwrap();
+    for n in 0..told("WRITE_COUNT").parse::<usize>().unwrap() {
+        let id = format!("{} {n}", told("WRITE_PREFIX"));
+        conn.execute_batch("BEGIN IMMEDIATE").unwrap();
+        insert(&conn, &id);
+        conn.execute("UPDATE page SET hits = hits + 1 WHERE id = 'hits'", [])
+            .unwrap();
+        conn.execute_batch("COMMIT").unwrap();
+        println!("committed {id}");
+        // An application, not a benchmark.
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Says why a test could not be made here.
+pub(crate) fn skipped(why: &str) {
+    // Past the capture of the test harness: what was skipped is said aloud.
+    let _ = writeln!(std::io::stderr().lock(), "skipped: {why}");
+}
+
+/// Runs a command for its success.
+pub(crate) fn succeeds(program: &str, args: &[&str]) -> bool {
+    let done = Command::new(program)
+        .args(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    done.is_ok_and(|status| status.success())
+}
+
+/// Something mounted at a node's directory, gone when dropped.
+pub(crate) struct Mounted(pub(crate) PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = succeeds("umount", &["-l", self.0.to_str().unwrap_or_default()]);
     }
 }
 
