@@ -1,4 +1,5 @@
-//! Documents: the edit between two of them, its bytes, and doing it.
+//! Documents: the edit between two of them, its bytes, doing it, and what concurrent ones amount
+//! to, tested against its definition ([`model`]).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -6,5 +7,48 @@
     clippy::indexing_slicing
 )]
 
+mod cases;
 mod edits;
+mod golden;
+mod model;
 mod samples;
+#[allow(dead_code, reason = "texts need more of it than lists do")]
+#[path = "../sequence/model.rs"]
+mod sequence;
+mod world;
+
+use proptest::test_runner::{Config, TestRunner};
+use std::cell::RefCell;
+use world::Tally;
+
+#[test]
+fn replicas_agree_with_the_definition() {
+    let tally = RefCell::new(Tally::default());
+    let config = Config {
+        cases: 5_000,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let outcome = TestRunner::new(config).run(&world::script(), |script| {
+        world::play(&script, &mut tally.borrow_mut());
+        Ok(())
+    });
+    if let Err(failure) = outcome {
+        panic!("{failure}");
+    }
+    let tally = tally.into_inner();
+    for what in [
+        "plain",
+        "built",
+        "integrated",
+        "collapsed",
+        "dropped as trivial",
+        "state read back",
+    ] {
+        let times = tally.0.get(what).copied().unwrap_or(0);
+        assert!(
+            times >= 500,
+            "{what} happened only {times} times: {tally:?}"
+        );
+    }
+}

@@ -8,7 +8,7 @@ fn scalar() -> impl Strategy<Value = Json> {
         (-2i64..6).prop_map(|n| Json::Scalar(n.to_string())),
         Just(Json::Scalar("null".to_owned())),
         "[ab€]{0,2}".prop_map(|text| Json::Scalar(format!("\"{text}\""))),
-        Just(Json::Scalar("1.50e3".to_owned())),
+        Just(Json::Scalar("1.5".to_owned())),
     ]
 }
 
@@ -20,6 +20,15 @@ pub(crate) fn json() -> impl Strategy<Value = Json> {
             prop::collection::btree_map("\"[abc]\"", inner, 0..4).prop_map(Json::Object),
         ]
     })
+}
+
+/// A scalar, or little more.
+pub(crate) fn small() -> impl Strategy<Value = Json> {
+    prop_oneof![
+        scalar(),
+        prop::collection::vec(scalar(), 0..3).prop_map(Json::Array),
+        prop::collection::btree_map("\"[abc]\"", scalar(), 0..3).prop_map(Json::Object),
+    ]
 }
 
 /// Two documents of which the second comes from the first by a few edits.

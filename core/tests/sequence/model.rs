@@ -145,6 +145,17 @@ impl Model {
         }
     }
 
+    /// Records that `edit` deletes this letter, whether it saw it or not.
+    #[allow(
+        dead_code,
+        reason = "only elements of lists inside documents go like this"
+    )]
+    pub(crate) fn delete_letter(&mut self, letter: char, edit: usize) {
+        for node in self.nodes.iter_mut().filter(|node| node.what == letter) {
+            node.deleted |= 1 << edit;
+        }
+    }
+
     fn path(&self, node: usize) -> Vec<usize> {
         let mut path = vec![node];
         while let Some(parent) = self.nodes[path[path.len() - 1]].parent {

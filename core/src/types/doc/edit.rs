@@ -65,9 +65,7 @@ impl Change {
             (Self::Remove, _) => Ok(None),
             (Self::Add(n), value) => {
                 let now = value.as_ref().map_or(Some(0), Json::integer).ok_or(Unfit)?;
-                let sum = i128::from(now).saturating_add(*n);
-                let most = sum.clamp(i64::MIN.into(), i64::MAX.into());
-                Ok(Some(Json::Scalar(most.to_string())))
+                Ok(Some(Json::Scalar(added(now, *n).to_string())))
             }
             (Self::Map(changes), Some(Json::Object(mut members))) => {
                 for (key, change) in changes {
@@ -125,6 +123,12 @@ impl Change {
         }
         Ok(change)
     }
+}
+
+/// Sums of counters inside documents wrap at 64 bits, so that no order of arrival matters.
+#[allow(clippy::cast_possible_truncation)]
+pub(super) fn added(now: i64, n: i128) -> i64 {
+    now.wrapping_add(n as i64)
 }
 
 /// The value is not what the edit was made of.

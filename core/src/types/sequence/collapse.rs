@@ -6,12 +6,17 @@
 use crate::version_vector::VersionVector;
 
 use super::Sequence;
-use super::run::{Author, Origin, Run, View};
+use super::run::{Author, Run, View};
 
 impl Sequence {
     /// Forgets authors and origins of what is inserted up to `stable`, who deleted what is
     /// deleted up to it, and deleted elements that nothing can stand beside any more.
     pub fn collapse(&mut self, stable: &VersionVector) {
+        self.collapse_numbered(stable);
+    }
+
+    /// As [`Sequence::collapse`]; answers what the elements are called now.
+    pub(crate) fn collapse_numbered(&mut self, stable: &VersionVector) -> Numbers {
         let view = View::of_all(stable);
         let mut at = 0;
         while at < self.runs.len() {
@@ -27,8 +32,9 @@ impl Sequence {
             .filter(|(site, seq)| *seq > stable.get(*site))
             .collect();
         self.drop_gone();
-        self.renumber_elements();
+        let numbers = self.renumber_elements();
         self.compact();
+        numbers
     }
 
     /// Drops the deleted stable elements whose neighbours are stable too; of a run of them at
@@ -63,7 +69,7 @@ impl Sequence {
 
     /// Numbers all elements in the order of the list. An origin that was dropped becomes the
     /// beginning or the end: like them it is outside of every gap to come.
-    pub(super) fn renumber_elements(&mut self) {
+    pub(crate) fn renumber_elements(&mut self) -> Numbers {
         let mut spans = Vec::with_capacity(self.runs.len());
         let mut next = 0u64;
         for run in &self.runs {
@@ -71,21 +77,33 @@ impl Sequence {
             next = next.saturating_add(run.len);
         }
         spans.sort_unstable();
-        let renumbered = |origin: Origin| {
-            let id = origin?;
-            let after = spans.partition_point(|(first, _, _)| *first <= id);
-            let (first, len, now) = spans.get(after.checked_sub(1)?)?;
-            let offset = id - first;
-            (offset < *len).then(|| now + offset)
-        };
+        let numbers = Numbers { spans };
         let mut next = 0u64;
         for run in &mut self.runs {
             run.id = next;
-            run.left = renumbered(run.left);
-            run.right = renumbered(run.right);
+            run.left = run.left.and_then(|id| numbers.of(id));
+            run.right = run.right.and_then(|id| numbers.of(id));
             next = next.saturating_add(run.len);
         }
         self.next_id = next;
+        numbers
+    }
+}
+
+/// What the elements were called before they were numbered anew.
+#[derive(Debug)]
+pub(crate) struct Numbers {
+    // First, length, first now; ascending.
+    spans: Vec<(u64, u64, u64)>,
+}
+
+impl Numbers {
+    /// The number of an element now, if it is still there.
+    pub(crate) fn of(&self, id: u64) -> Option<u64> {
+        let after = self.spans.partition_point(|(first, _, _)| *first <= id);
+        let (first, len, now) = self.spans.get(after.checked_sub(1)?)?;
+        let offset = id - first;
+        (offset < *len).then(|| now + offset)
     }
 }
 

@@ -21,11 +21,25 @@ impl Sequence {
     /// others. Answers what it amounts to against the current value; the inserted elements
     /// keep their order. `None`, and nothing happens, if it does not fit the author's version.
     pub fn integrate(&mut self, dot: Dot, seen: &VersionVector, delta: &Delta) -> Option<Delta> {
+        self.integrate_killed(dot, seen, delta, &[])
+    }
+
+    /// As [`Sequence::integrate`]; what it inserts is deleted at once by `killers`.
+    pub(crate) fn integrate_killed(
+        &mut self,
+        dot: Dot,
+        seen: &VersionVector,
+        delta: &Delta,
+        killers: &[Dot],
+    ) -> Option<Delta> {
         let view = View::of(dot.site, seen);
         if delta.needs() > self.visible_to(&view) {
             return None;
         }
         let mut walk = Walk::begin(self, dot, view);
+        walk.killers = killers.iter().copied().map(Dots::one).collect();
+        walk.killers.sort_unstable();
+        walk.killers.dedup();
         for edit in delta.edits() {
             walk.keep(edit.keep);
             if edit.insert > 0 {
@@ -47,6 +61,74 @@ impl Sequence {
         }
         walk.delete(u64::MAX);
         walk.end()
+    }
+
+    /// Deletes what was inserted by `doomed` changesets, whether the author of `by` saw it
+    /// or not. Answers what is no longer visible.
+    pub(crate) fn kill_where(&mut self, doomed: impl Fn(Dot) -> bool, by: Dot) -> Delta {
+        let mut answer = Delta::new();
+        let mut at = 0;
+        while let Some(run) = self.runs.get(at) {
+            let dots = match run.author {
+                Author::Typed(dots) => Some(dots),
+                _ => None,
+            };
+            if dots.is_some_and(|dots| dots.step != 0) {
+                self.split(at, 1);
+            }
+            let is_doomed = dots.is_some_and(|dots| {
+                doomed(Dot {
+                    site: dots.site,
+                    seq: dots.seq,
+                })
+            });
+            if let Some(run) = self.runs.get_mut(at) {
+                let was_visible = run.is_visible();
+                if is_doomed {
+                    run.delete(by);
+                    self.edits.raise(by.site, by.seq);
+                }
+                match (was_visible, is_doomed) {
+                    (true, true) => answer.delete(run.len),
+                    (true, false) => answer.keep(run.len),
+                    _ => {}
+                }
+            }
+            at += 1;
+        }
+        answer.end()
+    }
+
+    /// Deletes everything by `dot`, too: what an edit did to a list that nobody had edited.
+    pub(crate) fn reset(&mut self, dot: Dot) {
+        for run in &mut self.runs {
+            run.delete(dot);
+        }
+        self.edits.raise(dot.site, dot.seq);
+    }
+
+    /// The element that the author of a changeset of `site` saw at `index`, and where it stands
+    /// in the current value, if it does.
+    pub(crate) fn locate(
+        &mut self,
+        site: Site,
+        seen: &VersionVector,
+        index: u64,
+    ) -> Option<(u64, Option<u64>)> {
+        let view = View::of(site, seen);
+        let (mut at, mut left, mut visible) = (0, index, 0u64);
+        loop {
+            self.settle(at, &view);
+            let run = self.runs.get(at)?;
+            let shows = view.shows(run);
+            if shows && left < run.len {
+                let position = run.is_visible().then_some(visible + left);
+                return Some((run.id + left, position));
+            }
+            left -= if shows { run.len } else { 0 };
+            visible += if run.is_visible() { run.len } else { 0 };
+            at += 1;
+        }
     }
 
     fn visible_to(&self, view: &View<'_>) -> u64 {
@@ -98,6 +180,8 @@ struct Walk<'s, 'v> {
     // The next run to look at.
     at: usize,
     left: Origin,
+    // Delete what is inserted.
+    killers: Vec<Dots>,
     answer: Delta,
 }
 
@@ -109,12 +193,16 @@ impl<'s, 'v> Walk<'s, 'v> {
             view,
             at: 0,
             left: None,
+            killers: Vec::new(),
             answer: Delta::new(),
         }
     }
 
     fn end(self) -> Delta {
         self.state.edits.raise(self.dot.site, self.dot.seq);
+        for dots in &self.killers {
+            self.state.edits.raise(dots.site, dots.seq);
+        }
         if self.state.runs.len() > self.state.compacted.saturating_mul(2).max(COMPACT) {
             self.state.compact();
         }
@@ -198,10 +286,12 @@ impl<'s, 'v> Walk<'s, 'v> {
             left: self.left,
             right,
             gone: false,
-            deletes: Vec::new(),
+            deletes: self.killers.clone(),
         };
         self.left = Some(run.last_id());
-        self.answer.insert(len);
+        if run.is_visible() {
+            self.answer.insert(len);
+        }
         let before = self.at.checked_sub(1);
         let absorbed = before
             .and_then(|n| self.state.runs.get_mut(n))

@@ -115,6 +115,11 @@ impl Sequence {
         self.edits.is_empty()
     }
 
+    /// Whether there is an element of this number, deleted or not.
+    pub(crate) fn contains(&self, id: u64) -> bool {
+        id < self.next_id
+    }
+
     /// How many runs it has: what its cost is measured in.
     #[must_use]
     pub fn runs(&self) -> usize {
