@@ -19,3 +19,18 @@ UPDATE t SET n = n + 1, c29 = 'b';
 UPDATE t SET n = n + 1, c28 = 'a';
 --> sync
 SELECT id, n, c1, c15, c28, c29, c30 FROM t ORDER BY id;
+-- The same where SQLite invents keys, and the row is needed to invent one.
+--> on a
+CREATE TABLE k(id INTEGER PRIMARY KEY, v NOT NULL);
+SELECT nuda_track('k', 'eventual', 'site_ranges');
+--> repeat 30 ALTER TABLE k ADD COLUMN c{n} NOT NULL DEFAULT {n};
+INSERT INTO k(v, c30) VALUES ('one', 'last'), ('two', 'last');
+INSERT INTO k(id, v) VALUES (1000000000000, 'far');
+INSERT INTO k(v, c29) VALUES ('three', 'x'), ('four', 'y');
+INSERT OR IGNORE INTO k(v, c29) VALUES ('five', NULL), (NULL, 'z'), ('six', 'z');
+SELECT v, c1, c29, c30 FROM k ORDER BY id;
+--> sync
+--> on b
+INSERT INTO k(v, c30) VALUES ('seven', 'b'), ('eight', 'b');
+--> sync
+SELECT count(*), count(DISTINCT id / 64) FROM k;
