@@ -172,7 +172,21 @@ def statement(rnd, c):
         c.execute("insert or ignore into t(id,x,n) values(?,?,0)", (key, rnd.random()))
 
 
+def large_transaction(rnd, c):
+    """Outgrows the buffer several times, so that its changes travel in parts."""
+    c.execute("begin")
+    for _ in range(20):
+        for _ in range(3):
+            statement(rnd, c)
+        c.execute("insert into u values(9, 'large', ?) on conflict do update set v=excluded.v",
+                  (str(rnd.random()) * 12_000,))
+    c.execute("commit")
+
+
 def transaction(rnd, c):
+    if rnd.random() < 0.005:
+        large_transaction(rnd, c)
+        return
     if rnd.random() < 0.6:
         statement(rnd, c)
         return
