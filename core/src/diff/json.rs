@@ -20,6 +20,9 @@ use super::longest::common;
 /// merges with another one only as an edit.
 const SLACK_BYTES: usize = 64;
 
+/// Bytes of an element's name that cost as much as a step.
+const NAME_BYTES: u64 = 64;
+
 /// What was done to `old` to make it `new`, found within about `steps`; `None` if nothing. Where
 /// hardly anything is left of the old value, the edit is the new one.
 #[must_use]
@@ -142,16 +145,29 @@ impl<'d> Differ<'d> {
         };
         let same = old.iter().zip(new).take_while(|(a, b)| a == b).count();
         let mut pairs: Vec<(usize, usize)> = (0..same).map(|n| (n, n)).collect();
-        let mut numbers: HashMap<String, u32> = HashMap::new();
-        let mut number = |element: &Json| {
-            let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
-            *numbers.entry(name(element)).or_insert(next)
-        };
         let old_rest = old.get(same..).unwrap_or_default();
         let new_rest = new.get(same..).unwrap_or_default();
+        let mut numbers: HashMap<String, u32> = HashMap::new();
+        let mut left = self.steps;
+        let mut number = |element: &Json| {
+            // Lists in lists are named once for each that they are in.
+            let name = if left == 0 {
+                String::new()
+            } else {
+                name(element)
+            };
+            left = left.saturating_sub(1 + name.len() as u64 / NAME_BYTES);
+            let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+            *numbers.entry(name).or_insert(next)
+        };
         let old_names: Vec<u32> = old_rest.iter().map(&mut number).collect();
         let new_names: Vec<u32> = new_rest.iter().map(&mut number).collect();
-        let blocks = common(&old_names, &new_names, &mut self.steps).unwrap_or_default();
+        self.steps = left;
+        let blocks = if left == 0 {
+            Vec::new()
+        } else {
+            common(&old_names, &new_names, &mut self.steps).unwrap_or_default()
+        };
         let (mut at_old, mut at_new) = (0, 0);
         let end = (old_names.len(), new_names.len(), 0);
         for (in_old, in_new, len) in blocks.iter().map(|b| (b.old, b.new, b.len)).chain([end]) {

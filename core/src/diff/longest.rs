@@ -11,8 +11,8 @@ pub(super) struct Block {
     pub(super) len: usize,
 }
 
-/// The common blocks in ascending order. The numbers are dense, from 0. `None` if more than `steps` would be needed, of which
-/// the used ones are taken.
+/// The common blocks in ascending order. The numbers are dense, from 0. `None` if more than `steps`
+/// would be needed, of which the used ones are taken.
 pub(super) fn common(old: &[u32], new: &[u32], steps: &mut u64) -> Option<Vec<Block>> {
     let here = marked(old);
     let there = marked(new);

@@ -218,3 +218,14 @@ fn nothing_happens_inside_a_deleted_element() {
     assert!(Change::decode(b"\x04\x01\x00\x01\x00\x01\x00\x00\x011").is_err());
     assert!(Change::decode(b"\x04\x01\x00\x01\x00\x01\x01\x00\x011").is_ok());
 }
+
+#[test]
+fn lists_in_lists_with_much_in_the_innermost() {
+    // The steps are used up on the way: what is deeper is taken in order.
+    let nested = |inner: &str| format!("{}{inner}{}", "[0,".repeat(900), "]".repeat(900));
+    let much = "x".repeat(200_000);
+    let old = nested(&format!("\"{much}\""));
+    let new = nested(&format!("\"{much}y\""));
+    let change = diff(&parse(&old), &parse(&new), &Rules::default(), STEPS).unwrap();
+    assert_eq!(change.apply(Some(parse(&old))), Ok(Some(parse(&new))));
+}

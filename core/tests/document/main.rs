@@ -44,6 +44,7 @@ fn replicas_agree_with_the_definition() {
         "collapsed",
         "dropped as trivial",
         "state read back",
+        "hostile state",
     ] {
         let times = tally.0.get(what).copied().unwrap_or(0);
         assert!(

@@ -165,13 +165,19 @@ impl Replica {
         assert_eq!(bytes, again);
         self.state = Some(read);
         tally.note("state read back");
-        // Any byte of it changed is refused, or is another state.
-        let at = bytes.len() / 2;
+        // Any byte of it changed is refused, or is another state that can be worked with.
+        let at = (bytes.len() * self.log.len() * 7 / 16) % bytes.len();
         bytes[at] ^= 1 << (at % 8);
-        if let Ok(read) = Merge::decode(&bytes) {
+        if let Ok(mut read) = Merge::decode(&bytes) {
             let mut again = Vec::new();
             read.encode(&mut again);
             assert_eq!(bytes, again);
+            tally.note("hostile state");
+            let mut value = self.value.clone();
+            for sent in &self.log {
+                read.integrate(&sent.edited(), &mut value);
+            }
+            read.collapse(&self.vector);
         }
     }
 
