@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use rusqlite::Connection;
-use rusqlite::types::Value;
+use rusqlite::types::{ToSqlOutput, Value};
 
 use crate::Result;
 use crate::ffi::cpu_time;
@@ -24,8 +24,10 @@ pub(crate) enum Measure {
     Update,
     /// CPU: one statement that deletes two rows of five.
     Delete,
-    /// CPU: what `Insert` wrote, delivered at a fresh replica, or copied as rows.
+    /// CPU: what `Insert` wrote, delivered at a fresh replica, or copied row by row.
     Apply,
+    /// The same against one `INSERT ... SELECT`, which moves records from b-tree to b-tree.
+    Transfer,
     /// WAL bytes of a transaction of one row.
     Wal,
     /// File size after the log was collected.
@@ -37,12 +39,13 @@ pub(crate) enum Measure {
 }
 
 impl Measure {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Insert,
         Self::Single,
         Self::Update,
         Self::Delete,
         Self::Apply,
+        Self::Transfer,
         Self::Wal,
         Self::Size,
         Self::Read,
@@ -56,6 +59,7 @@ impl Measure {
             Self::Update => "update",
             Self::Delete => "delete",
             Self::Apply => "apply",
+            Self::Transfer => "transfer",
             Self::Wal => "wal",
             Self::Size => "size",
             Self::Read => "read",
@@ -66,7 +70,7 @@ impl Measure {
     /// How many rows, transactions or reads.
     pub(crate) fn count(self, quick: bool) -> i64 {
         let count = match self {
-            Self::Insert | Self::Apply | Self::Size => 100_000,
+            Self::Insert | Self::Apply | Self::Transfer | Self::Size => 100_000,
             Self::Single | Self::Wal => 2_000,
             // Of the rows, a delete takes two of five: 20,000.
             Self::Update | Self::Delete => 50_000,
@@ -92,9 +96,9 @@ pub(crate) fn run(
     if engine == Engine::Nuda {
         nuda::register_static(rusqlite::ffi::sqlite3_auto_extension)?;
     }
-    if measure == Measure::Apply {
+    if matches!(measure, Measure::Apply | Measure::Transfer) {
         return match engine {
-            Engine::Plain => copy(key, count, directory),
+            Engine::Plain => copy(measure, key, count, directory),
             Engine::Nuda => apply(key, count, directory),
         };
     }
@@ -141,7 +145,7 @@ pub(crate) fn run(
             fill(&db, key, count)?;
             peak_memory()
         }
-        Measure::Apply => Err("measured elsewhere".into()),
+        Measure::Apply | Measure::Transfer => Err("measured elsewhere".into()),
     }
 }
 
@@ -191,8 +195,9 @@ fn reads(db: &Connection, key: Key, count: i64) -> Result<f64> {
     })
 }
 
-/// The floor of delivering rows: one statement that copies them from another file.
-fn copy(key: Key, count: i64, directory: &Path) -> Result<f64> {
+/// What delivering rows costs without replication: copying them from another file, as a program
+/// does it, or as one statement.
+fn copy(measure: Measure, key: Key, count: i64, directory: &Path) -> Result<f64> {
     let source = directory.join("source.db");
     let db = open(&source)?;
     create(&db, Engine::Plain, key)?;
@@ -202,7 +207,23 @@ fn copy(key: Key, count: i64, directory: &Path) -> Result<f64> {
     let db = open(&directory.join("bench.db"))?;
     create(&db, Engine::Plain, key)?;
     db.execute("ATTACH ? AS source", [source.to_string_lossy()])?;
-    timed(|| Ok(db.execute_batch("INSERT INTO main.item SELECT * FROM source.item")?))
+    if measure == Measure::Transfer {
+        return timed(|| Ok(db.execute_batch("INSERT INTO main.item SELECT * FROM source.item")?));
+    }
+    timed(|| {
+        db.execute_batch("BEGIN")?;
+        let mut insert = prepare_insert(&db)?;
+        let mut select = db.prepare("SELECT * FROM source.item")?;
+        let mut rows = select.query([])?;
+        while let Some(row) = rows.next()? {
+            for column in 0..8 {
+                insert
+                    .raw_bind_parameter(column + 1, ToSqlOutput::Borrowed(row.get_ref(column)?))?;
+            }
+            insert.raw_execute()?;
+        }
+        Ok(db.execute_batch("COMMIT")?)
+    })
 }
 
 /// The same rows as changesets, in one transaction.

@@ -238,6 +238,21 @@ impl<'a> BodyReader<'a> {
         }
     }
 
+    /// Reads on from `position`, where the table named last was `table`.
+    #[must_use]
+    pub fn resume(body: &'a [u8], position: usize, table: TableRef) -> Self {
+        Self {
+            reader: Reader::new(body.get(position..).unwrap_or_default()),
+            table: Some(table),
+        }
+    }
+
+    /// How many bytes are left: the next item begins that far from the end.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        self.reader.rest().len()
+    }
+
     /// The next item, or `None` at the end.
     ///
     /// # Errors

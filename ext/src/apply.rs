@@ -1,11 +1,12 @@
 //! `nuda_apply`: delivering changesets in order, whole, exactly once.
 //!
 //! A changeset is applied when its predecessor and everything it had seen have been, and when
-//! the tables it changes are here in its version; until then it waits, whole, in the file
-//! (as do the parts of a large one). It is checked against its hash chain before any row is
-//! touched, and its record, its rows and the version vector change in one transaction.
+//! the tables it changes are here in its version; until then it waits, whole, in its place in
+//! the log (see [`crate::waiting`], as do the parts of a large one). It is checked against its
+//! hash chain before any row is touched, and its record, its rows and the version vector change
+//! in one transaction.
 
-use nuda_core::changeset::{ChainHash, ChainHasher, Header, Part};
+use nuda_core::changeset::{ChainHash, Header, Part};
 use nuda_core::row::{BodyReader, Item};
 use nuda_core::site::{Dot, Seq, Site};
 use nuda_core::value::{OwnedValue, Value};
@@ -19,13 +20,14 @@ use crate::definition::SchemaChange;
 use crate::error::{Error, Result};
 use crate::ffi::db::{Db, Setting};
 use crate::guard;
-use crate::images;
+use crate::images::{self, Images};
 use crate::log;
 use crate::net::NetEffect;
 use crate::replaced;
 use crate::rows::{Applying, RowStatements, check_types};
 use crate::shadow::{self, Sites, State, damaged, hash_from, to_i64};
 use crate::track::atomically;
+use crate::waiting::{self, Content, Whole};
 
 /// What the applier remembers between calls.
 #[derive(Debug, Default)]
@@ -47,6 +49,8 @@ pub(crate) enum Outcome {
     Stale(String),
     /// Two different changesets bear this name.
     Fork(String),
+    /// Its parts are all here and do not match its hash. They are dropped.
+    Corrupt(String),
 }
 
 /// What a changeset that waits needs, for programs: `nuda_apply` answers it as `needs`.
@@ -96,15 +100,6 @@ impl From<nuda_core::error::DecodeError> for Stop {
     }
 }
 
-/// A whole changeset.
-struct Whole {
-    header: Header,
-    encoded_header: Vec<u8>,
-    previous: ChainHash,
-    hash: ChainHash,
-    parts: Vec<Vec<u8>>,
-}
-
 /// Applies an encoded part. Answers its name and what became of it. A changeset that had not
 /// seen all of `must_cover` is stale, besides one that lacks what was collected here.
 pub(crate) fn apply(
@@ -130,9 +125,8 @@ pub(crate) fn apply(
     }
     guard::prepare(connection, connection.is_dedicated())?;
     let foreign_keys = db.switch(Setting::ForeignKeys, false)?;
-    let outcome = connection.while_applying(|| {
-        atomically(db, || deliver(connection, &state, &part, bytes, must_cover))
-    });
+    let outcome = connection
+        .while_applying(|| atomically(db, || deliver(connection, &state, &part, must_cover)));
     db.switch(Setting::ForeignKeys, foreign_keys)?;
     outcome.map(|outcome| (part.dot, outcome))
 }
@@ -141,7 +135,6 @@ fn deliver(
     connection: &Connection,
     state: &State,
     part: &Part<'_>,
-    bytes: &[u8],
     must_cover: &VersionVector,
 ) -> Result<Outcome> {
     let db = connection.db();
@@ -161,7 +154,7 @@ fn deliver(
         // Others have more of this site than this file: it lost its latest commits. They
         // come back as a foreign site's, and this replica goes on under a new one.
         capture::renew_site(connection, state)?;
-        return deliver(connection, &shadow::state(db)?, part, bytes, must_cover);
+        return deliver(connection, &shadow::state(db)?, part, must_cover);
     }
     let row = sites
         .by_site(part.dot.site)
@@ -174,23 +167,20 @@ fn deliver(
     }
     let site_id = row.id;
     let is_next = part.dot.seq == row.applied + 1;
-    if let (true, Some((previous, header)), Some(hash)) = (is_next, part.first, part.last) {
-        let whole = Whole {
-            header: Header::decode(header)?,
-            encoded_header: header.to_vec(),
-            previous,
-            hash,
-            parts: vec![part.body.to_vec()],
-        };
+    if let (true, Some(whole)) = (is_next, Whole::arrived(part)?) {
+        waiting::drop_changeset(db, site_id, part.dot.seq)?;
         return match apply_whole(connection, &mut sites, &whole, must_cover) {
-            Ok(()) => Ok(Outcome::Applied(1 + drain(connection, &mut sites)?)),
+            Ok(()) => {
+                let drained = drain(connection, &mut sites)?;
+                Ok(Outcome::Applied(1 + drained.applied))
+            }
             Err(Stop::Fork(why)) => Ok(Outcome::Fork(why)),
             Err(Stop::Fail(error)) => Err(error),
             Err(Stop::Wait(need, why)) => {
                 if let Some(stale) = stale(db, &sites, &whole.header, must_cover)? {
                     return Ok(Outcome::Stale(stale));
                 }
-                keep(db, site_id, part, bytes, &why)?;
+                waiting::keep(db, site_id, part, &why)?;
                 Ok(Outcome::Waiting(need, why))
             }
         };
@@ -200,15 +190,20 @@ fn deliver(
     } else {
         (Need::Changes, "its predecessor has not arrived")
     };
-    keep(db, site_id, part, bytes, why)?;
-    if part.last.is_none() && !later_part_waits(db, site_id, part)? {
+    waiting::keep(db, site_id, part, why)?;
+    if part.last.is_none() && !waiting::has_later_part(db, site_id, part)? {
         // The rest follows; looking at what waits for every part would read it all each time.
         return Ok(Outcome::Waiting(need, why.to_owned()));
     }
-    match drain(connection, &mut sites)? {
-        0 => Ok(Outcome::Waiting(need, why.to_owned())),
-        applied => Ok(Outcome::Applied(applied)),
-    }
+    let drained = drain(connection, &mut sites)?;
+    Ok(match drained {
+        Drained { corrupt, .. } if corrupt.contains(&part.dot) => Outcome::Corrupt(format!(
+            "the content of {} does not match its hash; refused",
+            part.dot
+        )),
+        Drained { applied: 0, .. } => Outcome::Waiting(need, why.to_owned()),
+        Drained { applied, .. } => Outcome::Applied(applied),
+    })
 }
 
 /// The latest changeset of the own site.
@@ -233,56 +228,39 @@ fn duplicate(db: Db, sites: &Sites, part: &Part<'_>) -> Result<Outcome> {
     }
 }
 
-/// Whether a later part of the same changeset came before this one.
-fn later_part_waits(db: Db, site_id: i64, part: &Part<'_>) -> Result<bool> {
-    let found = db.int(
-        "SELECT EXISTS (SELECT 1 FROM main.nuda_waiting WHERE site = ? AND seq = ? AND part > ?)",
-        &[
-            Value::Int(site_id),
-            Value::Int(to_i64(part.dot.seq)),
-            Value::Int(i64::from(part.part)),
-        ],
-    )?;
-    Ok(found != 0)
+/// What [`drain`] did.
+#[derive(Debug, Default)]
+pub(crate) struct Drained {
+    /// Changesets applied.
+    pub(crate) applied: u64,
+    /// Changesets whose content was not what their hash says, and is dropped: whoever has the
+    /// right one may send it again.
+    corrupt: Vec<Dot>,
 }
 
-/// Keeps a part until it can be applied.
-fn keep(db: Db, site_id: i64, part: &Part<'_>, bytes: &[u8], why: &str) -> Result<()> {
-    db.run(
-        "INSERT OR REPLACE INTO main.nuda_waiting(site, seq, part, changeset, reason) \
-         VALUES (?, ?, ?, ?, ?)",
-        &[
-            Value::Int(site_id),
-            Value::Int(to_i64(part.dot.seq)),
-            Value::Int(i64::from(part.part)),
-            Value::Blob(bytes),
-            Value::Text(why.as_bytes()),
-        ],
-    )
-}
-
-/// Applies what waits and can be applied now; answers how many.
-pub(crate) fn drain(connection: &Connection, sites: &mut Sites) -> Result<u64> {
+/// Applies what waits and can be applied now.
+pub(crate) fn drain(connection: &Connection, sites: &mut Sites) -> Result<Drained> {
     let db = connection.db();
-    if db.int("SELECT EXISTS (SELECT 1 FROM main.nuda_waiting)", &[])? == 0 {
-        return Ok(0);
-    }
-    let mut applied = 0;
+    let mut drained = Drained::default();
     loop {
         let mut progress = false;
-        for row in db.all("SELECT DISTINCT site FROM main.nuda_waiting", &[])? {
-            let [OwnedValue::Int(site_id)] = row.as_slice() else {
-                continue;
-            };
-            while let Some(whole) = next_whole(db, sites, *site_id)? {
+        for site_id in waiting::sites(db)? {
+            while let Some(whole) = waiting::next_whole(db, sites, site_id)? {
+                let dot = whole.header.dot;
+                if !whole.is_sound {
+                    waiting::drop_changeset(db, site_id, dot.seq)?;
+                    drained.corrupt.push(dot);
+                    break;
+                }
                 match apply_whole(connection, sites, &whole, &VersionVector::new()) {
                     Ok(()) => {
-                        forget_waiting(db, *site_id, whole.header.dot.seq)?;
-                        applied += 1;
+                        waiting::forget(db, site_id, dot.seq)?;
+                        drained.applied += 1;
                         progress = true;
                     }
                     Err(Stop::Wait(_, why) | Stop::Fork(why)) => {
-                        keep_reason(db, *site_id, whole.header.dot.seq, &why)?;
+                        // What it waits for may be another thing than when it came.
+                        waiting::note(db, site_id, dot.seq, &why)?;
                         break;
                     }
                     Err(Stop::Fail(error)) => return Err(error),
@@ -290,69 +268,9 @@ pub(crate) fn drain(connection: &Connection, sites: &mut Sites) -> Result<u64> {
             }
         }
         if !progress {
-            return Ok(applied);
+            return Ok(drained);
         }
     }
-}
-
-/// What it waits for may be another thing than when it came.
-fn keep_reason(db: Db, site_id: i64, seq: Seq, why: &str) -> Result<()> {
-    db.run(
-        "UPDATE main.nuda_waiting SET reason = ?1 WHERE site = ?2 AND seq = ?3 AND reason <> ?1",
-        &[
-            Value::Text(why.as_bytes()),
-            Value::Int(site_id),
-            Value::Int(to_i64(seq)),
-        ],
-    )
-}
-
-fn forget_waiting(db: Db, site_id: i64, seq: Seq) -> Result<()> {
-    db.run(
-        "DELETE FROM main.nuda_waiting WHERE site = ? AND seq <= ?",
-        &[Value::Int(site_id), Value::Int(to_i64(seq))],
-    )
-}
-
-/// The next changeset of a site, if all its parts wait.
-fn next_whole(db: Db, sites: &Sites, site_id: i64) -> Result<Option<Whole>> {
-    let next = sites
-        .by_id(site_id)
-        .ok_or_else(|| damaged("nuda_site"))?
-        .applied
-        + 1;
-    let mut query = db.prepare(
-        "SELECT changeset FROM main.nuda_waiting WHERE site = ? AND seq = ? ORDER BY part",
-    )?;
-    query.bind(&[Value::Int(site_id), Value::Int(to_i64(next))])?;
-    let mut whole: Option<Whole> = None;
-    let mut expected = 0;
-    let mut ended = false;
-    while query.step()? {
-        let part = Part::decode(query.blob(0))?;
-        if part.part != expected || ended {
-            return Ok(None);
-        }
-        expected += 1;
-        if let Some((previous, header)) = part.first {
-            whole = Some(Whole {
-                header: Header::decode(header)?,
-                encoded_header: header.to_vec(),
-                previous,
-                hash: ChainHash::START,
-                parts: Vec::new(),
-            });
-        }
-        let Some(whole) = &mut whole else {
-            return Ok(None);
-        };
-        whole.parts.push(part.body.to_vec());
-        if let Some(hash) = part.last {
-            whole.hash = hash;
-            ended = true;
-        }
-    }
-    Ok(whole.filter(|_| ended))
 }
 
 /// What a changeset had seen, not counting its own site; or what is missing here.
@@ -416,7 +334,7 @@ pub(crate) fn frontier(db: Db) -> Result<VersionVector> {
 fn apply_whole(
     connection: &Connection,
     sites: &mut Sites,
-    whole: &Whole,
+    whole: &Whole<'_>,
     must_cover: &VersionVector,
 ) -> std::result::Result<(), Stop> {
     let db = connection.db();
@@ -432,9 +350,7 @@ fn apply_whole(
             whole.header.dot
         )));
     }
-    let mut hasher = ChainHasher::new(whole.previous, &whole.encoded_header);
-    whole.parts.iter().for_each(|body| hasher.update(body));
-    if hasher.finish() != whole.hash {
+    if !whole.is_sound {
         return Err(Error::corrupt("the content does not match its hash; refused").into());
     }
     if whole.header.stamp <= head.stamp {
@@ -460,13 +376,14 @@ fn apply_whole(
 fn apply_rows(
     connection: &Connection,
     sites: &Sites,
-    whole: &Whole,
+    whole: &Whole<'_>,
     (state, own): (&State, &log::Head),
     seen: &VersionVector,
 ) -> std::result::Result<(), Stop> {
     let db = connection.db();
     let order = state.stamp.max(own.stamp).max(whole.header.stamp);
     let from = whole.header.dot.site;
+    let id = sites.by_site(from).ok_or_else(|| damaged("nuda_site"))?.id;
     let mut applier = connection
         .applier
         .try_borrow_mut()
@@ -477,10 +394,12 @@ fn apply_rows(
         .iter()
         .any(|(site, seq)| site != from && seq > seen.get(site));
     if is_concurrent {
-        applier.index.refresh(db, sites)?;
+        applier.index.refresh(db, sites, state.site_id)?;
     }
-    let mut place = 0;
-    for (number, body) in whole.parts.iter().enumerate() {
+    let seen_here = sites.encode_seen(seen);
+    let (mut place, mut taken) = (0, Images::default());
+    for number in 0..whole.parts {
+        let body = whole.body(db, id, number)?;
         let mut net = NetEffect::default();
         let mut applying = Applying {
             db,
@@ -490,21 +409,26 @@ fn apply_rows(
             index: is_concurrent.then_some(&mut applier.index),
             guard: &connection.guard,
             statements: &mut applier.rows,
+            images: &mut taken,
             net: &mut net,
         };
-        apply_body(connection, &mut applying, body, &mut place)?;
+        apply_body(connection, &mut applying, &body, &mut place)?;
         let images = images::with_order(&net.images, order);
-        store(db, sites, whole, number, body, seen, &images)?;
+        let key = log::key(id, whole.header.dot.seq, number);
+        match &whole.content {
+            Content::Arrived(part) => log::insert(db, key, part, Some(&seen_here), &images)?,
+            Content::Waiting => log::complete(db, key, number == 0, &seen_here, &images)?,
+        }
     }
     replaced::settle(connection)?;
-    let id = sites.by_site(from).ok_or_else(|| damaged("nuda_site"))?.id;
+    taken.flush(db)?;
     let stamp = Value::Int(to_i64(whole.header.stamp.get()));
     db.run(
         "UPDATE main.nuda_site SET applied = ?, hash = ?, seen = ?, stamp = ? WHERE id = ?",
         &[
             Value::Int(to_i64(whole.header.dot.seq)),
             Value::Blob(&whole.hash.0),
-            Value::Blob(&sites.encode_seen(seen)),
+            Value::Blob(&seen_here),
             stamp,
             Value::Int(id),
         ],
@@ -552,45 +476,6 @@ fn apply_body(
         }
     }
     Ok(())
-}
-
-/// Adds the changeset's record to the log: for relaying it, and for merging with it.
-fn store(
-    db: Db,
-    sites: &Sites,
-    whole: &Whole,
-    number: usize,
-    body: &[u8],
-    seen: &VersionVector,
-    images: &[u8],
-) -> Result<()> {
-    let id = sites
-        .by_site(whole.header.dot.site)
-        .ok_or_else(|| damaged("nuda_site"))?
-        .id;
-    let part = u32::try_from(number).unwrap_or(u32::MAX);
-    let is_first = number == 0;
-    let is_last = number + 1 == whole.parts.len();
-    let seen = sites.encode_seen(seen);
-    let or_null = |there: bool, bytes| {
-        if there {
-            Value::Blob(bytes)
-        } else {
-            Value::Null
-        }
-    };
-    db.run(
-        log::INSERT,
-        &[
-            Value::Int(log::key(id, whole.header.dot.seq, part)),
-            or_null(is_first, &whole.encoded_header),
-            or_null(is_first, &whole.previous.0),
-            or_null(is_first, &seen),
-            Value::Blob(body),
-            or_null(is_last, &whole.hash.0),
-            or_null(!images.is_empty(), images),
-        ],
-    )
 }
 
 /// `nuda_head(site, seq)`: the chain hash there, if it is known.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use nuda_core::changeset::ChainHash;
 use nuda_core::row::TableRef;
-use nuda_core::site::Dot;
+use nuda_core::site::{Dot, Seq};
 use nuda_core::value::{OwnedValue, Value};
 
 use crate::apply::optional_hash;
@@ -246,11 +246,21 @@ fn change_indexes(db: Db, old: &[String], new: &[String]) -> std::result::Result
     Ok(())
 }
 
-/// The chain hash of a changeset, if the log or the site table has it.
+/// The chain hash of an applied changeset, if the log or the site table has it.
 pub(crate) fn stored_hash(db: Db, sites: &Sites, dot: Dot) -> Result<Option<ChainHash>> {
     let Some(site) = sites.by_site(dot.site) else {
         return Ok(None);
     };
+    let is_applied = |seq: Seq| -> Result<bool> {
+        let waits = db.int(
+            "SELECT EXISTS (SELECT 1 FROM main.nuda_waiting WHERE site = ? AND seq = ?)",
+            &[Value::Int(site.id), Value::Int(to_i64(seq))],
+        )?;
+        Ok(waits == 0)
+    };
+    if !is_applied(dot.seq)? {
+        return Ok(None);
+    }
     let row = db.first(
         "SELECT hash FROM main.nuda_log WHERE id BETWEEN ? AND ? AND hash IS NOT NULL",
         &[
@@ -265,7 +275,7 @@ pub(crate) fn stored_hash(db: Db, sites: &Sites, dot: Dot) -> Result<Option<Chai
         "SELECT previous FROM main.nuda_log WHERE id = ?",
         &[Value::Int(log::key(site.id, dot.seq + 1, 0))],
     )?;
-    if let Some(hash) = optional_hash(row.as_deref())? {
+    if let (Some(hash), true) = (optional_hash(row.as_deref())?, is_applied(dot.seq + 1)?) {
         return Ok(Some(hash));
     }
     let row = db.first(

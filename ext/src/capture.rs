@@ -145,6 +145,8 @@ struct Record {
     seq: Seq,
     stamp: Stamp,
     previous: ChainHash,
+    /// Whether the record with that hash is in the log.
+    follows_in_log: bool,
     header: Vec<u8>,
     seen: Vec<u8>,
 }
@@ -551,7 +553,7 @@ fn insert_part(
     connection.statements()?.insert_log(connection.db())?.run(&[
         Value::Int(log::key(record.site_id, record.seq, part)),
         or_null(first, &record.header),
-        or_null(first, &record.previous.0),
+        or_null(first && !record.follows_in_log, &record.previous.0),
         or_null(first, &record.seen),
         Value::Blob(&net.body),
         hash.as_ref().map_or(Value::Null, |h| Value::Blob(h)),
@@ -645,6 +647,7 @@ fn begin_record(connection: &Connection) -> Result<Record> {
         seq,
         stamp,
         previous: head.hash,
+        follows_in_log: head.is_in_log,
         header: header.encode(),
         seen: sites.encode_seen(&seen),
     })

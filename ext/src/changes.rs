@@ -186,10 +186,10 @@ impl Rows for Since {
         let Some((dot, site_id, part)) = self.record.take() else {
             return Ok(None);
         };
-        let mut query = self
-            .walk
-            .db
-            .prepare("SELECT header, previous, body, hash FROM main.nuda_log WHERE id = ?")?;
+        let mut query = self.walk.db.prepare(&format!(
+            "SELECT header, {}, body, hash FROM main.nuda_log l WHERE id = ?",
+            log::PREVIOUS
+        ))?;
         query.bind(&[Value::Int(log::key(site_id, dot.seq, part))])?;
         if !query.step()? {
             return Err(shadow::damaged("nuda_log"));

@@ -129,7 +129,7 @@ fn drop_records(db: Db, state: &State, sites: &Sites, goal: &VersionVector) -> R
             .by_id(site_id)
             .is_some_and(|site| seq <= goal.get(site.site))
     };
-    move_images(db, sites, goal, &goes)?;
+    move_images(db, state, sites, goal, &goes)?;
     let mut dropped = 0;
     for site in sites.iter() {
         let until = goal.get(site.site);
@@ -140,6 +140,7 @@ fn drop_records(db: Db, state: &State, sites: &Sites, goal: &VersionVector) -> R
         if site.id == state.site_id {
             keep_head(db, site.id, until)?;
         }
+        keep_previous(db, site.id, until)?;
         let count = "SELECT count(*) FROM main.nuda_log \
                      WHERE id BETWEEN ? AND ? AND header IS NOT NULL";
         dropped += u64::try_from(db.int(count, &range)?).unwrap_or(0);
@@ -180,9 +181,21 @@ fn keep_head(db: Db, site_id: i64, seq: u64) -> Result<()> {
     )
 }
 
+/// The first record that stays is about to lose the one before it, whose hash it continues.
+fn keep_previous(db: Db, site_id: i64, seq: u64) -> Result<()> {
+    db.run(
+        &format!(
+            "UPDATE main.nuda_log AS l SET previous = {} WHERE id = ? AND previous IS NULL",
+            log::PREVIOUS
+        ),
+        &[Value::Int(log::key(site_id, seq + 1, 0))],
+    )
+}
+
 /// Images of rows that another delete, which stays, also hides move on to it.
 fn move_images(
     db: Db,
+    state: &State,
     sites: &Sites,
     goal: &VersionVector,
     goes: &impl Fn(i64) -> bool,
@@ -204,11 +217,11 @@ fn move_images(
                 Some(index) => index,
                 empty => {
                     let mut built = LogIndex::default();
-                    built.refresh(db, sites)?;
+                    built.refresh(db, sites, state.site_id)?;
                     empty.insert(built)
                 }
             };
-            images::move_on(db, index, *key, goes)?;
+            images::move_on((db, sites), index, *key, goes)?;
         }
     }
     Ok(())

@@ -5,13 +5,13 @@
 //! and checked against the log before use: a record it does not know the hash of makes it
 //! start over. A match is decoded and compared key by key before anything is decided.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use nuda_core::changeset::Header;
 use nuda_core::hlc::Stamp;
 use nuda_core::merge::Event;
-use nuda_core::row::{BodyReader, Change, Item, OwnedCell, RowChange};
+use nuda_core::row::{BodyReader, Change, Item, OwnedCell, RowChange, TableRef};
 use nuda_core::site::{Dot, Seq, Site};
 use nuda_core::value::{OwnedValue, Value};
 use nuda_core::version_vector::VersionVector;
@@ -30,7 +30,7 @@ pub(crate) struct RowName<'a> {
 }
 
 impl RowName<'_> {
-    fn fingerprint(&self) -> u64 {
+    pub(crate) fn fingerprint(&self) -> u64 {
         row_fingerprint(self.table, self.key)
     }
 
@@ -54,10 +54,38 @@ pub(crate) fn row_fingerprint(table: u32, key: &[Value<'_>]) -> u64 {
     fingerprint(table, &bytes)
 }
 
+/// Where in the log a change of a row is.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// The log's key of the part.
+    key: i64,
+    /// Where in its body.
+    offset: u32,
+    /// The how-many-th change of the part it is, from 1.
+    number: u32,
+    /// Which of [`LogIndex::tables`] it belongs to.
+    table: u32,
+}
+
+/// A part of the log that was read last: changes that are asked for lie beside each other.
+#[derive(Debug)]
+struct OpenPart {
+    key: i64,
+    body: Vec<u8>,
+    dot: Dot,
+    stamp: Stamp,
+    seen: Rc<VersionVector>,
+}
+
+/// Parts kept open, each of a megabyte or two.
+const OPEN_PARTS: usize = 4;
+
 /// Which parts of the log touch which rows.
 #[derive(Debug, Default)]
 pub(crate) struct LogIndex {
-    changes: HashMap<u64, Vec<i64>>,
+    changes: HashMap<u64, Vec<Place>>,
+    tables: Vec<TableRef>,
+    open: VecDeque<OpenPart>,
     images: HashMap<u64, Vec<i64>>,
     /// For each site, the last record indexed and its hash.
     until: HashMap<i64, (i64, Vec<u8>)>,
@@ -68,10 +96,10 @@ pub(crate) struct LogIndex {
     held: usize,
 }
 
-/// The changes behind the first `keys` entries of a fingerprint.
+/// The changes behind the first `places` entries of a fingerprint.
 #[derive(Debug, Default)]
 struct Decoded {
-    keys: usize,
+    places: usize,
     changes: Vec<NamedChange>,
 }
 
@@ -92,7 +120,7 @@ pub(crate) struct Found {
     pub(crate) dot: Dot,
     pub(crate) index: u64,
     pub(crate) stamp: Stamp,
-    pub(crate) seen: VersionVector,
+    pub(crate) seen: Rc<VersionVector>,
     change: OwnedChange,
 }
 
@@ -143,13 +171,18 @@ impl Found {
 }
 
 impl LogIndex {
-    /// Makes the index cover the whole log.
-    pub(crate) fn refresh(&mut self, db: Db, sites: &Sites) -> Result<()> {
+    /// Makes the index cover all of the log that is applied; `own` is the own site's id.
+    pub(crate) fn refresh(&mut self, db: Db, sites: &Sites, own: i64) -> Result<()> {
         if !self.is_current(db)? {
             *self = Self::default();
         }
         for site in sites.iter() {
-            self.extend(db, site.id)?;
+            let end = if site.id == own {
+                log::key(site.id + 1, 0, 0)
+            } else {
+                log::key(site.id, site.applied + 1, 0)
+            };
+            self.extend(db, site.id, end)?;
         }
         Ok(())
     }
@@ -168,7 +201,7 @@ impl LogIndex {
         Ok(true)
     }
 
-    fn extend(&mut self, db: Db, site_id: i64) -> Result<()> {
+    fn extend(&mut self, db: Db, site_id: i64, end: i64) -> Result<()> {
         let after = self
             .until
             .get(&site_id)
@@ -176,11 +209,11 @@ impl LogIndex {
         let mut query = db.prepare(
             "SELECT id, body, images, hash FROM main.nuda_log WHERE id > ? AND id < ? ORDER BY id",
         )?;
-        query.bind(&[Value::Int(after), Value::Int(log::key(site_id + 1, 0, 0))])?;
+        query.bind(&[Value::Int(after), Value::Int(end)])?;
         while query.step()? {
             let key = query.int(0);
-            index_rows(query.blob(1), key, &mut self.changes)?;
-            index_rows(query.blob(2), key, &mut self.images)?;
+            self.index_changes(query.blob(1), key)?;
+            index_images(query.blob(2), key, &mut self.images)?;
             if !query.blob(3).is_empty() {
                 self.until.insert(site_id, (key, query.blob(3).to_vec()));
             }
@@ -199,7 +232,7 @@ impl LogIndex {
         seen: &VersionVector,
     ) -> Result<Vec<Rc<Found>>> {
         let fingerprint = row.fingerprint();
-        let Some(keys) = self.changes.get(&fingerprint) else {
+        let Some(places) = self.changes.get(&fingerprint) else {
             return Ok(Vec::new());
         };
         if self.held > DECODED {
@@ -207,12 +240,16 @@ impl LogIndex {
             self.held = 0;
         }
         let decoded = self.decoded.entry(fingerprint).or_default();
-        let before = decoded.changes.len();
-        for key in keys.iter().skip(decoded.keys) {
-            read_changes(db, sites, *key, fingerprint, &mut decoded.changes)?;
+        for place in places.iter().skip(decoded.places) {
+            let Some(table) = self.tables.get(place.table as usize) else {
+                continue;
+            };
+            if let Some(part) = open_part(&mut self.open, db, sites, place.key)? {
+                decoded.changes.extend(part.change(place, *table)?);
+                self.held += 1;
+            }
         }
-        decoded.keys = keys.len();
-        self.held += decoded.changes.len() - before;
+        decoded.places = places.len();
         let mut found: Vec<Rc<Found>> = decoded
             .changes
             .iter()
@@ -238,16 +275,128 @@ impl LogIndex {
             .unwrap_or_default()
     }
 
-    /// The log keys of changes of a row.
-    pub(crate) fn changes(&self, row: RowName<'_>) -> Vec<i64> {
-        self.changes
-            .get(&row.fingerprint())
-            .cloned()
-            .unwrap_or_default()
+    /// The log keys of a row's deletes that `stays` is true of.
+    pub(crate) fn deletes(
+        &mut self,
+        db: Db,
+        sites: &Sites,
+        row: RowName<'_>,
+        stays: impl Fn(i64) -> bool,
+    ) -> Result<Vec<i64>> {
+        let mut keys = Vec::new();
+        let places = self.changes.get(&row.fingerprint());
+        for place in places.into_iter().flatten().filter(|p| stays(p.key)) {
+            let Some(table) = self.tables.get(place.table as usize) else {
+                continue;
+            };
+            let Some(part) = open_part(&mut self.open, db, sites, place.key)? else {
+                continue;
+            };
+            if let Some(named) = part.change(place, *table)? {
+                let key: Vec<Value<'_>> = named.key.iter().map(OwnedValue::as_ref).collect();
+                let is_delete = matches!(named.change.change, OwnedChange::Delete);
+                if is_delete && row.is(named.table, &key) {
+                    keys.push(place.key);
+                }
+            }
+        }
+        Ok(keys)
+    }
+
+    fn index_changes(&mut self, body: &[u8], key: i64) -> Result<()> {
+        let mut reader = BodyReader::new(body);
+        let (mut table, mut number) = (0, 0);
+        loop {
+            let offset = body.len() - reader.left();
+            let Some(item) = reader.next_item()? else {
+                return Ok(());
+            };
+            match item {
+                Item::Table(at) => {
+                    let known = self.tables.iter().position(|known| *known == at);
+                    let place = known.unwrap_or_else(|| {
+                        self.tables.push(at);
+                        self.tables.len() - 1
+                    });
+                    table = u32::try_from(place).unwrap_or(u32::MAX);
+                }
+                Item::Schema(_) => {}
+                Item::Row(row) => {
+                    number += 1;
+                    let of = self.tables.get(table as usize).map_or(0, |t| t.number);
+                    let fingerprint = row_fingerprint(of, &row.key);
+                    self.changes.entry(fingerprint).or_default().push(Place {
+                        key,
+                        offset: u32::try_from(offset).unwrap_or(u32::MAX),
+                        number,
+                        table,
+                    });
+                }
+            }
+        }
     }
 }
 
-fn index_rows(body: &[u8], key: i64, into: &mut HashMap<u64, Vec<i64>>) -> Result<()> {
+impl OpenPart {
+    /// The change at `place`, with the row it belongs to.
+    fn change(&self, place: &Place, table: TableRef) -> Result<Option<NamedChange>> {
+        let mut reader = BodyReader::resume(&self.body, place.offset as usize, table);
+        let Some(Item::Row(row)) = reader.next_item()? else {
+            return Ok(None);
+        };
+        let (_, _, part) = log::split(self.key);
+        Ok(Some(NamedChange {
+            table: table.number,
+            key: row.key.iter().map(|value| (*value).into()).collect(),
+            change: Rc::new(Found {
+                dot: self.dot,
+                index: (u64::from(part) << 32) + u64::from(place.number),
+                stamp: self.stamp,
+                seen: Rc::clone(&self.seen),
+                change: OwnedChange::own(&row.change),
+            }),
+        }))
+    }
+}
+
+/// The part of the log under `key`, read if it is not at hand. `None` if it was collected:
+/// everything still to come has seen it.
+fn open_part<'a>(
+    open: &'a mut VecDeque<OpenPart>,
+    db: Db,
+    sites: &Sites,
+    key: i64,
+) -> Result<Option<&'a OpenPart>> {
+    if let Some(at) = open.iter().position(|part| part.key == key) {
+        return Ok(open.get(at));
+    }
+    let (site_id, seq, _) = log::split(key);
+    let site = sites
+        .by_id(site_id)
+        .ok_or_else(|| damaged("nuda_log"))?
+        .site;
+    let Some((stamp, seen)) = read_header(db, sites, site_id, seq)? else {
+        return Ok(None);
+    };
+    let mut query = db.prepare("SELECT body FROM main.nuda_log WHERE id = ?")?;
+    query.bind(&[Value::Int(key)])?;
+    if !query.step()? {
+        return Ok(None);
+    }
+    if open.len() >= OPEN_PARTS {
+        open.pop_front();
+    }
+    open.push_back(OpenPart {
+        key,
+        body: query.blob(0).to_vec(),
+        dot: Dot { site, seq },
+        stamp,
+        seen: Rc::new(seen),
+    });
+    Ok(open.back())
+}
+
+fn index_images(body: &[u8], key: i64, into: &mut HashMap<u64, Vec<i64>>) -> Result<()> {
     let mut reader = BodyReader::new(body);
     let mut table = 0;
     while let Some(item) = reader.next_item()? {
@@ -263,47 +412,6 @@ fn index_rows(body: &[u8], key: i64, into: &mut HashMap<u64, Vec<i64>>) -> Resul
         }
     }
     Ok(())
-}
-
-/// Reads the changes of rows with this fingerprint from one part of a record.
-fn read_changes(
-    db: Db,
-    sites: &Sites,
-    key: i64,
-    fingerprint: u64,
-    into: &mut Vec<NamedChange>,
-) -> Result<()> {
-    let (site_id, seq, part) = log::split(key);
-    let site = sites
-        .by_id(site_id)
-        .ok_or_else(|| damaged("nuda_log"))?
-        .site;
-    // A record that is gone was collected: everything still to come has seen it.
-    let Some((stamp, seen)) = read_header(db, sites, site_id, seq)? else {
-        return Ok(());
-    };
-    let mut query = db.prepare("SELECT body FROM main.nuda_log WHERE id = ?")?;
-    query.bind(&[Value::Int(key)])?;
-    if !query.step()? {
-        return Ok(());
-    }
-    let mut place = u64::from(part) << 32;
-    for_each_row(query.blob(0), |table, change| {
-        place += 1;
-        if row_fingerprint(table, &change.key) == fingerprint {
-            into.push(NamedChange {
-                table,
-                key: change.key.iter().map(|value| (*value).into()).collect(),
-                change: Rc::new(Found {
-                    dot: Dot { site, seq },
-                    index: place,
-                    stamp,
-                    seen: seen.clone(),
-                    change: OwnedChange::own(&change.change),
-                }),
-            });
-        }
-    })
 }
 
 /// Calls `each` for every row change of a body, with its table's number.

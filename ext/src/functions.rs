@@ -277,6 +277,7 @@ fn apply_changeset(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedV
         }
         Outcome::Stale(why) => ("stale", 0, Some(why)),
         Outcome::Fork(why) => ("fork", 0, Some(why)),
+        Outcome::Corrupt(why) => return Err(Error::corrupt(why)),
     };
     let needs = if needs.is_empty() {
         String::new()

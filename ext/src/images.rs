@@ -10,17 +10,20 @@
 //! with the greatest order. (The delete's own stamp would not do: a delete with an older stamp
 //! may arrive, and hide the row again, later.)
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use nuda_core::hlc::Stamp;
 use nuda_core::row::{
     BodyReader, Change, Item, RowChange, TableRef, put_row, put_schema, put_table,
 };
 use nuda_core::value::{OwnedValue, Value};
 
-use crate::concurrent::{LogIndex, RowName, for_each_row};
+use crate::concurrent::{LogIndex, RowName, row_fingerprint};
 use crate::error::Result;
 use crate::ffi::db::Db;
 use crate::net::NetEffect;
-use crate::shadow::damaged;
+use crate::shadow::{Sites, damaged};
 use crate::tracked::Table;
 
 /// The images of one part, ready to be stored.
@@ -48,9 +51,7 @@ fn read(stored: &[u8]) -> Result<Vec<Stored<'_>>> {
     while let Some(item) = reader.next_item()? {
         match (item, at) {
             (Item::Table(table), _) => at = Some(table),
-            (Item::Schema(bytes), _) => {
-                order = u64::from_be_bytes(bytes.try_into().map_err(|_| damaged("nuda_log"))?);
-            }
+            (Item::Schema(bytes), _) => order = order_from(bytes)?,
             (Item::Row(row), Some(table)) => images.push(Stored { order, table, row }),
             (Item::Row(_), None) => return Err(damaged("nuda_log")),
         }
@@ -64,39 +65,139 @@ fn write(image: &Stored<'_>, out: &mut Vec<u8>) {
     put_row(out, &image.row);
 }
 
-/// Takes the newest image of a row out of the log, and with it any older one.
-pub(crate) fn take(
-    db: Db,
-    index: Option<&LogIndex>,
-    row: RowName<'_>,
-) -> Result<Option<Vec<OwnedValue>>> {
-    let mut newest: Option<(u64, Vec<OwnedValue>)> = None;
-    for key in index.map(|index| index.images(row)).unwrap_or_default() {
+/// The images that a changeset takes out of the log while it is applied. A record's images are
+/// read once and written back once, by [`Images::flush`], however many rows come back.
+#[derive(Debug, Default)]
+pub(crate) struct Images {
+    open: HashMap<i64, OpenImages>,
+}
+
+/// The images of one part of the log.
+#[derive(Debug, Default)]
+struct OpenImages {
+    stored: Vec<u8>,
+    places: Vec<Place>,
+    by_row: HashMap<u64, Vec<usize>>,
+    is_changed: bool,
+}
+
+/// Where an image is in the stored bytes.
+#[derive(Debug)]
+struct Place {
+    offset: usize,
+    table: TableRef,
+    order: u64,
+    is_taken: bool,
+}
+
+impl Images {
+    /// Takes the newest image of a row, and with it any older one.
+    pub(crate) fn take(
+        &mut self,
+        db: Db,
+        index: Option<&LogIndex>,
+        row: RowName<'_>,
+    ) -> Result<Option<Vec<OwnedValue>>> {
+        let mut newest: Found = None;
+        for key in index.map(|index| index.images(row)).unwrap_or_default() {
+            let open = match self.open.entry(key) {
+                Entry::Occupied(open) => open.into_mut(),
+                Entry::Vacant(empty) => empty.insert(OpenImages::read(db, key)?),
+            };
+            open.take(row, &mut newest)?;
+        }
+        Ok(newest.map(|(_, image)| image))
+    }
+
+    /// Writes back what is left.
+    pub(crate) fn flush(&self, db: Db) -> Result<()> {
+        for (key, open) in self.open.iter().filter(|(_, open)| open.is_changed) {
+            let mut rest = Vec::new();
+            for (image, place) in read(&open.stored)?.iter().zip(&open.places) {
+                if !place.is_taken {
+                    write(image, &mut rest);
+                }
+            }
+            let rest = Some(rest).filter(|rest| !rest.is_empty());
+            db.run(
+                "UPDATE main.nuda_log SET images = ? WHERE id = ?",
+                &[
+                    rest.as_deref().map_or(Value::Null, Value::Blob),
+                    Value::Int(*key),
+                ],
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl OpenImages {
+    fn read(db: Db, key: i64) -> Result<Self> {
         let stored = db.first(
             "SELECT images FROM main.nuda_log WHERE id = ?",
             &[Value::Int(key)],
         )?;
+        let mut open = Self::default();
         let Some([OwnedValue::Blob(stored)]) = stored.as_deref() else {
-            continue;
+            return Ok(open);
         };
-        let (found, rest) = cut(stored, row)?;
-        let Some((order, image)) = found else {
-            continue;
-        };
-        let rest = if rest.is_empty() {
-            Value::Null
-        } else {
-            Value::Blob(&rest)
-        };
-        db.run(
-            "UPDATE main.nuda_log SET images = ? WHERE id = ?",
-            &[rest, Value::Int(key)],
-        )?;
-        if newest.as_ref().is_none_or(|(known, _)| order >= *known) {
-            newest = Some((order, image));
+        let mut reader = BodyReader::new(stored);
+        let (mut order, mut at) = (0, None);
+        loop {
+            let offset = stored.len() - reader.left();
+            match (reader.next_item()?, at) {
+                (None, _) => break,
+                (Some(Item::Table(table)), _) => at = Some(table),
+                (Some(Item::Schema(bytes)), _) => order = order_from(bytes)?,
+                (Some(Item::Row(row)), Some(table)) => {
+                    let fingerprint = row_fingerprint(table.number, &row.key);
+                    let place = open.places.len();
+                    open.by_row.entry(fingerprint).or_default().push(place);
+                    open.places.push(Place {
+                        offset,
+                        table,
+                        order,
+                        is_taken: false,
+                    });
+                }
+                (Some(Item::Row(_)), None) => return Err(damaged("nuda_log")),
+            }
         }
+        open.stored.clone_from(stored);
+        Ok(open)
     }
-    Ok(newest.map(|(_, image)| image))
+
+    fn take(&mut self, row: RowName<'_>, newest: &mut Found) -> Result<()> {
+        let Some(places) = self.by_row.get(&row.fingerprint()) else {
+            return Ok(());
+        };
+        for n in places {
+            let Some(place) = self.places.get_mut(*n).filter(|place| !place.is_taken) else {
+                continue;
+            };
+            let mut reader = BodyReader::resume(&self.stored, place.offset, place.table);
+            let Some(Item::Row(image)) = reader.next_item()? else {
+                return Err(damaged("nuda_log"));
+            };
+            if !row.is(place.table.number, &image.key) {
+                continue;
+            }
+            place.is_taken = true;
+            self.is_changed = true;
+            if newest
+                .as_ref()
+                .is_none_or(|(known, _)| place.order >= *known)
+            {
+                *newest = Some((place.order, values(&image)));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn order_from(bytes: &[u8]) -> Result<u64> {
+    let bytes = bytes.try_into().map_err(|_| damaged("nuda_log"))?;
+    Ok(u64::from_be_bytes(bytes))
 }
 
 /// An image and its order.
@@ -158,8 +259,8 @@ impl NetEffect {
 /// Moves the images of a record that is about to be collected to other deletes of the same
 /// rows that stay in the log.
 pub(crate) fn move_on(
-    db: Db,
-    index: &LogIndex,
+    (db, sites): (Db, &Sites),
+    index: &mut LogIndex,
     key: i64,
     goes: impl Fn(i64) -> bool,
 ) -> Result<()> {
@@ -175,7 +276,8 @@ pub(crate) fn move_on(
             table: image.table.number,
             key: &image.row.key,
         };
-        let Some(heir) = heir(db, index, row, &goes)? else {
+        let heirs = index.deletes(db, sites, row, |key| !goes(key))?;
+        let Some(heir) = heirs.first().copied() else {
             continue;
         };
         let mut moved = Vec::new();
@@ -187,33 +289,4 @@ pub(crate) fn move_on(
         )?;
     }
     Ok(())
-}
-
-/// Another delete of the row that stays in the log.
-fn heir(
-    db: Db,
-    index: &LogIndex,
-    row: RowName<'_>,
-    goes: &impl Fn(i64) -> bool,
-) -> Result<Option<i64>> {
-    for key in index.changes(row) {
-        if goes(key) {
-            continue;
-        }
-        let body = db.first(
-            "SELECT body FROM main.nuda_log WHERE id = ?",
-            &[Value::Int(key)],
-        )?;
-        let Some([OwnedValue::Blob(body)]) = body.as_deref() else {
-            continue;
-        };
-        let mut deletes = false;
-        for_each_row(body, |table, change| {
-            deletes |= row.is(table, &change.key) && change.change == Change::Delete;
-        })?;
-        if deletes {
-            return Ok(Some(key));
-        }
-    }
-    Ok(None)
 }

@@ -59,6 +59,7 @@ mod sql;
 mod track;
 mod tracked;
 mod triggers;
+mod waiting;
 
 pub use error::Error;
 pub use ffi::entry::{AutoExtension, sqlite3_nuda_init};

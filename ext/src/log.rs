@@ -1,9 +1,10 @@
 //! The log: one record per transaction, in parts, keyed by site, number and part.
 //!
 //! The key makes every question about a site's history a range of the table, without an
-//! index. The records of a site are contiguous: collected from the front, appended at the end.
+//! index. The applied records of a site are contiguous: collected from the front, appended at
+//! the end. Beyond them, of foreign sites only, lies what waits (see [`crate::waiting`]).
 
-use nuda_core::changeset::{ChainHash, Header};
+use nuda_core::changeset::{ChainHash, Header, Part};
 use nuda_core::hlc::Stamp;
 use nuda_core::limits;
 use nuda_core::site::Seq;
@@ -36,15 +37,71 @@ pub(crate) fn split(key: i64) -> (i64, Seq, u32) {
 /// The latest changeset of a site, as a place to continue from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Head {
+    /// Whether its record is in the log.
+    pub(crate) is_in_log: bool,
     pub(crate) seq: Seq,
     pub(crate) stamp: Stamp,
     pub(crate) seen: VersionVector,
     pub(crate) hash: ChainHash,
 }
 
-/// Adds a part of a record.
+/// Adds a part of an own record.
 pub(crate) const INSERT: &str = "INSERT INTO main.nuda_log(id, header, previous, seen, body, hash, images) \
      VALUES (?, ?, ?, ?, ?, ?, ?)";
+
+/// The chain hash before a record, where its row is called `l`. The writer's own records do not
+/// repeat it while their predecessor, the row before them, is in the log.
+pub(crate) const PREVIOUS: &str = "coalesce(l.previous, \
+     (SELECT p.hash FROM main.nuda_log p WHERE p.id < l.id ORDER BY p.id DESC LIMIT 1))";
+
+/// Stores a part of a foreign changeset. `seen` is what the changeset had seen, nothing as long
+/// as it waits; `images` the rows that this part's deletes hid.
+pub(crate) fn insert(
+    db: Db,
+    key: i64,
+    part: &Part<'_>,
+    seen: Option<&[u8]>,
+    images: &[u8],
+) -> Result<()> {
+    let (previous, header) = match &part.first {
+        Some((previous, header)) => (Value::Blob(&previous.0), Value::Blob(header)),
+        None => (Value::Null, Value::Null),
+    };
+    let seen = seen.filter(|_| part.first.is_some());
+    let images = Some(images).filter(|images| !images.is_empty());
+    db.run(
+        "INSERT OR REPLACE INTO main.nuda_log(id, header, previous, seen, body, hash, images) \
+         VALUES (?, ?, ?, ?, ?, ?, ?)",
+        &[
+            Value::Int(key),
+            header,
+            previous,
+            seen.map_or(Value::Null, Value::Blob),
+            Value::Blob(part.body),
+            part.last
+                .as_ref()
+                .map_or(Value::Null, |h| Value::Blob(&h.0)),
+            images.map_or(Value::Null, Value::Blob),
+        ],
+    )
+}
+
+/// Completes a part that waited and is applied now.
+pub(crate) fn complete(db: Db, key: i64, first: bool, seen: &[u8], images: &[u8]) -> Result<()> {
+    if first {
+        db.run(
+            "UPDATE main.nuda_log SET seen = ? WHERE id = ?",
+            &[Value::Blob(seen), Value::Int(key)],
+        )?;
+    }
+    if images.is_empty() {
+        return Ok(());
+    }
+    db.run(
+        "UPDATE main.nuda_log SET images = ? WHERE id = ?",
+        &[Value::Blob(images), Value::Int(key)],
+    )
+}
 
 /// The query that [`head`] runs; parameters: two keys that enclose the site.
 pub(crate) const LAST_RECORD: &str = "SELECT id, header, seen, hash FROM main.nuda_log WHERE id BETWEEN ? AND ? \
@@ -68,6 +125,7 @@ pub(crate) fn head(db: Db, last_record: &mut Stmt, site_id: i64, sites: &Sites) 
         let header = Header::decode(last_record.blob(1))?;
         let seen = sites.decode_seen(last_record.blob(2))?;
         Head {
+            is_in_log: true,
             seq,
             stamp: header.stamp,
             seen,
@@ -86,6 +144,7 @@ pub(crate) fn head(db: Db, last_record: &mut Stmt, site_id: i64, sites: &Sites) 
         };
         let stamp = Header::decode(header)?.stamp;
         Head {
+            is_in_log: true,
             seq,
             stamp,
             seen: sites.decode_seen(seen)?,
@@ -105,6 +164,7 @@ pub(crate) fn collected_head(db: Db, site_id: i64, sites: &Sites) -> Result<Head
         return Err(damaged("nuda_site"));
     }
     Ok(Head {
+        is_in_log: false,
         seq: u64::try_from(query.int(0)).map_err(|_| damaged("nuda_site"))?,
         stamp: stamp_from(query.int(1))?,
         seen: sites.decode_seen(query.blob(2))?,

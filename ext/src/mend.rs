@@ -53,8 +53,11 @@ fn rewrite_stamps(db: Db, keep: Seq, max_ms: u64) -> Result<(u64, Vec<OwnedRow>)
     let (mut count, mut rows) = (0, Vec::new());
     for seq in keep + 1..=head.seq {
         let parts = db.all(
-            "SELECT id, header, previous, body FROM main.nuda_log WHERE id BETWEEN ? AND ? \
-             ORDER BY id",
+            &format!(
+                "SELECT id, header, {}, body FROM main.nuda_log l WHERE id BETWEEN ? AND ? \
+                 ORDER BY id",
+                log::PREVIOUS
+            ),
             &[
                 Value::Int(log::key(state.site_id, seq, 0)),
                 Value::Int(log::key(state.site_id, seq + 1, 0) - 1),
@@ -134,7 +137,7 @@ fn settle_rows(connection: &Connection, rows: &[OwnedRow]) -> Result<()> {
     let db = connection.db();
     let sites = Sites::load(db)?;
     let mut index = LogIndex::default();
-    index.refresh(db, &sites)?;
+    index.refresh(db, &sites, shadow::state(db)?.site_id)?;
     let tables = connection.tables()?;
     for (number, key) in rows {
         let Some(table) = tables.get(*number) else {
@@ -277,7 +280,9 @@ fn lacking(db: Db) -> Result<Vec<Vec<u8>>> {
     let mut stamp = Stamp::BASELINE;
     for record in db.all(
         "SELECT s.site, l.id, l.header, l.body FROM nuda_old.nuda_log l \
-         JOIN nuda_old.nuda_site s ON s.id = l.id >> 48 ORDER BY l.id",
+         JOIN nuda_old.nuda_site s ON s.id = l.id >> 48 \
+         WHERE s.id = (SELECT site FROM nuda_old.nuda_state) \
+            OR (l.id >> 14) & 0x3ffffffff <= s.applied ORDER BY l.id",
         &[],
     )? {
         let [

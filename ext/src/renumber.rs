@@ -91,6 +91,7 @@ fn head_at(db: Db, sites: &Sites, site_id: i64, keep: Seq, head: &Head) -> Resul
     let hash =
         stored_hash(db, sites, Dot { site, seq: keep })?.ok_or_else(|| damaged("nuda_log"))?;
     Ok(Head {
+        is_in_log: true,
         seq: keep,
         stamp,
         seen,

@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::excess::{self, CounterCell, clamped};
 use crate::ffi::db::{Db, Stmt};
 use crate::guard::{Guard, Write as Announced};
-use crate::images;
+use crate::images::Images;
 use crate::net::NetEffect;
 use crate::shadow::Sites;
 use crate::tracked::{Table, quote};
@@ -128,6 +128,8 @@ pub(crate) struct Applying<'a> {
     pub(crate) index: Option<&'a mut LogIndex>,
     pub(crate) guard: &'a Guard,
     pub(crate) statements: &'a mut RowStatements,
+    /// Images of rows that were hidden before.
+    pub(crate) images: &'a mut Images,
     /// Receives the images of the rows that are hidden.
     pub(crate) net: &'a mut NetEffect,
 }
@@ -360,7 +362,7 @@ impl Applying<'_> {
             }
             (Plan::Insert(writes), None) => {
                 // What an older life held is reset; its image must not come back.
-                images::take(
+                self.images.take(
                     self.db,
                     self.index.as_deref(),
                     RowName {
@@ -426,7 +428,7 @@ impl Applying<'_> {
             table: table.at.number,
             key,
         };
-        let image = match images::take(self.db, self.index.as_deref(), name)? {
+        let image = match self.images.take(self.db, self.index.as_deref(), name)? {
             Some(image) => Some(image),
             None => self.net.take_image(table, key)?,
         };

@@ -45,16 +45,16 @@ CREATE TABLE nuda_site(
 CREATE TABLE nuda_log(
   id INTEGER PRIMARY KEY,           -- nuda_site.id << 48 | seq << 14 | part
   header BLOB,                      -- of part 0
-  previous BLOB,                    -- of part 0: the chain hash before it
-  seen BLOB,                        -- of part 0: everything the changeset had seen
+  previous BLOB,                    -- of part 0: the chain hash before it, or NULL: the row before's
+  seen BLOB,                        -- of part 0: everything the changeset had seen; NULL: it waits
   body BLOB NOT NULL,
   hash BLOB,                        -- of the last part
   images BLOB                       -- rows that this part's deletes hid here; not shipped
 );
 CREATE TABLE nuda_waiting(
-  site INTEGER NOT NULL, seq INTEGER NOT NULL, part INTEGER NOT NULL,
-  changeset BLOB NOT NULL, reason TEXT NOT NULL,
-  PRIMARY KEY (site, seq, part)
+  site INTEGER NOT NULL, seq INTEGER NOT NULL, -- what is in nuda_log and not applied yet
+  reason TEXT NOT NULL,
+  PRIMARY KEY (site, seq)
 ) WITHOUT ROWID;
 CREATE TABLE nuda_table(
   number INTEGER PRIMARY KEY,       -- the same on every replica
@@ -88,8 +88,8 @@ CREATE VIEW nuda_status AS
   SELECT lower(hex(s.partition)) AS partition, s.name, s.node, s.founder,
     nuda_site() AS site, nuda_version_vector() AS vector, s.frontier AS collected,
     s.members, s.members_version,
-    (SELECT count(*) FROM nuda_waiting WHERE part = 0) AS waiting,
-    (SELECT count(*) FROM nuda_log WHERE header IS NOT NULL) AS log_records,
+    (SELECT count(*) FROM nuda_waiting) AS waiting,
+    (SELECT count(*) FROM nuda_log WHERE seen IS NOT NULL) AS log_records,
     (SELECT coalesce(sum(length(body) + coalesce(length(images), 0)), 0) FROM nuda_log)
       AS log_bytes,
     s.stamp >> 16 AS stamp_ms,
