@@ -13,8 +13,10 @@
 //! 6. [`protocol`]: replication as events in, commands out.
 #![forbid(unsafe_code)]
 
+pub mod certify;
 pub mod changeset;
 pub mod codec;
+pub mod control;
 pub mod diff;
 pub mod error;
 pub mod hlc;

@@ -57,3 +57,15 @@ pub const CLOCK_AHEAD_MS: u64 = 60_000;
 
 /// Rows kept in `nuda_conflicts`; the oldest go first.
 pub const CONFLICTS: u64 = 10_000;
+
+/// One strong transaction as it is proposed, with the eventual changes it saw that the log
+/// lacks. Every voter writes it to its log before anybody is answered, and the local file's
+/// write lock is held for that long.
+pub const PROPOSAL_BYTES: usize = 16 << 20;
+
+/// Outcomes of transactions that a consensus group keeps: minutes under load, and some
+/// megabytes. An older id is answered `expired`.
+pub const OUTCOMES: usize = 1 << 16;
+
+/// Partitions that one consensus group orders.
+pub const GROUP_PARTITIONS: usize = 1 << 20;

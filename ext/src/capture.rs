@@ -5,13 +5,10 @@
 //! the net effect is written as a log record in the same transaction, so that the user's rows
 //! and the record are committed together or not at all. Nothing else is written.
 
-use nuda_core::changeset::{ChainHash, ChainHasher, Header, Level};
+use nuda_core::changeset::{ChainHash, ChainHasher};
 use nuda_core::codec::put_varint;
-use nuda_core::hlc::Stamp;
 use nuda_core::limits;
-use nuda_core::site::{Dot, Seq};
 use nuda_core::value::{OwnedValue, Value};
-use nuda_core::version_vector::VersionVector;
 
 use crate::buffer::{Buffer, Kind};
 use crate::connection::Connection;
@@ -23,10 +20,11 @@ use crate::images;
 use crate::keys::{self, Keys};
 use crate::log;
 use crate::net::{Grown, NetEffect, net_effect};
-use crate::noticed;
-use crate::shadow::{self, Sites, State, damaged, to_i64};
+use crate::record::{self, Record};
+use crate::shadow::{self, Sites, State, to_i64};
+use crate::strong::commit::{self, Candidate};
 use crate::track;
-use crate::tracked::{Column, Table};
+use crate::tracked::{Column, Table, Tables};
 use crate::triggers;
 
 /// What a trigger's first argument says, besides the table: `table * 16 + call`.
@@ -136,19 +134,6 @@ impl Capture {
             self.record = None;
         }
     }
-}
-
-/// The header of the changeset being written.
-#[derive(Debug, Clone)]
-struct Record {
-    site_id: i64,
-    seq: Seq,
-    stamp: Stamp,
-    previous: ChainHash,
-    /// Whether the record with that hash is in the log.
-    follows_in_log: bool,
-    header: Vec<u8>,
-    seen: Vec<u8>,
 }
 
 /// A trigger's call.
@@ -499,9 +484,11 @@ fn write_part(connection: &Connection, capture: &mut Capture, last: bool) -> Res
         capture.buffer.reset();
         return Ok(());
     }
+    let is_strong = is_strong(connection, capture, &tables)?;
     let record = match &capture.record {
         Some(record) => record.clone(),
-        None => begin_record(connection)?,
+        None if is_strong => record::begin_strong(connection)?,
+        None => record::begin(connection)?,
     };
     let part = capture.buffer.parts();
     if part >= limits::PARTS {
@@ -525,12 +512,62 @@ fn write_part(connection: &Connection, capture: &mut Capture, last: bool) -> Res
         )?;
     }
     insert_part(connection, &record, part, &net, hash)?;
+    if let (true, Some(hash)) = (is_strong, hash) {
+        let candidate = Candidate {
+            site_id: record.site_id,
+            seq: record.seq,
+        };
+        let stamp = to_i64(record.stamp.get());
+        commit::advance(connection.db(), &candidate, &hash.0, &record.seen, stamp)?;
+        commit::propose(connection, &candidate)?;
+    }
     capture.record = Some(record);
     capture.hasher = Some(hasher);
     capture.buffer.spilled();
     capture.wrote = last;
     capture.ended |= last;
     Ok(())
+}
+
+/// Whether the transaction is a strong one: if it writes a strong table, or by the level. A
+/// mixture is refused.
+fn is_strong(connection: &Connection, capture: &Capture, tables: &Tables) -> Result<bool> {
+    let session = connection.session();
+    if session.is_accepted() {
+        return Err(Error::refused(
+            "this strong transaction is committed already and cannot be added to; it will be \
+             applied here after a ROLLBACK",
+        ));
+    }
+    let numbers = capture.buffer.tables();
+    let written = || numbers.iter().filter_map(|n| tables.get(*n));
+    let strong = written().find(|t| t.options.is_strong);
+    let eventual = written().find(|t| !t.options.is_strong);
+    let begun = capture.record.as_ref().map(|record| record.is_strong);
+    match (strong, eventual, begun) {
+        (Some(strong), Some(eventual), _) => Err(Error::refused(format!(
+            "a transaction cannot write the strong table {} and the eventual table {} yet; write \
+             them in two",
+            strong.name, eventual.name
+        ))),
+        (Some(strong), None, Some(false)) => Err(Error::refused(format!(
+            "this large transaction wrote eventual tables before the strong table {}; write them \
+             in two",
+            strong.name
+        ))),
+        (None, Some(eventual), Some(true)) => Err(Error::refused(format!(
+            "this large transaction wrote strong tables before the eventual table {}; write them \
+             in two",
+            eventual.name
+        ))),
+        (None, Some(eventual), _) if session.writes_strongly() => Err(Error::refused(format!(
+            "a strong write to the eventual table {} is not built yet; track it as 'strong', or \
+             set nuda_write_consistency to eventual",
+            eventual.name
+        ))),
+        (_, _, Some(begun)) => Ok(begun),
+        (strong, _, None) => Ok(strong.is_some()),
+    }
 }
 
 fn insert_part(
@@ -602,55 +639,6 @@ pub(crate) fn present_state(connection: &Connection) -> Result<(State, Sites)> {
     }
     query.reset();
     Ok((state, sites))
-}
-
-/// Who writes, when, after what: fixed when the first part is written, while the transaction
-/// holds the write lock.
-fn begin_record(connection: &Connection) -> Result<Record> {
-    let db = connection.db();
-    let (state, sites) = present_state(connection)?;
-    let mut statements = connection.statements()?;
-    if state.identity != connection.identity() {
-        drop(statements);
-        renew_site(connection, &state)?;
-        return begin_record(connection);
-    }
-    let head = log::head(db, statements.last_record(db)?, state.site_id, &sites)?;
-    drop(statements);
-    if connection.is_first_record() && noticed::heed(connection, &state, &sites, head.seq)? {
-        return begin_record(connection);
-    }
-    let own = sites
-        .by_id(state.site_id)
-        .ok_or_else(|| damaged("nuda_site"))?;
-    let mut seen = sites.vector((state.site_id, 0));
-    seen.set(own.site, 0);
-    let rose: VersionVector = seen
-        .iter()
-        .filter(|(site, seq)| *seq > head.seen.get(*site))
-        .collect();
-    let stamp = Stamp::next(state.stamp.max(head.stamp), identity::now_ms())
-        .ok_or_else(|| Error::refused("the logical clock is exhausted; check this node's clock"))?;
-    let seq = log::next_seq(head.seq)?;
-    let header = Header {
-        dot: Dot {
-            site: own.site,
-            seq,
-        },
-        stamp,
-        level: Level::Eventual,
-        author: String::new(),
-        rose,
-    };
-    Ok(Record {
-        site_id: state.site_id,
-        seq,
-        stamp,
-        previous: head.hash,
-        follows_in_log: head.is_in_log,
-        header: header.encode(),
-        seen: sites.encode_seen(&seen),
-    })
 }
 
 /// Takes a new site: the file is not the one that the present site was made for.

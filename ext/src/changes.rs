@@ -69,7 +69,7 @@ fn parse_vector(value: Option<&OwnedValue>) -> Result<VersionVector> {
 }
 
 /// Walks the log in the order of stamps.
-struct Walk {
+pub(crate) struct Walk {
     db: Db,
     cursors: Vec<Cursor>,
 }
@@ -84,7 +84,7 @@ struct Cursor {
 }
 
 impl Walk {
-    fn new(db: Db, since: &VersionVector) -> Result<Self> {
+    pub(crate) fn new(db: Db, since: &VersionVector) -> Result<Self> {
         let state = shadow::state(db)?;
         let sites = Sites::load(db)?;
         let applied = applied(db, &state, &sites)?;
@@ -140,7 +140,7 @@ impl Walk {
     }
 
     /// The next record: its header and its site's id.
-    fn next(&mut self) -> Result<Option<(Header, i64)>> {
+    pub(crate) fn next(&mut self) -> Result<Option<(Header, i64)>> {
         let first = self
             .cursors
             .iter()
@@ -186,34 +186,7 @@ impl Rows for Since {
         let Some((dot, site_id, part)) = self.record.take() else {
             return Ok(None);
         };
-        let mut query = self.walk.db.prepare(&format!(
-            "SELECT header, {}, body, hash FROM main.nuda_log l WHERE id = ?",
-            log::PREVIOUS
-        ))?;
-        query.bind(&[Value::Int(log::key(site_id, dot.seq, part))])?;
-        if !query.step()? {
-            return Err(shadow::damaged("nuda_log"));
-        }
-        let is_last = query.value(3) != Value::Null;
-        let first = if part == 0 {
-            Some((hash_from(query.blob(1))?, query.blob(0)))
-        } else {
-            None
-        };
-        let last = if is_last {
-            Some(hash_from(query.blob(3))?)
-        } else {
-            None
-        };
-        let encoded = Part {
-            partition: self.partition,
-            dot,
-            part,
-            first,
-            last,
-            body: query.blob(2),
-        }
-        .encode();
+        let (encoded, is_last) = encoded_part(self.walk.db, self.partition, dot, site_id, part)?;
         if !is_last {
             self.record = Some((dot, site_id, part + 1));
         }
@@ -225,6 +198,45 @@ impl Rows for Since {
             OwnedValue::Blob(encoded),
         ]))
     }
+}
+
+/// One part of a record as it travels, and whether it is the last.
+pub(crate) fn encoded_part(
+    db: Db,
+    partition: PartitionId,
+    dot: Dot,
+    site_id: i64,
+    part: u32,
+) -> Result<(Vec<u8>, bool)> {
+    let mut query = db.prepare(&format!(
+        "SELECT header, {}, body, hash FROM main.nuda_log l WHERE id = ?",
+        log::PREVIOUS
+    ))?;
+    query.bind(&[Value::Int(log::key(site_id, dot.seq, part))])?;
+    if !query.step()? {
+        return Err(shadow::damaged("nuda_log"));
+    }
+    let is_last = query.value(3) != Value::Null;
+    let first = if part == 0 {
+        Some((hash_from(query.blob(1))?, query.blob(0)))
+    } else {
+        None
+    };
+    let last = if is_last {
+        Some(hash_from(query.blob(3))?)
+    } else {
+        None
+    };
+    let encoded = Part {
+        partition,
+        dot,
+        part,
+        first,
+        last,
+        body: query.blob(2),
+    }
+    .encode();
+    Ok((encoded, is_last))
 }
 
 struct Feed {

@@ -25,6 +25,7 @@ use crate::log;
 use crate::replaced::Replaced;
 use crate::shadow::{self, Sites, State};
 use crate::signal::Signal;
+use crate::strong::Session;
 use crate::tracked::{Table, Tables};
 
 /// State of the extension for one connection.
@@ -47,6 +48,7 @@ pub(crate) struct Connection {
     /// Whether this connection was declared the applier's own.
     dedicated: Cell<bool>,
     signal: Arc<Signal>,
+    session: Arc<Session>,
     attached: RefCell<Option<std::result::Result<Attached, AttachError>>>,
     /// Keeps user triggers from writing tracked tables while changes are applied.
     pub(crate) guard: Guard,
@@ -54,6 +56,16 @@ pub(crate) struct Connection {
     pub(crate) replaced: RefCell<Vec<Replaced>>,
     /// What the applier remembers between calls.
     pub(crate) applier: RefCell<crate::apply::Applier>,
+}
+
+/// Random bits that no other connection has.
+fn boot() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    // Keys of the operating system's randomness, and what else differs.
+    let mut hasher = RandomState::new().build_hasher();
+    hasher.write_u32(std::process::id());
+    hasher.write_u64(identity::now_ms());
+    hasher.finish()
 }
 
 /// Tracked tables, and the schema for which they were read.
@@ -65,6 +77,7 @@ struct CachedTables {
 
 impl Connection {
     pub(crate) fn new(db: Db) -> Rc<Self> {
+        let session = Session::new(&db.path(), boot());
         Rc::new(Self {
             db,
             path: db.path(),
@@ -77,7 +90,8 @@ impl Connection {
             placing: Cell::new(false),
             recorded: Cell::new(false),
             dedicated: Cell::new(false),
-            signal: Arc::new(Signal::new(&db.path())),
+            signal: Arc::new(Signal::new(db, Arc::clone(&session))),
+            session,
             attached: RefCell::default(),
             guard: Guard::default(),
             replaced: RefCell::default(),
@@ -177,9 +191,11 @@ impl Connection {
 
     pub(crate) fn capture_committed(&self) {
         if let Ok(mut capture) = self.capture.try_borrow_mut() {
-            if std::mem::take(&mut capture.wrote) {
+            let wrote = std::mem::take(&mut capture.wrote);
+            if wrote {
                 self.signal.set_pending(true);
             }
+            self.session.committed(wrote);
             capture.reset();
         }
         // The VFS reports the commit too; whoever comes second finds nothing pending.
@@ -194,6 +210,8 @@ impl Connection {
         // A new site may have gone with it.
         self.recorded.set(false);
         self.signal.set_pending(false);
+        self.session.rolled_back();
+        self.arm_barrier();
         self.forget_tables();
     }
 
@@ -261,6 +279,44 @@ impl Connection {
     /// What the file's VFS calls.
     pub(crate) fn signal(&self) -> Arc<Signal> {
         Arc::clone(&self.signal)
+    }
+
+    /// What is in force for strong transactions.
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// Runs the read barrier before the next transactions, or no longer.
+    pub(crate) fn arm_barrier(&self) {
+        if let Some(Ok(attached)) = &*self.attached.borrow() {
+            attached.arm_barrier(self.session.wants_barrier());
+        }
+    }
+
+    /// Shows or sets a level.
+    pub(crate) fn setting(&self, name: &str, value: Option<&str>) -> Result<String> {
+        if value.is_some_and(|v| v.eq_ignore_ascii_case("strong"))
+            && !matches!(&*self.attached.borrow(), Some(Ok(_)))
+        {
+            return Err(Error::refused(format!(
+                "the file of this connection is not watched (see nuda_debug()), so strong levels \
+                 cannot be kept; {name} stays eventual"
+            )));
+        }
+        let answer = self
+            .session
+            .setting(self.db, name, value)
+            .ok_or_else(|| Error::refused(format!("no such setting: {name}")))?;
+        self.arm_barrier();
+        answer
+    }
+
+    /// Why the last strong read was refused: SQLite itself can only say "interrupted".
+    pub(crate) fn refusal(&self) -> Option<String> {
+        match &*self.attached.borrow() {
+            Some(Ok(attached)) => attached.take_refusal(),
+            _ => None,
+        }
     }
 
     pub(crate) fn set_attached(&self, attached: std::result::Result<Attached, AttachError>) {

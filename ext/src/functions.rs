@@ -18,11 +18,11 @@ use crate::ffi::rows_table;
 use crate::ffi::value::Args;
 use crate::identity;
 use crate::json;
-use crate::levels;
 use crate::mend;
 use crate::noticed;
 use crate::renumber;
 use crate::shadow::{self, Sites};
+use crate::strong::levels;
 use crate::track;
 
 /// Name, number of arguments (-1: any), whether views may use it, and what it does.
@@ -61,6 +61,9 @@ const FUNCTIONS: &[Definition] = &[
     ("nuda_digest", 0, false, digest_tables),
     ("nuda_write_consistency", -1, false, write_consistency),
     ("nuda_read_consistency", -1, false, read_consistency),
+    ("nuda_timeout", -1, false, timeout),
+    ("nuda_last_commit", 0, false, last_commit),
+    ("nuda_txn_status", 1, false, txn_status),
 ];
 
 /// Registers all functions and table-valued functions.
@@ -108,20 +111,26 @@ fn debug(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
         "null".to_owned()
     };
     let vfs = connection.file_facts();
-    let tracked = if shadow::is_replica(db)? {
-        connection.tables()?.sorted().len()
-    } else {
-        0
+    // While strong reads are refused nothing can be read, and this says why.
+    let refused_read = connection.refusal();
+    let tracked = match shadow::is_replica(db) {
+        Ok(true) => connection.tables()?.sorted().len(),
+        Err(error) if refused_read.is_none() => return Err(error),
+        _ => 0,
     };
-    let problems = track::problems(connection)?;
+    let problems = match &refused_read {
+        Some(_) => None,
+        None => track::problems(connection)?,
+    };
     let problems = problems.map_or_else(|| "null".to_owned(), |text| json::text(&text));
     text(format!(
         "{{\"version\":{},\"sqlite\":{},\"warning\":{warning},\"file\":{},\"vfs\":{vfs},\
-         \"tracked_tables\":{tracked},\"captured_commits\":{},\"problems\":{problems}}}",
+         \"tracked_tables\":{tracked},\"captured_commits\":{},\"problems\":{problems},\"refused_read\":{}}}",
         json::text(env!("CARGO_PKG_VERSION")),
         json::text(&host),
         json::text(connection.path()),
         connection.captured_commits(),
+        refused_read.map_or_else(|| "null".to_owned(), |why| json::text(&why)),
     ))
 }
 
@@ -419,11 +428,32 @@ fn digest_tables(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue>
 }
 
 /// `SELECT nuda_write_consistency(['level'])`
-fn write_consistency(_: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
-    text(levels::function("nuda_write_consistency", args.text(0)).map_err(Error::refused)?)
+fn write_consistency(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    text(connection.setting(levels::WRITE, args.text(0))?)
 }
 
 /// `SELECT nuda_read_consistency(['level'])`
-fn read_consistency(_: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
-    text(levels::function("nuda_read_consistency", args.text(0)).map_err(Error::refused)?)
+fn read_consistency(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    text(connection.setting(levels::READ, args.text(0))?)
+}
+
+/// `SELECT nuda_timeout([ms])`
+fn timeout(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    let number = args.int(0).map(|ms| ms.to_string());
+    let value = args.text(0).or(number.as_deref());
+    text(connection.setting(levels::TIMEOUT, value)?)
+}
+
+/// `SELECT nuda_last_commit()`: this connection's last commit as JSON, or NULL.
+fn last_commit(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
+    match connection.session().last_commit() {
+        Some(json) => text(json),
+        None => Ok(OwnedValue::Null),
+    }
+}
+
+/// `SELECT nuda_txn_status('id')`: committed, aborted or expired.
+fn txn_status(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    let id = required(&args, 0, "the transaction's id")?;
+    text(connection.session().txn_status(connection.db(), id)?)
 }

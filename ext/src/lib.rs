@@ -5,7 +5,7 @@
 //! in which an UPDATE travels:
 //!
 //! - `triggers` hand rows to `ffi::capture_table`, `capture` buffers them (`buffer`), and at the
-//!   commit writes the `net` effect as one record of the `log`; `keys` sees to it that two
+//!   commit writes the `net` effect as one `record` of the `log`; `keys` sees to it that two
 //!   sites never invent the same key, `canonical` that sets have one form;
 //! - `changes` reads records, `apply` delivers them elsewhere, in order and whole; `arrive`
 //!   brings tables (`replaced`: those that come again), `rows` changes rows, asking `concurrent` what the change had not seen and
@@ -15,6 +15,8 @@
 //!   written under a wrong site or stamp or before a re-seed (`local`: what is not
 //!   replicated), `digest` proves equality;
 //! - `identity` and `noticed` find out that a file was copied or put back;
+//! - `strong` asks the replicated log for a place before a strong transaction commits, and waits
+//!   before a strong read begins;
 //! - `track`, `inspect`, `definition`, `drift` and `shadow` hold what is replicated and as what;
 //!   `functions` is the SQL surface; `connection` is what is remembered between calls.
 //!
@@ -44,18 +46,19 @@ mod index;
 mod inspect;
 mod json;
 mod keys;
-mod levels;
 mod local;
 mod log;
 mod mend;
 mod net;
 mod noticed;
+mod record;
 mod renumber;
 mod replaced;
 mod rows;
 mod shadow;
 mod signal;
 mod sql;
+mod strong;
 mod track;
 mod tracked;
 mod triggers;

@@ -5,12 +5,13 @@
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use nuda_vfs::{BarrierRefused, ConnectionHooks};
 
-use crate::levels;
+use crate::ffi::db::{Db, SharedDb};
+use crate::strong::Session;
 
 /// Shared between a connection and its file.
 #[derive(Debug)]
@@ -23,6 +24,9 @@ pub(crate) struct Signal {
     /// Whether the file is known to be a replica.
     replica: AtomicBool,
     socket: Mutex<Socket>,
+    /// The connection, for pragmas only.
+    db: SharedDb,
+    session: Arc<Session>,
 }
 
 /// The daemon's wake-up socket, found beside the file.
@@ -33,13 +37,15 @@ struct Socket {
 }
 
 impl Signal {
-    pub(crate) fn new(path: &str) -> Self {
+    pub(crate) fn new(db: Db, session: Arc<Session>) -> Self {
         Self {
-            path: PathBuf::from(path),
+            path: PathBuf::from(db.path()),
             pending: AtomicBool::new(false),
             captured: AtomicU64::new(0),
             replica: AtomicBool::new(false),
             socket: Mutex::default(),
+            db: SharedDb::new(db),
+            session,
         }
     }
 
@@ -118,16 +124,16 @@ impl ConnectionHooks for Signal {
         let keeps = match name {
             "journal_mode" => "wal",
             "locking_mode" => "normal",
-            _ => return levels::pragma(name, arg),
+            // Answered by the function of that name, which knows the connection.
+            _ => return self.db.pragma(name, arg),
         };
         let arg = arg.unwrap_or_default();
         let is_kept = arg.eq_ignore_ascii_case(keeps) || !self.replica.load(Ordering::Relaxed);
         (!is_kept).then(|| Err(refused(name, keeps)))
     }
 
-    /// Eventual reads have nothing to wait for.
     fn read_barrier(&self) -> Result<(), BarrierRefused> {
-        Ok(())
+        self.session.barrier()
     }
 
     fn committed(&self) {

@@ -193,25 +193,29 @@ fn answer(table: &Table, rows: u64, shape: &Shape) -> String {
 
 fn choose(kind: &str, options: &str) -> Result<Options> {
     match kind {
-        "eventual" => {}
-        "strong" => {
-            return Err(Error::refused(
-                "strong tables need consensus, which is not built yet; use 'eventual'",
-            ));
-        }
+        "eventual" | "strong" => {}
         other => {
             return Err(Error::refused(format!(
                 "'{other}' is no kind of table; use 'eventual' or 'strong'"
             )));
         }
     }
-    Options::parse(options).map_err(|unknown| {
+    let said = Options::parse(options).map_err(|unknown| {
         Error::refused(match unknown {
             later @ "unique=keep_first" => format!("the option {later} is not built yet"),
             other => format!(
                 "'{other}' is no option; there are delete_wins, site_ranges, unique=keep_first"
             ),
         })
+    })?;
+    if said.is_strong {
+        return Err(Error::refused(
+            "'strong' is a kind of table and not an option: nuda_track('t', 'strong')",
+        ));
+    }
+    Ok(Options {
+        is_strong: kind == "strong",
+        ..said
     })
 }
 
@@ -240,8 +244,8 @@ pub(crate) fn record(db: Db, table: &Table) -> Result<()> {
     #[allow(clippy::cast_possible_wrap)]
     let definition = table.at.definition as i64;
     db.run(
-        "INSERT INTO main.nuda_table(number, name, version, definition, options, indexes) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+        "INSERT INTO main.nuda_table(number, name, version, definition, options, indexes, kind) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
          ON CONFLICT(number) DO UPDATE SET version = ?3, definition = ?4, indexes = ?6",
         &[
             number,
@@ -250,6 +254,11 @@ pub(crate) fn record(db: Db, table: &Table) -> Result<()> {
             Value::Int(definition),
             Value::Text(table.options.words().as_bytes()),
             Value::Blob(&encode_indexes(&table.indexes)),
+            Value::Text(if table.options.is_strong {
+                b"strong"
+            } else {
+                b"eventual"
+            }),
         ],
     )?;
     db.run("DELETE FROM main.nuda_column WHERE number = ?", &[number])?;

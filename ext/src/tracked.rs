@@ -26,13 +26,16 @@ pub(crate) struct Column {
     pub(crate) is_key: bool,
 }
 
-/// What `nuda_track` was asked for besides the kind.
+/// What `nuda_track` was asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Options {
     /// Keys that SQLite invents come from each site's own set (see [`crate::keys`]).
     pub(crate) site_ranges: bool,
     /// An edit concurrent with a delete does not keep the row.
     pub(crate) delete_wins: bool,
+    /// Every transaction that writes the table is a strong one. Said as the kind; it travels
+    /// with the options.
+    pub(crate) is_strong: bool,
 }
 
 impl Options {
@@ -43,6 +46,7 @@ impl Options {
             match word {
                 "site_ranges" => options.site_ranges = true,
                 "delete_wins" => options.delete_wins = true,
+                "strong" => options.is_strong = true,
                 unknown => return Err(unknown),
             }
         }
@@ -50,11 +54,15 @@ impl Options {
     }
 
     pub(crate) fn words(self) -> &'static str {
-        match (self.site_ranges, self.delete_wins) {
-            (false, false) => "",
-            (true, false) => "site_ranges",
-            (false, true) => "delete_wins",
-            (true, true) => "delete_wins,site_ranges",
+        match (self.delete_wins, self.site_ranges, self.is_strong) {
+            (false, false, false) => "",
+            (false, true, false) => "site_ranges",
+            (true, false, false) => "delete_wins",
+            (true, true, false) => "delete_wins,site_ranges",
+            (false, false, true) => "strong",
+            (false, true, true) => "site_ranges,strong",
+            (true, false, true) => "delete_wins,strong",
+            (true, true, true) => "delete_wins,site_ranges,strong",
         }
     }
 }

@@ -152,7 +152,7 @@ impl Config {
             listen,
             advertise: o.advertise,
             peers: o.peers.unwrap_or_default(),
-            log: o.log.unwrap_or_else(|| "info".to_owned()),
+            log: o.log.unwrap_or_else(|| "info,openraft=off".to_owned()),
             log_format: o.log_format.unwrap_or(LogFormat::Text),
             scan: ms(o.scan_ms, 1_000),
             compare: ms(o.compare_ms, 5_000),

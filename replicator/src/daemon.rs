@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
+use crate::consensus;
 use crate::control;
 use crate::dir::DataDir;
 use crate::error::{Error, Result};
@@ -37,6 +38,8 @@ pub(crate) async fn run(dir: DataDir, config: Config) -> Result<()> {
     };
     let control = control::server::bind(&dir)?;
     let wake = task::wake::bind(&dir)?;
+    let strong = consensus::socket::bind(&dir)?;
+    let ordered = consensus::Consensus::open(&dir.private())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
 
@@ -55,6 +58,7 @@ pub(crate) async fn run(dir: DataDir, config: Config) -> Result<()> {
         (address, boot_ms),
         transport,
         metrics,
+        ordered,
     ));
     tracing::info!(
         node = %node.me().name,
@@ -65,6 +69,9 @@ pub(crate) async fn run(dir: DataDir, config: Config) -> Result<()> {
     );
     let server = tokio::spawn(server::run(Arc::clone(&node), listener));
     node.spawn(control::server::run(Arc::clone(&node), control));
+    node.consensus.start(&node).await?;
+    node.spawn(consensus::socket::run(Arc::clone(&node), strong));
+    node.spawn(consensus::found::run(Arc::clone(&node)));
     node.spawn(task::wake::run(Arc::clone(&node), wake));
     node.spawn(task::scan::run(Arc::clone(&node)));
     node.spawn(task::timer::run(Arc::clone(&node)));
@@ -84,7 +91,12 @@ pub(crate) async fn run(dir: DataDir, config: Config) -> Result<()> {
     {
         tracing::warn!("requests were still under way");
     }
-    for socket in [node.dir.control_socket(), node.dir.wake_socket()] {
+    node.consensus.stop().await;
+    for socket in [
+        node.dir.control_socket(),
+        node.dir.wake_socket(),
+        node.dir.strong_socket(),
+    ] {
         if let Err(e) = std::fs::remove_file(&socket) {
             tracing::debug!(file = %socket.display(), error = %e, "not removed");
         }

@@ -61,7 +61,7 @@ impl DataDir {
         &self.root
     }
 
-    fn private(&self) -> PathBuf {
+    pub(crate) fn private(&self) -> PathBuf {
         self.root.join(".nuda")
     }
 
@@ -76,6 +76,11 @@ impl DataDir {
     }
 
     /// The socket that writers poke.
+    pub(crate) fn strong_socket(&self) -> PathBuf {
+        self.private().join(nuda_core::control::SOCKET)
+    }
+
+    /// The socket on which wake-ups arrive.
     pub(crate) fn wake_socket(&self) -> PathBuf {
         self.private().join("wake.sock")
     }

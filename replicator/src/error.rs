@@ -11,6 +11,8 @@ use std::fmt;
 pub(crate) enum Kind {
     /// The same call may succeed later: a lock, a full disk, an unreachable peer.
     Retry,
+    /// The same, and the other side has certainly not heard of it.
+    Unsent,
     /// The request is wrong as it stands.
     Refused,
     /// The thing asked for is not here.
@@ -44,6 +46,10 @@ impl Error {
         Self::new(Kind::Retry, text)
     }
 
+    pub(crate) fn unsent(text: impl Into<String>) -> Self {
+        Self::new(Kind::Unsent, text)
+    }
+
     pub(crate) fn refused(text: impl Into<String>) -> Self {
         Self::new(Kind::Refused, text)
     }
@@ -66,7 +72,7 @@ impl Error {
 
     /// Whether trying again later can help.
     pub(crate) fn is_retry(&self) -> bool {
-        self.kind == Kind::Retry
+        matches!(self.kind, Kind::Retry | Kind::Unsent)
     }
 }
 

@@ -76,3 +76,10 @@ pub(crate) const APPLY_TRANSACTION: Duration = Duration::from_millis(25);
 /// The pause between two such transactions of one batch. SQLite's busy handler polls, so
 /// without a gap a waiting application would hardly ever get its turn.
 pub(crate) const APPLY_GAP: Duration = Duration::from_millis(10);
+
+/// A message of the ordered log: the largest proposal, or the state of a group with all its
+/// outcomes and partitions.
+pub(crate) const CONSENSUS_BYTES: usize = 64 << 20;
+
+/// Connections of applications that write or read strongly.
+pub(crate) const STRONG_CONNECTIONS: usize = 1_024;

@@ -3,13 +3,15 @@
 //! In reading order: `cli` (what is typed), `config`, `dir` (what lies where), `daemon` (the
 //! life of a node), `node` (what its tasks share), `partition` (one partition's worker),
 //! `sql` (the contract with the extension), `task` (background actions), `transport` (bytes
-//! between nodes), `peers` (the address list), `control` (the command line's socket),
+//! between nodes), `consensus` (the log of strong transactions), `peers` (the address list),
+//! `control` (the command line's socket),
 //! `status`, `health`, `metrics` (what can be seen). Replication decisions are in
 //! `nuda_core::protocol`; capture and apply are in the extension.
 
 mod cli;
 mod clock;
 mod config;
+mod consensus;
 mod control;
 mod daemon;
 mod demo;

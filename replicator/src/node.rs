@@ -18,6 +18,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::clock;
 use crate::config::Config;
+use crate::consensus::Consensus;
 use crate::dir::{DataDir, Identity};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
@@ -43,6 +44,7 @@ pub(crate) struct Node {
     pub(crate) timers: Timers,
     pub(crate) snapshots: task::snapshot::Snapshots,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) consensus: Consensus,
     pub(crate) runtime: Handle,
     /// The address list has changed.
     pub(crate) news: Notify,
@@ -65,6 +67,7 @@ impl Node {
         (address, boot_ms): (String, u64),
         transport: Box<dyn Transport>,
         metrics: Arc<Metrics>,
+        consensus: Consensus,
     ) -> Self {
         let me = NodeEntry {
             name: identity.name.clone(),
@@ -80,6 +83,7 @@ impl Node {
             timers: Timers::default(),
             snapshots: task::snapshot::Snapshots::default(),
             metrics,
+            consensus,
             runtime: Handle::current(),
             news: Notify::new(),
             scanned: AtomicBool::new(false),
@@ -127,12 +131,12 @@ impl Node {
     /// Calls a peer by name.
     pub(crate) async fn call(&self, name: &str, route: Route, body: Vec<u8>) -> Result<Vec<u8>> {
         if self.peers.is_cut(name) {
-            return Err(Error::retry(format!(
+            return Err(Error::unsent(format!(
                 "cannot reach {name}; traffic is cut by `nuda fault`"
             )));
         }
         let address = self.peers.address(name).ok_or_else(|| {
-            Error::retry(format!("cannot reach {name}; its address is not known yet"))
+            Error::unsent(format!("cannot reach {name}; its address is not known yet"))
         })?;
         self.transport.call(address, route, body).await
     }

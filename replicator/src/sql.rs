@@ -9,8 +9,10 @@
 
 use std::path::Path;
 
+use nuda_core::certify::Link;
 use nuda_core::changeset::ChainHash;
 use nuda_core::codec::Reader;
+use nuda_core::hlc::Stamp;
 use nuda_core::protocol::{Head, Members, PartBytes, Range};
 use nuda_core::site::{PartitionId, Seq, Site};
 use nuda_core::version_vector::VersionVector;
@@ -227,6 +229,33 @@ impl Replica {
     pub(crate) fn propose(&self) -> Result<()> {
         let mut statement = self.conn.prepare_cached("SELECT nuda_propose()")?;
         Ok(statement.query_row([], |_| Ok(()))?)
+    }
+
+    /// The node that founded the partition.
+    pub(crate) fn founder(&self) -> Result<String> {
+        Ok(self
+            .conn
+            .query_row("SELECT founder FROM nuda_status", [], |row| row.get(0))?)
+    }
+
+    /// Where strong transactions continue in this file.
+    pub(crate) fn strong_link(&self) -> Result<Link> {
+        let found = self
+            .conn
+            .query_row(
+                "SELECT applied, hash, stamp FROM nuda_site WHERE site = ?",
+                [Site::LOG_STRONG.get()],
+                |row| Ok((row.get::<_, u64>(0)?, row.get(1)?, row.get::<_, u64>(2)?)),
+            )
+            .optional()?;
+        let Some((seq, hash, stamp)) = found else {
+            return Ok(Link::default());
+        };
+        Ok(Link {
+            seq,
+            hash: ChainHash(hash),
+            stamp: Stamp::from_u64(stamp).ok_or_else(|| damaged("strong position"))?,
+        })
     }
 
     /// What is counted for people.

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use nuda_core::limits::CLOCK_AHEAD_MS;
 use nuda_core::protocol::PeerState;
+use nuda_core::site::Site;
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::error::Result;
 use crate::node::Node;
 use crate::partition::Partition;
-use crate::partition::host::Host;
+use crate::partition::host::{Host, Live};
 use crate::sql::{Counts, Waiting};
 
 /// Figures of a file are counted for the overview too while there are no more than these.
@@ -70,8 +71,28 @@ pub(crate) struct PartitionStatus {
     pub(crate) stopped_sites: Vec<String>,
     /// What has arrived and cannot be applied yet, and why.
     pub(crate) waiting: Vec<Waiting>,
+    /// The log of its strong transactions, if it has one.
+    pub(crate) log: Option<LogStatus>,
     /// Counted in the file.
     pub(crate) counts: Option<Counts>,
+}
+
+/// The log of a partition's strong transactions, as seen from here.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LogStatus {
+    pub(crate) group: String,
+    pub(crate) home: String,
+    pub(crate) voters: Vec<String>,
+    pub(crate) leader: Option<String>,
+    pub(crate) term: u64,
+    /// Whether this node's vote and acknowledgement count.
+    pub(crate) votes: bool,
+    /// Why this node takes no part any more.
+    pub(crate) failure: Option<String>,
+    /// The latest accepted transaction that this node knows.
+    pub(crate) position: u64,
+    /// The latest one in this node's file.
+    pub(crate) applied: u64,
 }
 
 /// A member as seen from here.
@@ -191,6 +212,7 @@ fn empty(partition: &Partition, state: &str) -> PartitionStatus {
         troubles: Vec::new(),
         stopped_sites: Vec::new(),
         waiting: Vec::new(),
+        log: None,
         counts: None,
     }
 }
@@ -257,8 +279,24 @@ fn of(node: &Node, partition: &Partition, host: &Host) -> PartitionStatus {
             .iter()
             .map(ToString::to_string)
             .collect(),
+        log: log(node, live),
         ..empty(partition, state)
     }
+}
+
+fn log(node: &Node, live: &Live) -> Option<LogStatus> {
+    let group = node.consensus.of_partition(live.partition)?;
+    Some(LogStatus {
+        group: group.id.to_string(),
+        home: group.home.clone(),
+        voters: group.voters.clone(),
+        leader: group.leader(),
+        term: group.term(),
+        votes: group.votes(),
+        failure: group.failure(),
+        position: group.standing(live.partition).position,
+        applied: live.vector.get(Site::LOG_STRONG),
+    })
 }
 
 fn word(state: PeerState) -> &'static str {

@@ -121,6 +121,9 @@ pub enum Event {
     Tick,
     /// Local transactions were committed: the own site's new head.
     Committed(Head),
+    /// Changesets came into the file by another way than through the peers: those of the
+    /// replicated log, and what travelled with them.
+    Advanced(Vec<Head>),
     /// A message arrived (decoded by [`super::Envelope::decode`], partition already matched).
     Received {
         /// Who sent it.

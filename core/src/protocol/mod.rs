@@ -178,6 +178,7 @@ impl Replication {
         match event {
             Event::Tick => {}
             Event::Committed(head) => self.on_committed(head),
+            Event::Advanced(heads) => heads.into_iter().for_each(|head| self.set_head(head)),
             Event::Received { from, message } => self.on_message(now_ms, from, message),
             Event::Reachable(node) => self.on_reachable(now_ms, node),
             Event::Unreachable { peer, reason } => self.fail(now_ms, peer, &reason),

@@ -18,6 +18,43 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Db(*mut ffi::sqlite3);
 
+/// The handle for the file's hooks, which SQLite calls while it holds the connection's mutex.
+#[derive(Debug)]
+pub(crate) struct SharedDb(Db);
+
+// SAFETY: the handle is used in `pragma` only, which SQLite calls from the thread that holds the
+// connection's mutex, while the connection is open.
+unsafe impl Send for SharedDb {}
+// SAFETY: as above.
+unsafe impl Sync for SharedDb {}
+
+impl SharedDb {
+    pub(crate) fn new(db: Db) -> Self {
+        Self(db)
+    }
+
+    /// Answers `PRAGMA name[=value]` by the function of that name; `None` if it is none of ours.
+    pub(crate) fn pragma(
+        &self,
+        name: &str,
+        value: Option<&str>,
+    ) -> Option<std::result::Result<String, String>> {
+        use crate::strong::levels::{READ, TIMEOUT, WRITE};
+        let name = [WRITE, READ, TIMEOUT].into_iter().find(|n| *n == name)?;
+        let answer = match value {
+            None => self.0.text(&format!("SELECT {name}()"), &[]),
+            Some(value) => self.0.text(
+                &format!("SELECT {name}(?)"),
+                &[Value::Text(value.as_bytes())],
+            ),
+        };
+        Some(match answer {
+            Ok(answer) => Ok(answer.unwrap_or_default()),
+            Err(error) => Err(error.to_string()),
+        })
+    }
+}
+
 impl Db {
     /// # Safety
     /// `raw` is an open connection that outlives every use of the result.

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::dir::DataDir;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -80,7 +80,7 @@ pub(crate) fn run() -> ExitCode {
         Ok(code) => code,
         Err(e) => {
             eprintln!("nuda: {e}");
-            ExitCode::from(if e.kind == Kind::Retry { 2 } else { 1 })
+            ExitCode::from(if e.is_retry() { 2 } else { 1 })
         }
     }
 }

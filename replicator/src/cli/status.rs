@@ -84,6 +84,23 @@ fn show_partition(p: &PartitionStatus) -> Result<()> {
         ));
     }
     print(&line)?;
+    if let Some(log) = &p.log {
+        print(&format!(
+            "  strong: leader {}, term {}, position {}, {} in this file; voters {}",
+            log.leader.as_deref().unwrap_or("unknown"),
+            log.term,
+            log.position,
+            log.applied,
+            log.voters.join(", ")
+        ))?;
+        if let Some(failure) = &log.failure {
+            print(&format!(
+                "  ALARM: this node takes no part in strong transactions: {failure}; restart the daemon"
+            ))?;
+        } else if !log.votes {
+            print("  this node does not vote yet")?;
+        }
+    }
     for peer in &p.peers {
         let mut line = format!("  {:<12} {:<12} lag {}", peer.node, peer.state, peer.lacks);
         if peer.ahead > 0 {

@@ -12,11 +12,12 @@ use std::sync::Arc;
 use nuda_core::protocol::{
     Command, Config, Envelope, Event, Head, Member, Members, NodeId, Opened, Replication, Status,
 };
-use nuda_core::site::{PartitionId, Site};
+use nuda_core::site::{PartitionId, Seq, Site};
 use nuda_core::version_vector::VersionVector;
 
 use super::{Job, Partition, notice, work};
 use crate::clock;
+use crate::consensus::deliver::Place;
 use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::sql::{Kept, Replica};
@@ -196,6 +197,14 @@ impl Host {
             tracing::info!(partition = %at.name, site = %now.site, "the file took a new site");
             live.own_site(replica, now.site)?;
         }
+        let advanced = self.advanced(at, &expected, &now.vector)?;
+        if let Some(heads) = advanced {
+            self.feed(node, at, Event::Advanced(heads))?;
+            expected.set(Site::LOG_STRONG, now.vector.get(Site::LOG_STRONG));
+        }
+        let (Some(live), Some(replica)) = (self.live.as_mut(), self.replica.as_ref()) else {
+            return Ok(());
+        };
         if expected != now.vector || own < live.vector.get(now.site) {
             tracing::info!(partition = %at.name, site = %now.site, "the file changed behind the daemon; starting from it anew");
             self.live = None;
@@ -227,6 +236,65 @@ impl Host {
             live.vector.set(head.site, head.seq);
         }
         Ok(head)
+    }
+
+    /// The strong transactions that this node's applications have committed by themselves.
+    fn advanced(
+        &mut self,
+        at: &Partition,
+        expected: &VersionVector,
+        now: &VersionVector,
+    ) -> Result<Option<Vec<Head>>> {
+        let (site, seq) = (Site::LOG_STRONG, now.get(Site::LOG_STRONG));
+        if seq <= expected.get(site) {
+            return Ok(None);
+        }
+        let hash = self.replica(at)?.link(site, seq)?.unwrap_or_default();
+        if let Some(live) = self.live.as_mut() {
+            live.vector.set(site, seq);
+        }
+        Ok(Some(vec![Head { site, seq, hash }]))
+    }
+
+    /// Applies accepted transactions of the replicated log; answers the file's position.
+    pub(crate) fn deliver(
+        &mut self,
+        node: &Arc<Node>,
+        at: &Partition,
+        places: &[Place],
+    ) -> Result<Seq> {
+        self.live(node, at)?;
+        let replica = self.replica(at)?;
+        let before = replica.vector()?;
+        if places
+            .iter()
+            .any(|p| p.position > before.get(Site::LOG_STRONG))
+        {
+            work::deliver(at, replica, places)?;
+        }
+        let now = replica.vector()?;
+        let site = replica.site()?;
+        let Some(live) = self.live.as_mut() else {
+            return Ok(now.get(Site::LOG_STRONG));
+        };
+        let mut known = live.vector.clone();
+        let own = live.site;
+        known.set(own, now.get(own));
+        if own != site {
+            // The file has taken a new site; that is found by looking.
+            self.look(node, at)?;
+            return Ok(now.get(Site::LOG_STRONG));
+        }
+        let heads = self.replica(at)?.heads(&known, &now)?;
+        if !heads.is_empty() {
+            if let Some(live) = self.live.as_mut() {
+                for head in &heads {
+                    live.vector.raise(head.site, head.seq);
+                }
+            }
+            self.feed(node, at, Event::Advanced(heads))?;
+        }
+        Ok(now.get(Site::LOG_STRONG))
     }
 
     /// Gives the machine a fact and carries out what it answers, and so on.

@@ -14,6 +14,7 @@ use nuda_core::version_vector::VersionVector;
 
 use super::Partition;
 use super::host::Live;
+use crate::consensus::deliver::Place;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::node::Node;
@@ -173,6 +174,36 @@ fn apply(node: &Arc<Node>, replica: &Replica, parts: &[PartBytes], must: &MustCo
         }
         std::thread::sleep(limits::APPLY_GAP);
     }
+}
+
+/// Applies accepted transactions of the replicated log, each with what travelled with it, in
+/// one transaction. What the file has already is a duplicate.
+pub(crate) fn deliver(at: &Partition, replica: &Replica, places: &[Place]) -> Result<()> {
+    replica.transaction(|replica| {
+        let began = Instant::now();
+        for place in places {
+            if place.position <= replica.vector()?.get(Site::LOG_STRONG) {
+                continue;
+            }
+            let Some(proposal) = place.proposal(at)? else {
+                continue;
+            };
+            for part in proposal.dependencies.iter().chain(&proposal.changeset) {
+                let outcome = replica.apply(part, "")?;
+                if outcome.status == "fork" || outcome.status == "stale" {
+                    return Err(Error::internal(format!(
+                        "an accepted transaction cannot be applied; nuda_apply answered {}: {}; restore this replica from another node",
+                        outcome.status,
+                        outcome.reason.unwrap_or_default()
+                    )));
+                }
+            }
+            if began.elapsed() >= limits::APPLY_TRANSACTION {
+                break;
+            }
+        }
+        Ok(())
+    })
 }
 
 /// One transaction; answers also how many parts it dealt with.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::clock;
-use crate::error::{Kind, Result};
+use crate::error::Result;
 use crate::node::Node;
 use crate::transport::Route;
 use crate::transport::wire::Hello;
@@ -119,7 +119,7 @@ fn report(node: &Arc<Node>, address: &str, error: &crate::error::Error) {
     let peers = node.peers.all();
     if let Some(peer) = peers.iter().find(|p| p.entry.address == address) {
         node.failed(&peer.entry.name, error);
-    } else if error.kind == Kind::Retry {
+    } else if error.is_retry() {
         tracing::debug!(address, %error, "no answer to a greeting");
     } else {
         tracing::error!(address, %error, "a greeting was refused");

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use nuda_core::site::PartitionId;
 
-use crate::error::Kind;
 use crate::limits;
 use crate::node::Node;
 use crate::transport::wire::{Ask, Done};
@@ -26,7 +25,7 @@ pub(crate) async fn run(node: Arc<Node>, partition: String, id: PartitionId, mem
                 tracing::info!(partition, member, "invited");
                 return;
             }
-            Err(e) if e.kind == Kind::Retry => {
+            Err(e) if e.is_retry() => {
                 tracing::debug!(partition, member, error = %e, "cannot invite yet");
             }
             Err(e) => {

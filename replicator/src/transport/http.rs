@@ -116,7 +116,12 @@ fn unreachable_peer(address: &str, error: &reqwest::Error) -> Error {
     } else {
         cause.to_string()
     };
-    Error::retry(format!("cannot reach {address}; {cause}"))
+    let text = format!("cannot reach {address}; {cause}");
+    if error.is_connect() {
+        Error::unsent(text)
+    } else {
+        Error::retry(text)
+    }
 }
 
 fn refusal(address: &str, status: StatusCode, text: &[u8]) -> Error {

@@ -42,11 +42,19 @@ pub(crate) enum Route {
     Ask,
     /// A piece of a snapshot.
     Piece,
+    /// The ordered log.
+    Consensus,
 }
 
 impl Route {
     /// All of them.
-    pub(crate) const ALL: [Self; 4] = [Self::Hello, Self::Messages, Self::Ask, Self::Piece];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Hello,
+        Self::Messages,
+        Self::Ask,
+        Self::Piece,
+        Self::Consensus,
+    ];
 
     /// Its path.
     pub(crate) fn path(self) -> &'static str {
@@ -55,6 +63,7 @@ impl Route {
             Self::Messages => "/v1/messages",
             Self::Ask => "/v1/ask",
             Self::Piece => "/v1/piece",
+            Self::Consensus => "/v1/consensus",
         }
     }
 
@@ -66,6 +75,7 @@ impl Route {
                 2 * limits::SNAPSHOT_PIECE_BYTES,
                 limits::SNAPSHOT_PIECE_BYTES,
             ),
+            Self::Consensus => (limits::CONSENSUS_BYTES, limits::CONSENSUS_BYTES),
             Self::Hello | Self::Ask => (limits::SMALL_BYTES, 4 * limits::SMALL_BYTES),
         }
     }

@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 
 use super::wire::{Frame, Hello, Piece, Receipt, Refused, RefusedKind};
 use super::{HEADER_CLOCK, HEADER_NODE, HEADER_PROTOCOL, PROTOCOL, Route, answers, body};
+use crate::consensus;
 use crate::error::{Error, Kind, Result};
 use crate::health;
 use crate::limits;
@@ -117,7 +118,7 @@ async fn answer(node: Arc<Node>, route: Route, request: Request) -> Response {
         Ok(packed) => Body::from(packed).into_response(),
         Err(e) => {
             let status = match e.kind {
-                Kind::Retry => StatusCode::SERVICE_UNAVAILABLE,
+                Kind::Retry | Kind::Unsent => StatusCode::SERVICE_UNAVAILABLE,
                 Kind::Refused => StatusCode::BAD_REQUEST,
                 Kind::NotFound => StatusCode::NOT_FOUND,
                 Kind::Incompatible => StatusCode::UPGRADE_REQUIRED,
@@ -125,7 +126,7 @@ async fn answer(node: Arc<Node>, route: Route, request: Request) -> Response {
             };
             match e.kind {
                 Kind::Incompatible => node.metrics.requests_incompatible.add(1),
-                Kind::Retry => {}
+                Kind::Retry | Kind::Unsent => {}
                 _ => node.metrics.requests_refused.add(1),
             }
             tracing::debug!(path = route.path(), error = %e, "refused");
@@ -165,6 +166,7 @@ async fn handle(node: &Arc<Node>, route: Route, request: Request) -> Result<Vec<
             Ok(serde_json::to_vec(&receipt)?)
         }
         Route::Ask => answers::answer(node, &from, &plain).await,
+        Route::Consensus => consensus::propose::called(node, &plain).await,
         Route::Piece => {
             let piece: Piece = serde_json::from_slice(&plain)?;
             let node = Arc::clone(node);

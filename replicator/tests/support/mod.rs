@@ -77,7 +77,11 @@ impl Nodes {
         command
             .envs(self.envs.iter().cloned())
             .args(["serve", "--listen", "127.0.0.1:0", "--allow-faults"])
-            .args(["--log", "debug,hyper_util=info,reqwest=info", "--dir"])
+            .args([
+                "--log",
+                "debug,hyper_util=info,reqwest=info,openraft=off",
+                "--dir",
+            ])
             .arg(self.dir(name))
             .args(&self.flags)
             .stderr(log)

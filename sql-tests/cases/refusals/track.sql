@@ -32,9 +32,8 @@ SELECT nuda_track('nothing');
 SELECT nuda_track('nuda_log');
 SELECT nuda_track('sqlite_schema');
 SELECT nuda_track(NULL);
--- A strong table needs consensus; an unknown kind or option is not ignored.
+-- An unknown kind or option is not ignored.
 CREATE TABLE fine(id TEXT PRIMARY KEY, v);
-SELECT nuda_track('fine', 'strong');
 SELECT nuda_track('fine', 'sometimes');
 SELECT nuda_track('fine', 'eventual', 'site_ranges');
 SELECT nuda_track('fine', 'eventual', 'unique=keep_first');

@@ -8,4 +8,6 @@ PRAGMA nuda_write_consistency = eventual;
 PRAGMA nuda_write_consistency = strong;
 PRAGMA nuda_read_consistency = session;
 PRAGMA nuda_write_consistency;
+PRAGMA nuda_timeout = 1500;
+PRAGMA nuda_timeout = -1;
 PRAGMA nuda_no_such_pragma;

@@ -1,0 +1,656 @@
+//! Certification: the replicated state machine of a consensus group.
+//!
+//! A group's log holds [`Entry`]s of many partitions. Every member applies the same entries in
+//! the same order to a [`Group`] and so reaches the same decisions: nothing here looks at
+//! anything but the log's content. A strong transaction is valid if no other valid one of its
+//! partition lies between its snapshot and itself; the changeset says so itself, because its
+//! number in `log.strong` is its snapshot's position plus one, and its predecessor's hash is
+//! the hash of what it saw. A decision is taken when the entry is applied and never earlier.
+//!
+//! The first decision on a transaction id stands: a proposal that is sent again after a change
+//! of leader gets the answer of the first one, and [`Entry::Abort`] settles what nobody
+//! knows. Outcomes are kept for the latest [`limits::OUTCOMES`] decisions of the group. An id
+//! carries how many decisions its author knew of when it was made ([`TxnId::born`]), so that an
+//! id whose outcome may have been forgotten is told from one that was never seen: it is
+//! [`Answer::Expired`], and a proposal under it is not accepted.
+//!
+//! An effect never outlives its cause: what an accepted changeset had seen is in the log
+//! before it, was on every member already (`base`), or travels in its proposal.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+
+use crate::changeset::{ChainHash, ChainHasher, Header, Level, Part, put_vector, read_vector};
+use crate::codec::{Reader, put_sized, put_varint};
+use crate::error::DecodeError;
+use crate::hlc::Stamp;
+use crate::limits;
+use crate::protocol::NodeId;
+use crate::site::{Dot, PartitionId, Seq, Site};
+use crate::version_vector::VersionVector;
+
+/// The version of entries and snapshots that this build writes and reads.
+pub const ENTRIES: u8 = 1;
+
+/// The name of one attempt to commit: never used for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TxnId {
+    /// Whose client made it.
+    pub node: NodeId,
+    /// Random, of the connection that made it.
+    pub boot: u64,
+    /// Counted by that connection.
+    pub counter: u64,
+    /// Decisions of the group that its author knew of: it is decided after them.
+    pub born: u64,
+}
+
+impl TxnId {
+    /// Reads what [`fmt::Display`] writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut fields = text.split('-');
+        let mut next = |digits: usize| {
+            let field = fields.next()?;
+            let whole = field.len() == digits && field.bytes().all(|b| b.is_ascii_hexdigit());
+            u64::from_str_radix(field, 16).ok().filter(|_| whole)
+        };
+        let id = Self {
+            node: NodeId(next(16)?),
+            boot: next(16)?,
+            counter: next(8)?,
+            born: next(16)?,
+        };
+        fields.next().is_none().then_some(id)
+    }
+
+    /// Appends the encoded form.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.node.0.to_be_bytes());
+        out.extend_from_slice(&self.boot.to_be_bytes());
+        put_varint(out, self.counter);
+        put_varint(out, self.born);
+    }
+
+    /// Reads an encoded id.
+    ///
+    /// # Errors
+    /// Malformed.
+    pub fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            node: NodeId(u64::from_be_bytes(r.array("a transaction id")?)),
+            boot: u64::from_be_bytes(r.array("a transaction id")?),
+            counter: r.bounded("a transaction id", u64::from(u32::MAX))?,
+            born: r.varint("a transaction id")?,
+        })
+    }
+}
+
+impl fmt::Display for TxnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            node,
+            boot,
+            counter,
+            born,
+        } = self;
+        write!(f, "{node}-{boot:016x}-{counter:08x}-{born:016x}")
+    }
+}
+
+/// A transaction that asks for its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposal {
+    /// Its name.
+    pub id: TxnId,
+    /// What every member of the partition has: needs not travel.
+    pub base: VersionVector,
+    /// Encoded parts of eventual changesets that it saw and the log lacks, in an order in
+    /// which they can be applied.
+    pub dependencies: Vec<Vec<u8>>,
+    /// Encoded parts of its own changeset, which is numbered under [`Site::LOG_STRONG`].
+    pub changeset: Vec<Vec<u8>>,
+}
+
+impl Proposal {
+    /// Appends the encoded form.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        self.id.encode(out);
+        put_vector(out, &self.base);
+        for parts in [&self.dependencies, &self.changeset] {
+            put_varint(out, parts.len() as u64);
+            for part in parts {
+                put_sized(out, part);
+            }
+        }
+    }
+
+    /// Reads an encoded proposal. Parts are not looked into.
+    ///
+    /// # Errors
+    /// Malformed or beyond [`limits::PROPOSAL_BYTES`].
+    pub fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let id = TxnId::decode(r)?;
+        let base = read_vector(r)?;
+        let mut parts = || -> Result<Vec<Vec<u8>>, DecodeError> {
+            let count = r.length("parts", limits::PROPOSAL_BYTES)?;
+            (0..count)
+                .map(|_| Ok(r.sized("a part", limits::PROPOSAL_BYTES)?.to_vec()))
+                .collect()
+        };
+        Ok(Self {
+            id,
+            base,
+            dependencies: parts()?,
+            changeset: parts()?,
+        })
+    }
+}
+
+/// A link of `log.strong`'s chain: where the next transaction continues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Link {
+    /// The position.
+    pub seq: Seq,
+    /// The chain's hash there.
+    pub hash: ChainHash,
+    /// The stamp there.
+    pub stamp: Stamp,
+}
+
+/// One entry of a group's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// The group orders this partition from here on. A partition that is open stays as it is.
+    Open {
+        /// Which.
+        partition: PartitionId,
+        /// Where its strong transactions continue.
+        link: Link,
+        /// What every member of the partition has.
+        base: VersionVector,
+    },
+    /// A transaction asks for its place.
+    Propose(PartitionId, Proposal),
+    /// If this id is undecided, it is aborted.
+    Abort(PartitionId, TxnId),
+}
+
+impl Entry {
+    /// The encoded form.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![ENTRIES];
+        match self {
+            Self::Open {
+                partition,
+                link,
+                base,
+            } => {
+                out.push(0);
+                out.extend_from_slice(&partition.0);
+                put_link(&mut out, link);
+                put_vector(&mut out, base);
+            }
+            Self::Propose(partition, proposal) => {
+                out.push(1);
+                out.extend_from_slice(&partition.0);
+                proposal.encode(&mut out);
+            }
+            Self::Abort(partition, id) => {
+                out.push(2);
+                out.extend_from_slice(&partition.0);
+                id.encode(&mut out);
+            }
+        }
+        out
+    }
+
+    /// Reads an encoded entry.
+    ///
+    /// # Errors
+    /// Of another version, malformed, or beyond the bounds.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(bytes);
+        read_version(&mut r)?;
+        let kind = r.byte("an entry")?;
+        let partition = PartitionId(r.array("a partition id")?);
+        let entry = match kind {
+            0 => Self::Open {
+                partition,
+                link: read_link(&mut r)?,
+                base: read_vector(&mut r)?,
+            },
+            1 => Self::Propose(partition, Proposal::decode(&mut r)?),
+            2 => Self::Abort(partition, TxnId::decode(&mut r)?),
+            _ => return Err(DecodeError::Unknown("an entry of this kind")),
+        };
+        r.end("an entry")?;
+        Ok(entry)
+    }
+}
+
+/// What was decided on a transaction. The first decision stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It has this place in the order.
+    Accepted(Seq),
+    /// Another one took its place: this position's.
+    Stale(Seq),
+    /// It was undecided when somebody asked.
+    Aborted,
+    /// It can never be accepted as it is.
+    Refused(Flaw),
+}
+
+/// What is wrong with a proposal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// Its changeset cannot be read, or is none of a strong transaction of this partition.
+    Malformed,
+    /// It continues a history that is not this log's.
+    Chain,
+    /// It saw changes that are neither in the log nor in the proposal.
+    Dependencies,
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "its changeset is malformed",
+            Self::Chain => "its file holds a history that the partition's log does not have",
+            Self::Dependencies => "it saw changes that did not travel with it",
+        })
+    }
+}
+
+impl Outcome {
+    fn encode(self, out: &mut Vec<u8>) {
+        let (kind, number) = match self {
+            Self::Accepted(seq) => (0, seq),
+            Self::Stale(seq) => (1, seq),
+            Self::Aborted => (2, 0),
+            Self::Refused(Flaw::Malformed) => (3, 0),
+            Self::Refused(Flaw::Chain) => (3, 1),
+            Self::Refused(Flaw::Dependencies) => (3, 2),
+        };
+        out.push(kind);
+        put_varint(out, number);
+    }
+
+    fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let kind = r.byte("an outcome")?;
+        let number = r.bounded("an outcome", limits::SEQ - 1)?;
+        Ok(match (kind, number) {
+            (0, seq) => Self::Accepted(seq),
+            (1, seq) => Self::Stale(seq),
+            (2, 0) => Self::Aborted,
+            (3, 0) => Self::Refused(Flaw::Malformed),
+            (3, 1) => Self::Refused(Flaw::Chain),
+            (3, 2) => Self::Refused(Flaw::Dependencies),
+            _ => return Err(DecodeError::Unknown("an outcome of this kind")),
+        })
+    }
+}
+
+/// What applying an entry says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// The partition is open.
+    Open,
+    /// The outcome of the id, decided now or before.
+    Decided(Outcome),
+    /// The id is older than the outcomes that are kept.
+    Expired,
+    /// This group does not order that partition.
+    NotHere,
+}
+
+impl Answer {
+    /// Appends the encoded form.
+    pub fn encode(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Open => out.push(0),
+            Self::Decided(outcome) => {
+                out.push(1);
+                outcome.encode(out);
+            }
+            Self::Expired => out.push(2),
+            Self::NotHere => out.push(3),
+        }
+    }
+
+    /// Reads an encoded answer.
+    ///
+    /// # Errors
+    /// Malformed.
+    pub fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(match r.byte("an answer")? {
+            0 => Self::Open,
+            1 => Self::Decided(Outcome::decode(r)?),
+            2 => Self::Expired,
+            3 => Self::NotHere,
+            _ => return Err(DecodeError::Unknown("an answer of this kind")),
+        })
+    }
+}
+
+/// What can be said of a proposal before it is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Foreseen {
+    /// The log could only say this, now or later.
+    Answer(Answer),
+    /// It saw changes that would have to travel with it.
+    Lacks,
+}
+
+/// What a group knows of one partition.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ordered {
+    /// The latest accepted transaction.
+    pub link: Link,
+    /// Eventual changesets that the log holds, or that every member has.
+    pub covered: VersionVector,
+}
+
+/// The state machine of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    partitions: BTreeMap<PartitionId, Ordered>,
+    /// Decisions taken so far, the forgotten ones too.
+    decided: u64,
+    /// Ids with an outcome, oldest decision first.
+    order: VecDeque<TxnId>,
+    outcomes: BTreeMap<TxnId, Outcome>,
+    /// How many outcomes are kept. A part of the state, so that members agree.
+    window: usize,
+}
+
+impl Default for Group {
+    fn default() -> Self {
+        Self::keeping(limits::OUTCOMES)
+    }
+}
+
+impl Group {
+    /// A group without partitions that keeps this many outcomes. All members say the same.
+    #[must_use]
+    pub fn keeping(window: usize) -> Self {
+        Self {
+            partitions: BTreeMap::new(),
+            decided: 0,
+            order: VecDeque::new(),
+            outcomes: BTreeMap::new(),
+            window,
+        }
+    }
+
+    /// What is known of a partition; `None` if it is not ordered here.
+    #[must_use]
+    pub fn partition(&self, id: PartitionId) -> Option<&Ordered> {
+        self.partitions.get(&id)
+    }
+
+    /// The partitions that are ordered here.
+    pub fn partitions(&self) -> impl Iterator<Item = (PartitionId, &Ordered)> {
+        self.partitions.iter().map(|(id, ordered)| (*id, ordered))
+    }
+
+    /// Decisions taken so far: what a new id is born with.
+    #[must_use]
+    pub fn decided(&self) -> u64 {
+        self.decided
+    }
+
+    /// What is known of an id, without the log being asked: `None` if it is undecided.
+    #[must_use]
+    pub fn outcome(&self, id: TxnId) -> Option<Answer> {
+        match self.outcomes.get(&id) {
+            Some(outcome) => Some(Answer::Decided(*outcome)),
+            None if id.born < self.forgotten() => Some(Answer::Expired),
+            None => None,
+        }
+    }
+
+    /// How many decisions have been forgotten.
+    fn forgotten(&self) -> u64 {
+        self.decided.saturating_sub(self.order.len() as u64)
+    }
+
+    /// Applies the next entry of the log.
+    pub fn apply(&mut self, entry: &Entry) -> Answer {
+        match entry {
+            Entry::Open {
+                partition,
+                link,
+                base,
+            } => {
+                self.partitions
+                    .entry(*partition)
+                    .or_insert_with(|| Ordered {
+                        link: *link,
+                        covered: base.clone(),
+                    });
+                Answer::Open
+            }
+            Entry::Propose(partition, proposal) => {
+                if let Some(known) = self.outcome(proposal.id) {
+                    return known;
+                }
+                let Some(ordered) = self.partitions.get_mut(partition) else {
+                    return Answer::NotHere;
+                };
+                let outcome = ordered.certify(*partition, proposal);
+                self.decide(proposal.id, outcome)
+            }
+            Entry::Abort(partition, id) => match self.outcome(*id) {
+                Some(known) => known,
+                None if !self.partitions.contains_key(partition) => Answer::NotHere,
+                None => self.decide(*id, Outcome::Aborted),
+            },
+        }
+    }
+
+    /// What needs no entry in the log because no later entry can change it. A member that lags
+    /// behind may say it too. Nothing is remembered under an id that is told so here: it can
+    /// never be accepted.
+    #[must_use]
+    pub fn foresee(&self, partition: PartitionId, proposal: &Proposal) -> Option<Foreseen> {
+        if let Some(known) = self.outcome(proposal.id) {
+            return Some(Foreseen::Answer(known));
+        }
+        let ordered = self.partitions.get(&partition)?;
+        match ordered.clone().certify(partition, proposal) {
+            stale @ Outcome::Stale(_) => Some(Foreseen::Answer(Answer::Decided(stale))),
+            Outcome::Refused(Flaw::Dependencies) => Some(Foreseen::Lacks),
+            _ => None,
+        }
+    }
+
+    fn decide(&mut self, id: TxnId, outcome: Outcome) -> Answer {
+        self.decided += 1;
+        self.outcomes.insert(id, outcome);
+        self.order.push_back(id);
+        while self.order.len() > self.window {
+            if let Some(oldest) = self.order.pop_front() {
+                self.outcomes.remove(&oldest);
+            }
+        }
+        Answer::Decided(outcome)
+    }
+
+    /// The encoded form: equal states have equal bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![ENTRIES];
+        put_varint(&mut out, self.window as u64);
+        put_varint(&mut out, self.decided);
+        put_varint(&mut out, self.partitions.len() as u64);
+        for (id, ordered) in &self.partitions {
+            out.extend_from_slice(&id.0);
+            put_link(&mut out, &ordered.link);
+            put_vector(&mut out, &ordered.covered);
+        }
+        put_varint(&mut out, self.order.len() as u64);
+        for id in &self.order {
+            id.encode(&mut out);
+            let outcome = self.outcomes.get(id).copied();
+            outcome.unwrap_or(Outcome::Aborted).encode(&mut out);
+        }
+        out
+    }
+
+    /// Reads an encoded state.
+    ///
+    /// # Errors
+    /// Of another version, malformed, or beyond the bounds.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(bytes);
+        read_version(&mut r)?;
+        let window = r.bounded("a window", limits::OUTCOMES as u64)?;
+        let mut group = Self::keeping(usize::try_from(window).unwrap_or(limits::OUTCOMES));
+        group.decided = r.varint("a count of decisions")?;
+        for _ in 0..r.length("partitions", limits::GROUP_PARTITIONS)? {
+            let id = PartitionId(r.array("a partition id")?);
+            let ordered = Ordered {
+                link: read_link(&mut r)?,
+                covered: read_vector(&mut r)?,
+            };
+            group.partitions.insert(id, ordered);
+        }
+        for _ in 0..r.length("outcomes", group.window)? {
+            let id = TxnId::decode(&mut r)?;
+            group.order.push_back(id);
+            group.outcomes.insert(id, Outcome::decode(&mut r)?);
+        }
+        r.end("a group's state")?;
+        if group.outcomes.len() != group.order.len() || group.decided < group.order.len() as u64 {
+            return Err(DecodeError::Invalid("outcomes that contradict each other"));
+        }
+        Ok(group)
+    }
+}
+
+impl Ordered {
+    /// Decides on a proposal from what the log holds so far.
+    fn certify(&mut self, partition: PartitionId, proposal: &Proposal) -> Outcome {
+        let Ok(changeset) = Candidate::read(partition, &proposal.changeset) else {
+            return Outcome::Refused(Flaw::Malformed);
+        };
+        let next = self.link.seq + 1;
+        if changeset.header.dot.seq < next {
+            return Outcome::Stale(self.link.seq);
+        }
+        let follows = changeset.header.dot.seq == next
+            && changeset.previous == self.link.hash
+            && changeset.header.stamp > self.link.stamp;
+        if !follows {
+            return Outcome::Refused(Flaw::Chain);
+        }
+        let Ok(carried) = carried(partition, &proposal.dependencies) else {
+            return Outcome::Refused(Flaw::Malformed);
+        };
+        let mut covered = self.covered.clone();
+        covered.join(&proposal.base);
+        carried
+            .iter()
+            .for_each(|dot| covered.raise(dot.site, dot.seq));
+        if !covered.covers(&changeset.header.rose) {
+            return Outcome::Refused(Flaw::Dependencies);
+        }
+        self.covered = covered;
+        self.link = Link {
+            seq: next,
+            hash: changeset.hash,
+            stamp: changeset.header.stamp,
+        };
+        Outcome::Accepted(next)
+    }
+}
+
+/// A strong transaction's changeset, checked against its own hash.
+struct Candidate {
+    header: Header,
+    previous: ChainHash,
+    hash: ChainHash,
+}
+
+impl Candidate {
+    fn read(partition: PartitionId, parts: &[Vec<u8>]) -> Result<Self, DecodeError> {
+        const FLAWED: DecodeError = DecodeError::Invalid("a strong transaction's changeset");
+        let mut begun: Option<(Header, ChainHash, ChainHasher)> = None;
+        let mut ended = None;
+        for (number, bytes) in parts.iter().enumerate() {
+            let part = Part::decode(bytes)?;
+            let in_order = u32::try_from(number) == Ok(part.part) && ended.is_none();
+            if part.partition != partition || part.dot.site != Site::LOG_STRONG || !in_order {
+                return Err(FLAWED);
+            }
+            if let (Some((previous, encoded)), Some(header)) = (part.first, part.header()?) {
+                begun = Some((header, previous, ChainHasher::new(previous, encoded)));
+            }
+            let (header, _, hasher) = begun.as_mut().ok_or(FLAWED)?;
+            if header.dot != part.dot || header.level != Level::Strong {
+                return Err(FLAWED);
+            }
+            hasher.update(part.body);
+            ended = part.last;
+        }
+        match (begun, ended) {
+            (Some((header, previous, hasher)), Some(hash)) if hasher.finish() == hash => Ok(Self {
+                header,
+                previous,
+                hash,
+            }),
+            _ => Err(FLAWED),
+        }
+    }
+}
+
+/// The changesets that travel as dependencies, whole ones only.
+fn carried(partition: PartitionId, parts: &[Vec<u8>]) -> Result<Vec<Dot>, DecodeError> {
+    let mut whole = Vec::new();
+    let mut next: Option<(Dot, u32)> = None;
+    for bytes in parts {
+        let part = Part::decode(bytes)?;
+        let expected = next.map_or((part.dot, 0), |(dot, part)| (dot, part));
+        if part.partition != partition
+            || part.dot.site.is_log()
+            || (part.dot, part.part) != expected
+        {
+            return Err(DecodeError::Invalid("dependencies that are not whole"));
+        }
+        next = if part.last.is_some() {
+            whole.push(part.dot);
+            None
+        } else {
+            Some((part.dot, part.part + 1))
+        };
+    }
+    match next {
+        None => Ok(whole),
+        Some(_) => Err(DecodeError::Invalid("dependencies that are not whole")),
+    }
+}
+
+fn read_version(r: &mut Reader<'_>) -> Result<(), DecodeError> {
+    match r.byte("a version")? {
+        ENTRIES => Ok(()),
+        other => Err(DecodeError::Version(other)),
+    }
+}
+
+fn put_link(out: &mut Vec<u8>, link: &Link) {
+    put_varint(out, link.seq);
+    out.extend_from_slice(&link.hash.0);
+    put_varint(out, link.stamp.get());
+}
+
+fn read_link(r: &mut Reader<'_>) -> Result<Link, DecodeError> {
+    Ok(Link {
+        seq: r.bounded("a position", limits::SEQ - 1)?,
+        hash: ChainHash(r.array("a hash")?),
+        stamp: Stamp::from_u64(r.varint("a stamp")?)
+            .ok_or(DecodeError::Invalid("a stamp beyond the clock"))?,
+    })
+}

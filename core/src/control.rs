@@ -1,0 +1,327 @@
+//! What the extension and the daemon say to each other over the daemon's socket.
+//!
+//! A connection carries one [`Request`] at a time and its [`Reply`]; it stays open for the
+//! next. Each is a frame: 4 bytes length (big-endian, bounded before anything is read), the
+//! protocol version, a kind, the content. The extension blocks in it, so every request says how
+//! long it will wait, and the daemon answers in that time whatever happens.
+//!
+//! The invariant of the answers: [`Reply::NotCommitted`] is given only if the proposal has not
+//! left for any log, or the log itself has decided against it. Everything else that is no
+//! outcome is [`Reply::Unknown`].
+
+use crate::certify::{Answer, Proposal, TxnId};
+use crate::changeset::{put_vector, read_vector};
+use crate::codec::{Reader, put_sized, put_varint};
+use crate::error::DecodeError;
+use crate::limits;
+use crate::site::{PartitionId, Seq};
+use crate::version_vector::VersionVector;
+
+/// The version of this protocol. Extension and daemon are installed separately.
+pub const CONTROL: u8 = 1;
+
+/// The largest frame: a proposal, and room for what surrounds it.
+pub const FRAME_BYTES: usize = limits::PROPOSAL_BYTES + (1 << 20);
+
+/// The socket's name in the daemon's private directory.
+pub const SOCKET: &str = "strong.sock";
+
+/// What the extension asks about a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Which partition.
+    pub partition: PartitionId,
+    /// How long the caller waits for the answer, in milliseconds.
+    pub within_ms: u64,
+    /// What.
+    pub ask: Ask,
+}
+
+/// The questions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// Can strong levels be honoured on this file? Answered by [`Reply::Ready`] at once.
+    Levels,
+    /// Bring the file to this position, or beyond. Answered by [`Reply::Ready`].
+    Reach(Seq),
+    /// Bring the file to everything that was acknowledged anywhere before this question.
+    /// Answered by [`Reply::Ready`].
+    ReachAll,
+    /// Commit this.
+    Propose(Proposal),
+    /// What became of it? An undecided one is aborted.
+    Settle(TxnId),
+}
+
+/// What a group knows that the next proposal needs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// Decisions of the group: what a new transaction id is born with.
+    pub decided: u64,
+    /// The partition's position in the log, as this node knows it.
+    pub position: Seq,
+    /// What the log covers: eventual changes beyond it travel with the proposal.
+    pub covered: VersionVector,
+    /// How many nodes vote.
+    pub voters: u64,
+}
+
+/// The answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// The file is where it was asked to be.
+    Ready(Standing),
+    /// What the log says about the transaction.
+    Decided(Answer, Standing),
+    /// The proposal must carry more of what it saw; nothing has been proposed.
+    Lacks(Standing),
+    /// Nothing was committed and nothing will be: why, for people.
+    NotCommitted(String),
+    /// Nobody can say: why, for people.
+    Unknown(String),
+}
+
+impl Request {
+    /// The frame.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = begin();
+        out.extend_from_slice(&self.partition.0);
+        put_varint(&mut out, self.within_ms);
+        match &self.ask {
+            Ask::Levels => out.push(0),
+            Ask::Reach(position) => {
+                out.push(1);
+                put_varint(&mut out, *position);
+            }
+            Ask::ReachAll => out.push(2),
+            Ask::Propose(proposal) => {
+                out.push(3);
+                proposal.encode(&mut out);
+            }
+            Ask::Settle(id) => {
+                out.push(4);
+                id.encode(&mut out);
+            }
+        }
+        finish(out)
+    }
+
+    /// Reads a frame's content, without its length.
+    ///
+    /// # Errors
+    /// Of another version, malformed, or beyond the bounds.
+    pub fn decode(content: &[u8]) -> Result<Self, DecodeError> {
+        let mut r = opened(content)?;
+        let partition = PartitionId(r.array("a partition id")?);
+        let within_ms = r.varint("a deadline")?;
+        let ask = match r.byte("a question")? {
+            0 => Ask::Levels,
+            1 => Ask::Reach(r.bounded("a position", limits::SEQ - 1)?),
+            2 => Ask::ReachAll,
+            3 => Ask::Propose(Proposal::decode(&mut r)?),
+            4 => Ask::Settle(TxnId::decode(&mut r)?),
+            _ => return Err(DecodeError::Unknown("a question of this kind")),
+        };
+        r.end("a question")?;
+        Ok(Self {
+            partition,
+            within_ms,
+            ask,
+        })
+    }
+}
+
+impl Reply {
+    /// The frame.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = begin();
+        match self {
+            Self::Ready(standing) => {
+                out.push(0);
+                put_standing(&mut out, standing);
+            }
+            Self::Decided(answer, standing) => {
+                out.push(1);
+                answer.encode(&mut out);
+                put_standing(&mut out, standing);
+            }
+            Self::Lacks(standing) => {
+                out.push(2);
+                put_standing(&mut out, standing);
+            }
+            Self::NotCommitted(why) => {
+                out.push(3);
+                put_sized(&mut out, bounded(why).as_bytes());
+            }
+            Self::Unknown(why) => {
+                out.push(4);
+                put_sized(&mut out, bounded(why).as_bytes());
+            }
+        }
+        finish(out)
+    }
+
+    /// Reads a frame's content, without its length.
+    ///
+    /// # Errors
+    /// Of another version, malformed, or beyond the bounds.
+    pub fn decode(content: &[u8]) -> Result<Self, DecodeError> {
+        let mut r = opened(content)?;
+        let reply = match r.byte("an answer")? {
+            0 => Self::Ready(read_standing(&mut r)?),
+            1 => Self::Decided(Answer::decode(&mut r)?, read_standing(&mut r)?),
+            2 => Self::Lacks(read_standing(&mut r)?),
+            3 => Self::NotCommitted(r.text("a reason", REASON_BYTES)?.to_owned()),
+            4 => Self::Unknown(r.text("a reason", REASON_BYTES)?.to_owned()),
+            _ => return Err(DecodeError::Unknown("an answer of this kind")),
+        };
+        r.end("an answer")?;
+        Ok(reply)
+    }
+}
+
+/// One line for people.
+const REASON_BYTES: usize = 4_096;
+
+/// The length of a frame's content from its first 4 bytes.
+///
+/// # Errors
+/// Beyond [`FRAME_BYTES`].
+pub fn content_length(head: [u8; 4]) -> Result<usize, DecodeError> {
+    let length = u32::from_be_bytes(head);
+    match usize::try_from(length) {
+        Ok(length) if length <= FRAME_BYTES => Ok(length),
+        _ => Err(DecodeError::TooLarge {
+            what: "a frame",
+            claimed: u64::from(length),
+            limit: FRAME_BYTES as u64,
+        }),
+    }
+}
+
+fn begin() -> Vec<u8> {
+    vec![0, 0, 0, 0, CONTROL]
+}
+
+fn finish(mut out: Vec<u8>) -> Vec<u8> {
+    let length = u32::try_from(out.len() - 4).unwrap_or(u32::MAX);
+    for (to, from) in out.iter_mut().zip(length.to_be_bytes()) {
+        *to = from;
+    }
+    out
+}
+
+fn opened(content: &[u8]) -> Result<Reader<'_>, DecodeError> {
+    let mut r = Reader::new(content);
+    match r.byte("the protocol version")? {
+        CONTROL => Ok(r),
+        other => Err(DecodeError::Version(other)),
+    }
+}
+
+fn bounded(text: &str) -> &str {
+    let mut end = text.len().min(REASON_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
+}
+
+fn put_standing(out: &mut Vec<u8>, standing: &Standing) {
+    put_varint(out, standing.decided);
+    put_varint(out, standing.position);
+    put_varint(out, standing.voters);
+    put_vector(out, &standing.covered);
+}
+
+fn read_standing(r: &mut Reader<'_>) -> Result<Standing, DecodeError> {
+    Ok(Standing {
+        decided: r.varint("a count of decisions")?,
+        position: r.bounded("a position", limits::SEQ - 1)?,
+        voters: r.varint("a count of voters")?,
+        covered: read_vector(r)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certify::Outcome;
+    use crate::protocol::NodeId;
+    use crate::site::Site;
+
+    fn id() -> TxnId {
+        TxnId {
+            node: NodeId::of_name("a"),
+            boot: 7,
+            counter: 300,
+            born: 1 << 40,
+        }
+    }
+
+    #[test]
+    fn requests_round_trip() {
+        let proposal = Proposal {
+            id: id(),
+            base: [(Site::from_u64(99).unwrap(), 4)].into_iter().collect(),
+            dependencies: vec![vec![1, 2], vec![]],
+            changeset: vec![vec![3; 300]],
+        };
+        for ask in [
+            Ask::Levels,
+            Ask::Reach(9),
+            Ask::ReachAll,
+            Ask::Propose(proposal),
+            Ask::Settle(id()),
+        ] {
+            let request = Request {
+                partition: PartitionId([5; 16]),
+                within_ms: 2_000,
+                ask,
+            };
+            let frame = request.encode();
+            let (head, content) = frame.split_first_chunk().unwrap();
+            assert_eq!(content_length(*head).unwrap(), content.len());
+            assert_eq!(Request::decode(content).unwrap(), request);
+            for cut in 0..content.len() {
+                assert!(Request::decode(&content[..cut]).is_err(), "{cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn replies_round_trip_and_are_bounded() {
+        let standing = Standing {
+            decided: 5,
+            position: 3,
+            covered: [(Site::from_u64(99).unwrap(), 4)].into_iter().collect(),
+            voters: 3,
+        };
+        for reply in [
+            Reply::Ready(standing.clone()),
+            Reply::Decided(Answer::Decided(Outcome::Accepted(3)), standing.clone()),
+            Reply::Decided(Answer::Expired, standing.clone()),
+            Reply::Lacks(standing),
+            Reply::NotCommitted("why".to_owned()),
+            Reply::Unknown("é".repeat(3_000)),
+        ] {
+            let frame = reply.encode();
+            let decoded = Reply::decode(&frame[4..]).unwrap();
+            match (&reply, &decoded) {
+                (Reply::Unknown(long), Reply::Unknown(short)) => assert!(long.starts_with(short)),
+                _ => assert_eq!(decoded, reply),
+            }
+        }
+        assert!(content_length([255; 4]).is_err());
+    }
+
+    #[test]
+    fn ids_have_one_text() {
+        assert_eq!(TxnId::parse(&id().to_string()), Some(id()));
+        for bad in ["", "1-2-3-4", &format!("{}-", id()), &format!("{}0", id())] {
+            assert_eq!(TxnId::parse(bad), None, "{bad}");
+        }
+    }
+}

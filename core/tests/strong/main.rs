@@ -1,0 +1,69 @@
+//! Strong transactions simulated: nodes with files and clients, leaders that come and go, a log
+//! whose entries are lost, doubled and reordered until they are committed. One seed replays
+//! everything.
+//!
+//! The negative controls break the state machine on purpose and must be caught.
+
+// A test fails by panicking, in its helpers too.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod encoding;
+mod rng;
+mod world;
+
+use std::panic::catch_unwind;
+
+use world::{Broken, World};
+
+const SEEDS: u64 = 300;
+
+fn run(seed: u64, broken: Broken, window: usize) -> u64 {
+    let mut world = World::new(seed, broken, window);
+    for _ in 0..1_500 {
+        world.step();
+    }
+    world.settle();
+    world.check();
+    world.accepted()
+}
+
+#[test]
+fn every_acknowledged_transaction_is_there_once_and_in_order() {
+    let mut accepted = 0;
+    for seed in 0..SEEDS {
+        accepted += run(seed, Broken::Nothing, 1_000);
+    }
+    assert!(accepted > SEEDS * 10, "too little happened: {accepted}");
+}
+
+#[test]
+fn forgotten_outcomes_are_expired_and_never_accepted_again() {
+    for seed in 0..SEEDS {
+        run(seed, Broken::Nothing, 6);
+    }
+}
+
+/// A broken machine must be caught by most seeds.
+fn is_caught(broken: Broken) {
+    // The panics of the seeds that catch it are what is wanted: they are not printed.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let caught = (0..40)
+        .filter(|seed| catch_unwind(|| run(*seed, broken, 1_000)).is_err())
+        .count();
+    std::panic::set_hook(hook);
+    assert!(caught > 20, "{broken:?} was caught by {caught} of 40 seeds");
+}
+
+#[test]
+fn broken_machines_are_caught() {
+    // One after the other: they share the panic hook.
+    is_caught(Broken::CertifiedWhenProposed);
+    is_caught(Broken::NoDeduplication);
+    is_caught(Broken::NoDependencies);
+}

@@ -1,0 +1,132 @@
+//! The record of the running transaction: who writes, when, after what.
+//!
+//! Fixed when the record's first part is written, while the transaction holds the write lock:
+//! an eventual one is numbered by the file's own site, a strong one by the replicated log, after
+//! the position that the transaction sees.
+
+use nuda_core::changeset::{ChainHash, Header, Level};
+use nuda_core::hlc::Stamp;
+use nuda_core::site::{Dot, Seq, Site};
+use nuda_core::version_vector::VersionVector;
+
+use crate::capture::{present_state, renew_site};
+use crate::connection::Connection;
+use crate::error::{Error, Result};
+use crate::identity;
+use crate::log;
+use crate::noticed;
+use crate::shadow::{self, damaged};
+use crate::strong::commit;
+
+/// The header of the changeset being written.
+#[derive(Debug, Clone)]
+pub(crate) struct Record {
+    pub(crate) site_id: i64,
+    pub(crate) seq: Seq,
+    pub(crate) stamp: Stamp,
+    pub(crate) previous: ChainHash,
+    /// Whether the record with that hash is in the log, and the hash is not repeated.
+    pub(crate) follows_in_log: bool,
+    pub(crate) header: Vec<u8>,
+    pub(crate) seen: Vec<u8>,
+    pub(crate) is_strong: bool,
+}
+
+/// Who writes, when, after what: fixed when the first part is written, while the transaction
+/// holds the write lock.
+pub(crate) fn begin(connection: &Connection) -> Result<Record> {
+    let db = connection.db();
+    let (state, sites) = present_state(connection)?;
+    let mut statements = connection.statements()?;
+    if state.identity != connection.identity() {
+        drop(statements);
+        renew_site(connection, &state)?;
+        return begin(connection);
+    }
+    let head = log::head(db, statements.last_record(db)?, state.site_id, &sites)?;
+    drop(statements);
+    if connection.is_first_record() && noticed::heed(connection, &state, &sites, head.seq)? {
+        return begin(connection);
+    }
+    let own = sites
+        .by_id(state.site_id)
+        .ok_or_else(|| damaged("nuda_site"))?;
+    let mut seen = sites.vector((state.site_id, 0));
+    seen.set(own.site, 0);
+    let rose: VersionVector = seen
+        .iter()
+        .filter(|(site, seq)| *seq > head.seen.get(*site))
+        .collect();
+    let stamp = Stamp::next(state.stamp.max(head.stamp), identity::now_ms())
+        .ok_or_else(|| Error::refused("the logical clock is exhausted; check this node's clock"))?;
+    let seq = log::next_seq(head.seq)?;
+    let header = Header {
+        dot: Dot {
+            site: own.site,
+            seq,
+        },
+        stamp,
+        level: Level::Eventual,
+        author: String::new(),
+        rose,
+    };
+    Ok(Record {
+        site_id: state.site_id,
+        seq,
+        stamp,
+        previous: head.hash,
+        follows_in_log: head.is_in_log,
+        header: header.encode(),
+        seen: sites.encode_seen(&seen),
+        is_strong: false,
+    })
+}
+
+/// The same for a strong transaction: it is numbered by the log, after the position that this
+/// transaction sees.
+pub(crate) fn begin_strong(connection: &Connection) -> Result<Record> {
+    let db = connection.db();
+    let state = shadow::state(db)?;
+    if state.identity != connection.identity() {
+        renew_site(connection, &state)?;
+        return begin_strong(connection);
+    }
+    let (site_id, sites) = commit::log_site(db)?;
+    let mut query = db.prepare(log::LAST_RECORD)?;
+    let own = log::head(db, &mut query, state.site_id, &sites)?;
+    if connection.is_first_record() && noticed::heed(connection, &state, &sites, own.seq)? {
+        return begin_strong(connection);
+    }
+    let head = log::head(db, &mut query, site_id, &sites)?;
+    let mut seen = sites.vector((state.site_id, own.seq));
+    seen.set(Site::LOG_STRONG, 0);
+    let rose: VersionVector = seen
+        .iter()
+        .filter(|(site, seq)| *seq > head.seen.get(*site))
+        .collect();
+    let latest = state.stamp.max(own.stamp).max(head.stamp);
+    let stamp = Stamp::next(latest, identity::now_ms())
+        .ok_or_else(|| Error::refused("the logical clock is exhausted; check this node's clock"))?;
+    let seq = log::next_seq(head.seq)?;
+    let header = Header {
+        dot: Dot {
+            site: Site::LOG_STRONG,
+            seq,
+        },
+        stamp,
+        level: Level::Strong,
+        author: String::new(),
+        rose,
+    };
+    Ok(Record {
+        site_id,
+        seq,
+        stamp,
+        previous: head.hash,
+        // As for every site but the file's own.
+        follows_in_log: false,
+        header: header.encode(),
+        seen: sites.encode_seen(&seen),
+        is_strong: true,
+    })
+}

@@ -1,0 +1,74 @@
+//! Before a read transaction begins: wait until the file is where the level wants it.
+//!
+//! It runs inside SQLite's locking code, before any lock is held, and uses the daemon's socket
+//! only. Read level strong asks what was acknowledged anywhere before now. Write level strong
+//! waits for what this node already knows, so that it does not begin on a snapshot that is
+//! bound to be stale; it fails for nothing, certification catches the rest.
+
+use nuda_core::control::{Ask, Reply, Request};
+use nuda_vfs::BarrierRefused;
+
+use super::levels::{Read, Write};
+use super::{Session, State};
+
+impl Session {
+    /// Runs the barrier.
+    pub(crate) fn barrier(&self) -> Result<(), BarrierRefused> {
+        let mut state = self.state();
+        if state.partition.is_none() {
+            if state.read == Read::Strong && self.socket.exists() {
+                return Err(refused(
+                    "this file has joined a cluster since the level was set; set \
+                     nuda_read_consistency again",
+                ));
+            }
+            return Ok(());
+        }
+        if state.read == Read::Strong {
+            return match state.ask(Ask::ReachAll) {
+                Some(Reply::Ready(_)) => {
+                    state.after = 0;
+                    Ok(())
+                }
+                Some(Reply::NotCommitted(why) | Reply::Unknown(why)) => {
+                    Err(refused(&format!("strong read refused: {why}")))
+                }
+                _ => Err(refused("strong read refused: an unexpected answer")),
+            };
+        }
+        if state.write == Write::Strong {
+            state.ask(Ask::Levels);
+            let known = state.standing.as_ref().map_or(0, |s| s.position);
+            state.after = state.after.max(known);
+        }
+        let after = state.after;
+        if after > 0 && matches!(state.ask(Ask::Reach(after)), Some(Reply::Ready(_))) {
+            state.after = 0;
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Asks the daemon about the partition; remembers where the log stands.
+    pub(super) fn ask(&mut self, ask: Ask) -> Option<Reply> {
+        let request = Request {
+            partition: self.partition?,
+            within_ms: self.timeout_ms,
+            ask,
+        };
+        let reply = self.client.ask(&request);
+        if let Reply::Ready(standing) | Reply::Decided(_, standing) | Reply::Lacks(standing) =
+            &reply
+        {
+            self.standing = Some(standing.clone());
+        }
+        Some(reply)
+    }
+}
+
+fn refused(why: &str) -> BarrierRefused {
+    BarrierRefused {
+        message: format!("nuda: {why}"),
+    }
+}

@@ -1,0 +1,295 @@
+//! The proposal: inside the commit, after everything local is written, before anything of it
+//! is visible.
+//!
+//! A strong transaction's record is numbered by the log: one more than the position that its
+//! snapshot holds. It is written like any record; then its encoded parts go to the daemon, with
+//! the eventual changes that the log lacks. Accepted: SQLite commits rows, record and position
+//! together. Anything else: the transaction is rolled back, and the error says what is known.
+//!
+//! A file that is in no cluster is its own majority: the write lock orders its transactions,
+//! and SQLite's fsync keeps them.
+
+use std::time::Instant;
+
+use nuda_core::certify::{Answer, Flaw, Outcome, Proposal, TxnId};
+use nuda_core::control::{Ask, Reply, Standing};
+use nuda_core::limits;
+use nuda_core::protocol::NodeId;
+use nuda_core::site::{Dot, Seq, Site};
+use nuda_core::value::Value;
+use sqlite3_ext::ffi;
+
+use super::{Last, Session, State};
+use crate::apply::frontier;
+use crate::changes::{Walk, encoded_part};
+use crate::connection::Connection;
+use crate::error::{Error, Result};
+use crate::ffi::db::Db;
+use crate::json;
+use crate::shadow::{self, Sites};
+
+/// How often a proposal is completed or renamed before it is given up.
+const TRIES: u32 = 4;
+
+/// The running transaction's place, as its record has it.
+pub(crate) struct Candidate {
+    pub(crate) site_id: i64,
+    pub(crate) seq: Seq,
+}
+
+/// Asks for the place of the record that was just written. An error means that nothing may
+/// become visible here.
+pub(crate) fn propose(connection: &Connection, candidate: &Candidate) -> Result<()> {
+    let db = connection.db();
+    let state = shadow::state(db)?;
+    let session = connection.session();
+    let began = Instant::now();
+    if state.node.is_empty() {
+        if db.int("PRAGMA main.synchronous", &[])? < 2 {
+            return Err(Error::refused(
+                "strong write not committed: this file is in no cluster, so only its own disk can \
+                 keep the promise; set PRAGMA synchronous = FULL",
+            ));
+        }
+        session.accept(candidate.seq, String::new(), began, (1, 1));
+        return Ok(());
+    }
+    let mut mine = session.state();
+    mine.partition = Some(state.partition);
+    let node = NodeId::of_name(&state.node);
+    if mine.standing.is_none() {
+        match mine.ask(Ask::Levels) {
+            Some(Reply::Ready(_)) => {}
+            Some(Reply::NotCommitted(why) | Reply::Unknown(why)) => {
+                return Err(not_committed(&why));
+            }
+            _ => return Err(not_committed("the daemon answers something else")),
+        }
+    }
+    let mut id = mine.next_id(node);
+    for _ in 0..TRIES {
+        let standing = mine.standing.clone().unwrap_or_default();
+        let proposal = proposal(db, &state, candidate, id, &standing)?;
+        match mine.ask(Ask::Propose(proposal)) {
+            Some(Reply::Decided(answer, standing)) => match answer {
+                Answer::Decided(Outcome::Accepted(position)) if position == candidate.seq => {
+                    let majority = standing.voters / 2 + 1;
+                    drop(mine);
+                    session.accept(position, id.to_string(), began, (majority, standing.voters));
+                    return Ok(());
+                }
+                Answer::Decided(outcome) => return Err(mine.lost(outcome, id)),
+                // The id was made too long ago. Nothing was proposed under it.
+                Answer::Expired => id = mine.next_id(node),
+                Answer::NotHere | Answer::Open => {
+                    return Err(not_committed(
+                        "the partition's log is elsewhere now; try again",
+                    ));
+                }
+            },
+            // The next try carries what the log lacks, by what it has just said.
+            Some(Reply::Lacks(_)) => {}
+            Some(Reply::NotCommitted(why)) => return Err(not_committed(&why)),
+            Some(Reply::Unknown(why)) => return Err(unknown(id, &why)),
+            Some(Reply::Ready(_)) | None => {
+                return Err(not_committed("the daemon answers something else"));
+            }
+        }
+    }
+    Err(not_committed("what it saw changes too quickly; try again"))
+}
+
+fn not_committed(why: &str) -> Error {
+    let rest = if why.contains("nothing was changed") {
+        ""
+    } else {
+        "; nothing was changed"
+    };
+    Error::refused(format!("strong write not committed: {why}{rest}"))
+}
+
+fn unknown(id: TxnId, why: &str) -> Error {
+    Error::refused(format!(
+        "the outcome of this strong write is unknown: {why}; it was rolled back here and may still \
+         be committed; ask SELECT nuda_txn_status('{id}')"
+    ))
+}
+
+impl State {
+    fn next_id(&mut self, node: NodeId) -> TxnId {
+        self.counter += 1;
+        if self.counter > u64::from(u32::MAX) {
+            self.counter = 1;
+            self.boot = self.boot.wrapping_add(1);
+        }
+        TxnId {
+            node,
+            boot: self.boot,
+            counter: self.counter,
+            born: self.standing.as_ref().map_or(0, |s| s.decided),
+        }
+    }
+
+    /// The log decided against it.
+    fn lost(&mut self, outcome: Outcome, id: TxnId) -> Error {
+        match outcome {
+            Outcome::Stale(position) => {
+                self.after = self.after.max(position);
+                Error {
+                    code: ffi::SQLITE_BUSY_SNAPSHOT,
+                    message: format!(
+                        "strong write not committed: another strong transaction was first \
+                         (position {position}); nothing was changed; run the transaction again"
+                    ),
+                }
+            }
+            Outcome::Accepted(position) => Error::internal(format!(
+                "the log has {id} at position {position}, which is not where this file put it; \
+                 restore this replica from another node"
+            )),
+            Outcome::Aborted => not_committed("nuda_txn_status was asked first and aborted it"),
+            Outcome::Refused(Flaw::Dependencies) => {
+                not_committed("it saw changes that did not travel with it; try again")
+            }
+            Outcome::Refused(flaw) => {
+                not_committed(&format!("{flaw}; restore this replica from another node"))
+            }
+        }
+    }
+}
+
+impl Session {
+    fn accept(&self, position: Seq, id: String, began: Instant, (acks, of): (u64, u64)) {
+        self.state().accepted = Some(Last {
+            id,
+            level: "strong",
+            position,
+            acks,
+            of,
+            micros: began.elapsed().as_micros(),
+            note: "",
+        });
+    }
+
+    /// Whether the running transaction has its place already: its COMMIT is being repeated.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.state().accepted.is_some()
+    }
+
+    /// `nuda_txn_status(id)`.
+    pub(crate) fn txn_status(&self, db: Db, text: &str) -> Result<&'static str> {
+        let id = TxnId::parse(text)
+            .ok_or_else(|| Error::refused(format!("{} is no transaction id", json::text(text))))?;
+        let file = shadow::state(db)?;
+        let mut mine = self.state();
+        mine.partition = Some(file.partition);
+        match mine.ask(Ask::Settle(id)) {
+            Some(Reply::Decided(answer, _)) => match answer {
+                Answer::Decided(Outcome::Accepted(_)) => Ok("committed"),
+                Answer::Decided(_) => Ok("aborted"),
+                Answer::Expired => Ok("expired"),
+                Answer::NotHere | Answer::Open => Err(Error::refused(
+                    "the partition's log is elsewhere now; ask again",
+                )),
+            },
+            Some(Reply::NotCommitted(why) | Reply::Unknown(why)) => Err(Error::refused(format!(
+                "the transaction's outcome cannot be told now: {why}"
+            ))),
+            _ => Err(Error::refused("the daemon answers something else")),
+        }
+    }
+}
+
+/// Everything that has to travel.
+fn proposal(
+    db: Db,
+    state: &shadow::State,
+    candidate: &Candidate,
+    id: TxnId,
+    standing: &Standing,
+) -> Result<Proposal> {
+    let base = frontier(db)?;
+    let mut size = 0;
+    let dot = Dot {
+        site: Site::LOG_STRONG,
+        seq: candidate.seq,
+    };
+    let mut proposal = Proposal {
+        id,
+        base: base.clone(),
+        dependencies: Vec::new(),
+        changeset: parts(db, state, dot, candidate.site_id, &mut size)?,
+    };
+    let mut since = standing.covered.clone();
+    since.join(&base);
+    for log in [Site::LOG_STRONG, Site::LOG_QUORUM] {
+        since.set(log, limits::SEQ - 1);
+    }
+    let mut walk = Walk::new(db, &since)?;
+    while let Some((header, site_id)) = walk.next()? {
+        let parts = parts(db, state, header.dot, site_id, &mut size)?;
+        proposal.dependencies.extend(parts);
+    }
+    Ok(proposal)
+}
+
+/// The encoded parts of one changeset.
+fn parts(
+    db: Db,
+    state: &shadow::State,
+    dot: Dot,
+    site_id: i64,
+    size: &mut usize,
+) -> Result<Vec<Vec<u8>>> {
+    let mut parts = Vec::new();
+    loop {
+        let number = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+        let (bytes, is_last) = encoded_part(db, state.partition, dot, site_id, number)?;
+        *size += bytes.len() + 16;
+        if *size > limits::PROPOSAL_BYTES {
+            return Err(not_committed(&format!(
+                "it and the changes it saw exceed {} bytes; split it, or wait until the other \
+                 members have those changes",
+                limits::PROPOSAL_BYTES
+            )));
+        }
+        parts.push(bytes);
+        if is_last {
+            return Ok(parts);
+        }
+    }
+}
+
+/// The row of `log.strong` in the site table, made if it is missing.
+pub(crate) fn log_site(db: Db) -> Result<(i64, Sites)> {
+    let sites = Sites::load(db)?;
+    if let Some(row) = sites.by_site(Site::LOG_STRONG) {
+        return Ok((row.id, sites));
+    }
+    let id = shadow::add_site(db, Site::LOG_STRONG)?;
+    Ok((id, Sites::load(db)?))
+}
+
+/// The file is at this position from here on: part of the transaction.
+pub(crate) fn advance(
+    db: Db,
+    candidate: &Candidate,
+    hash: &[u8],
+    seen: &[u8],
+    stamp: i64,
+) -> Result<()> {
+    db.run(
+        "UPDATE main.nuda_site SET applied = ?, hash = ?, seen = ?, stamp = ? WHERE id = ?",
+        &[
+            Value::Int(shadow::to_i64(candidate.seq)),
+            Value::Blob(hash),
+            Value::Blob(seen),
+            Value::Int(stamp),
+            Value::Int(candidate.site_id),
+        ],
+    )?;
+    db.run(
+        "UPDATE main.nuda_state SET stamp = ?1 WHERE stamp < ?1",
+        &[Value::Int(stamp)],
+    )
+}

@@ -1,0 +1,139 @@
+//! Consistency levels: a level that cannot be kept on this file is an error, never silently a
+//! weaker one. Every way of setting one answers the level in force.
+
+use nuda_core::control::{Ask, Reply};
+
+use super::Session;
+use crate::error::{Error, Result};
+use crate::ffi::db::Db;
+use crate::shadow;
+
+/// The names of the settings.
+pub(crate) const WRITE: &str = "nuda_write_consistency";
+/// See [`WRITE`].
+pub(crate) const READ: &str = "nuda_read_consistency";
+/// See [`WRITE`].
+pub(crate) const TIMEOUT: &str = "nuda_timeout";
+
+/// What a COMMIT waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Write {
+    Eventual,
+    Strong,
+}
+
+/// What a read transaction begins from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Read {
+    Eventual,
+    Strong,
+}
+
+impl Session {
+    /// Shows or sets; `None` if it is none of ours.
+    pub(crate) fn setting(
+        &self,
+        db: Db,
+        name: &str,
+        value: Option<&str>,
+    ) -> Option<Result<String>> {
+        if ![WRITE, READ, TIMEOUT].contains(&name) {
+            return None;
+        }
+        let value = value.map(|v| v.trim().to_ascii_lowercase());
+        Some(match value {
+            None => Ok(self.in_force(name)),
+            Some(value) => self.set(db, name, &value).map(|()| self.in_force(name)),
+        })
+    }
+
+    fn in_force(&self, name: &str) -> String {
+        let state = self.state();
+        match name {
+            WRITE if state.write == Write::Strong => "strong".to_owned(),
+            READ if state.read == Read::Strong => "strong".to_owned(),
+            TIMEOUT => state.timeout_ms.to_string(),
+            _ => "eventual".to_owned(),
+        }
+    }
+
+    fn set(&self, db: Db, name: &str, value: &str) -> Result<()> {
+        if value == self.in_force(name) {
+            return Ok(());
+        }
+        if !db.is_autocommit() {
+            return Err(Error::refused(format!(
+                "{name} cannot change inside a transaction; end it first"
+            )));
+        }
+        match (name, value) {
+            (TIMEOUT, ms) => {
+                let ms = ms.parse().ok().filter(|ms| (1..=60_000).contains(ms));
+                self.state().timeout_ms = ms.ok_or_else(|| {
+                    Error::refused(format!(
+                        "'{value}' is no timeout; it is 1 to 60000 milliseconds"
+                    ))
+                })?;
+            }
+            (WRITE, "eventual") => self.state().write = Write::Eventual,
+            (READ, "eventual") => self.state().read = Read::Eventual,
+            (WRITE, "strong") => {
+                self.can_be_strong(db, name)?;
+                self.state().write = Write::Strong;
+            }
+            (READ, "strong") => {
+                self.can_be_strong(db, name)?;
+                self.state().read = Read::Strong;
+            }
+            (WRITE, "quorum") | (READ, "session" | "bounded") => {
+                return Err(Error::refused(format!(
+                    "{value} is not built yet; {name} stays {}",
+                    self.in_force(name)
+                )));
+            }
+            _ => {
+                let all = if name == WRITE {
+                    "eventual, quorum or strong"
+                } else {
+                    "eventual, session, bounded or strong"
+                };
+                return Err(Error::refused(format!(
+                    "'{value}' is no level; {name} is {all}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether strong transactions can be kept on this file as things stand.
+    fn can_be_strong(&self, db: Db, name: &str) -> Result<()> {
+        let stays = self.in_force(name);
+        let refuse = |why: &str| Error::refused(format!("{why}; {name} stays {stays}"));
+        let state = shadow::state(db)?;
+        let locking = db.text("PRAGMA main.locking_mode", &[])?;
+        if locking.as_deref() != Some("normal") {
+            return Err(refuse(
+                "strong levels see nothing of others under PRAGMA locking_mode = exclusive",
+            ));
+        }
+        if state.node.is_empty() {
+            self.state().partition = None;
+            return Ok(());
+        }
+        let mut mine = self.state();
+        mine.partition = Some(state.partition);
+        match mine.ask(Ask::Levels) {
+            Some(Reply::Ready(_)) => Ok(()),
+            Some(Reply::NotCommitted(why) | Reply::Unknown(why)) => {
+                drop(mine);
+                Err(refuse(&format!("strong cannot be kept now: {why}")))
+            }
+            _ => {
+                drop(mine);
+                Err(refuse(
+                    "the daemon answers something else; upgrade the older of the two",
+                ))
+            }
+        }
+    }
+}

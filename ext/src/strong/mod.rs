@@ -1,0 +1,148 @@
+//! Strong transactions, the connection's half: what is in force, and the daemon's answers.
+//!
+//! In reading order: `client` (the daemon's socket), `levels` (setting and showing), `barrier`
+//! (before a read transaction begins), `commit` (the proposal, inside the commit). The state is
+//! shared between the connection and its file, whose barrier must not use the connection; all
+//! of it is behind one lock that is never held while SQL runs.
+//!
+//! The invariant: a level that is shown is honoured by every later transaction, or that
+//! transaction fails and says why.
+
+mod barrier;
+mod client;
+pub(crate) mod commit;
+pub(crate) mod levels;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nuda_core::control::{SOCKET, Standing};
+use nuda_core::site::{PartitionId, Seq};
+
+use client::Client;
+use levels::{Read, Write};
+
+/// How long a strong call waits unless told otherwise, in milliseconds.
+const TIMEOUT_MS: u64 = 2_000;
+
+/// What one connection has in force and has been told.
+#[derive(Debug)]
+pub(crate) struct Session {
+    socket: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    client: Client,
+    write: Write,
+    read: Read,
+    timeout_ms: u64,
+    /// The partition, once a strong level was set or a strong transaction was made. `None`
+    /// also for a file that is in no cluster.
+    partition: Option<PartitionId>,
+    /// What the daemon said last.
+    standing: Option<Standing>,
+    /// The next transaction must begin at this position or later.
+    after: Seq,
+    /// Random, so that no other connection makes the same ids.
+    boot: u64,
+    counter: u64,
+    last: Last,
+    /// Whether the running transaction is accepted and not yet committed here.
+    accepted: Option<Last>,
+}
+
+/// The connection's last commit.
+#[derive(Debug, Clone, Default)]
+struct Last {
+    id: String,
+    level: &'static str,
+    position: Seq,
+    acks: u64,
+    of: u64,
+    micros: u128,
+    note: &'static str,
+}
+
+impl Session {
+    pub(crate) fn new(file: &str, boot: u64) -> Arc<Self> {
+        let directory = Path::new(file).parent().unwrap_or(Path::new("."));
+        let socket = directory.join(".nuda").join(SOCKET);
+        Arc::new(Self {
+            socket: socket.clone(),
+            state: Mutex::new(State {
+                client: Client::new(socket),
+                write: Write::Eventual,
+                read: Read::Eventual,
+                timeout_ms: TIMEOUT_MS,
+                partition: None,
+                standing: None,
+                after: 0,
+                boot,
+                counter: 0,
+                last: Last::default(),
+                accepted: None,
+            }),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether transactions of this connection must pass the barrier.
+    pub(crate) fn wants_barrier(&self) -> bool {
+        let state = self.state();
+        state.read == Read::Strong || state.write == Write::Strong || state.after > 0
+    }
+
+    /// Whether the level makes every write a strong one.
+    pub(crate) fn writes_strongly(&self) -> bool {
+        self.state().write == Write::Strong
+    }
+
+    /// The running transaction was committed here.
+    pub(crate) fn committed(&self, wrote: bool) {
+        let mut state = self.state();
+        if let Some(accepted) = state.accepted.take() {
+            state.last = accepted;
+        } else if wrote {
+            state.last = Last {
+                level: "eventual",
+                acks: 1,
+                of: 1,
+                ..Last::default()
+            };
+        }
+    }
+
+    /// The running transaction was rolled back here, perhaps after it was accepted.
+    pub(crate) fn rolled_back(&self) {
+        let mut state = self.state();
+        if let Some(mut accepted) = state.accepted.take() {
+            accepted.note = "committed, will be applied";
+            state.after = state.after.max(accepted.position);
+            state.last = accepted;
+        }
+    }
+
+    /// `nuda_last_commit()`.
+    pub(crate) fn last_commit(&self) -> Option<String> {
+        let last = self.state().last.clone();
+        let ms = last.micros as f64 / 1_000.0;
+        let note = if last.note.is_empty() {
+            String::new()
+        } else {
+            format!(",\"note\":\"{}\"", last.note)
+        };
+        match last.level {
+            "" => None,
+            "eventual" => Some("{\"level\":\"eventual\"}".to_owned()),
+            level => Some(format!(
+                "{{\"id\":\"{}\",\"level\":\"{level}\",\"position\":{},\"acks\":{},\"of\":{},\"ms\":{ms:.1}{note}}}",
+                last.id, last.position, last.acks, last.of
+            )),
+        }
+    }
+}

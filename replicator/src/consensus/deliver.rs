@@ -1,0 +1,238 @@
+//! Accepted transactions into the partitions' files.
+//!
+//! Each accepted transaction is queued by its place in the log and applied in order by the
+//! partition's worker, with what travelled with it, by the extension's own apply. The file
+//! itself says what it has: what the origin's commit recorded, or what another member brought,
+//! is a duplicate and skipped. Nobody's acknowledgement waits for any of this; a strong read
+//! does, and a snapshot of the log.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nuda_core::certify::{Entry, Proposal};
+use nuda_core::site::{PartitionId, Seq, Site};
+use openraft::EntryPayload;
+use tokio::sync::watch;
+
+use super::log::Log;
+use crate::error::{Error, Result};
+use crate::node::Node;
+use crate::partition::Partition;
+
+/// Transactions that one turn of the worker applies.
+const TURN: usize = 64;
+
+/// A try that failed (a lock, a full disk) is repeated after this long.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// Whoever waits for a position looks again after this long, whatever happened.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Where an accepted transaction lies.
+pub(crate) struct Place {
+    pub(crate) position: Seq,
+    pub(crate) log: Log,
+    pub(crate) index: u64,
+}
+
+/// What is accepted and not known to be in its file.
+#[derive(Default)]
+pub(crate) struct Delivery {
+    queues: Mutex<HashMap<PartitionId, VecDeque<Place>>>,
+    /// Partitions with a worker.
+    running: Mutex<HashSet<PartitionId>>,
+    /// Where each file is.
+    reached: Mutex<HashMap<PartitionId, watch::Sender<Seq>>>,
+    /// Where each file was at its latest fsync for a snapshot.
+    secured: Mutex<HashMap<PartitionId, Seq>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Delivery {
+    /// A transaction was accepted.
+    pub(crate) fn accepted(
+        self: &Arc<Self>,
+        node: &Arc<Node>,
+        partition: PartitionId,
+        place: Place,
+    ) {
+        lock(&self.queues)
+            .entry(partition)
+            .or_default()
+            .push_back(place);
+        self.begin(node, partition);
+    }
+
+    /// Starts a partition's worker unless it runs.
+    fn begin(self: &Arc<Self>, node: &Arc<Node>, partition: PartitionId) {
+        if lock(&self.running).insert(partition) {
+            let (delivery, worker) = (Arc::clone(self), Arc::clone(node));
+            node.spawn(async move { delivery.work(worker, partition).await });
+        }
+    }
+
+    async fn work(self: Arc<Self>, node: Arc<Node>, partition: PartitionId) {
+        loop {
+            let turn = self.turn(partition);
+            if turn.is_empty() {
+                lock(&self.running).remove(&partition);
+                // Something may have been queued since.
+                if lock(&self.queues)
+                    .get(&partition)
+                    .is_some_and(|q| !q.is_empty())
+                {
+                    self.begin(&node, partition);
+                }
+                return;
+            }
+            let Some(at) = node.partitions.by_id(partition) else {
+                // Not here, or not opened yet: what is here later comes from a snapshot.
+                tokio::time::sleep(LOOK).await;
+                continue;
+            };
+            let done = node
+                .on_partition(at, move |node, at, host| host.deliver(node, at, &turn))
+                .await;
+            match done {
+                Ok(reached) => self.reach(partition, reached),
+                Err(e) => {
+                    tracing::debug!(%partition, error = %e, "an accepted transaction is not applied yet");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// The next places of a partition; they stay queued until the file has them.
+    fn turn(&self, partition: PartitionId) -> Vec<Place> {
+        let queues = lock(&self.queues);
+        let queue = queues.get(&partition);
+        queue
+            .map(|queue| queue.iter().take(TURN).map(Place::again).collect())
+            .unwrap_or_default()
+    }
+
+    /// A file is at this position.
+    pub(crate) fn reach(&self, partition: PartitionId, position: Seq) {
+        if let Some(queue) = lock(&self.queues).get_mut(&partition) {
+            queue.retain(|place| place.position > position);
+        }
+        let mut reached = lock(&self.reached);
+        let at = reached
+            .entry(partition)
+            .or_insert_with(|| watch::Sender::new(0));
+        at.send_if_modified(|at| {
+            let news = *at < position;
+            *at = position.max(*at);
+            news
+        });
+    }
+
+    /// Waits until a file is at this position.
+    pub(crate) async fn wait(
+        self: &Arc<Self>,
+        node: &Arc<Node>,
+        partition: PartitionId,
+        position: Seq,
+    ) -> Result<()> {
+        let mut at = {
+            let mut reached = lock(&self.reached);
+            reached
+                .entry(partition)
+                .or_insert_with(|| watch::Sender::new(0))
+                .subscribe()
+        };
+        loop {
+            if *at.borrow_and_update() >= position {
+                return Ok(());
+            }
+            // It may be in the file without having passed through here: by the origin's own
+            // commit, or from another member.
+            let found = self.look(node, partition).await;
+            if found.is_ok_and(|found| found >= position) {
+                return Ok(());
+            }
+            let _ = tokio::time::timeout(LOOK, at.changed()).await;
+        }
+    }
+
+    /// Asks a file where it is.
+    async fn look(&self, node: &Arc<Node>, partition: PartitionId) -> Result<Seq> {
+        let at = node
+            .partitions
+            .by_id(partition)
+            .ok_or_else(|| Error::not_found("the partition is not on this node"))?;
+        let position = node
+            .on_partition(at, |_, at, host| {
+                Ok(host.replica(at)?.vector()?.get(Site::LOG_STRONG))
+            })
+            .await?;
+        self.reach(partition, position);
+        Ok(position)
+    }
+
+    /// Waits until the files have these positions on disk. Files that are not on this node
+    /// need nothing.
+    pub(crate) async fn secure(
+        self: &Arc<Self>,
+        node: &Arc<Node>,
+        positions: &[(PartitionId, Seq)],
+    ) {
+        for (partition, position) in positions {
+            while lock(&self.secured).get(partition).copied().unwrap_or(0) < *position {
+                let Some(at) = node.partitions.by_id(*partition) else {
+                    break;
+                };
+                if self.wait(node, *partition, *position).await.is_err() {
+                    break;
+                }
+                let synced = node
+                    .on_partition(at, |_, at, host| {
+                        let path = at.path.clone();
+                        Ok(host.replica(at)?.fsync(&path)?.get(Site::LOG_STRONG))
+                    })
+                    .await;
+                match synced {
+                    Ok(synced) => {
+                        lock(&self.secured).insert(*partition, synced);
+                    }
+                    Err(e) => {
+                        tracing::debug!(%partition, error = %e, "not on disk yet");
+                        tokio::time::sleep(RETRY).await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Place {
+    fn again(&self) -> Self {
+        Self {
+            position: self.position,
+            log: self.log.clone(),
+            index: self.index,
+        }
+    }
+
+    /// What was accepted; `None` if the log has dropped it, which it does only when the file
+    /// has it.
+    pub(crate) fn proposal(&self, at: &Partition) -> Result<Option<Proposal>> {
+        let Some(entry) = self.log.entry(self.index)? else {
+            return Ok(None);
+        };
+        let EntryPayload::Normal(data) = entry.payload else {
+            return Ok(None);
+        };
+        match Entry::decode(&data.0) {
+            Ok(Entry::Propose(partition, proposal)) if Some(partition) == at.id() => {
+                Ok(Some(proposal))
+            }
+            _ => Err(Error::internal("an accepted entry that is no transaction")),
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! One group on this node: the engine, its log and its decisions.
+//!
+//! Answers the calls of other nodes, and what the leader is asked. A call for another
+//! incarnation than this node's is refused: it was meant for a log that is gone.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nuda_core::certify::{Answer, Entry, Foreseen};
+use nuda_core::control::{Reply, Standing};
+use nuda_core::site::PartitionId;
+use openraft::error::{ClientWriteError, RaftError};
+use openraft::{BasicNode, ServerState, Snapshot};
+
+use super::engine;
+use super::log::Log;
+use super::machine::Machine;
+use super::network::{Acknowledged, Lines};
+use super::store::{Kept, Store};
+use super::types::{Data, GroupId, LogId, Raft, config};
+use super::wire::{EngineCall, Response};
+use crate::error::{Error, Result};
+use crate::node::Node;
+
+/// A leader that has not heard of a majority for this long takes no proposals: they could
+/// only end as *unknown*.
+const QUORUM_SILENCE_MS: u64 = 1_000;
+
+/// One group.
+pub(crate) struct Group {
+    pub(crate) id: GroupId,
+    pub(crate) home: String,
+    /// Names of those that vote, in order.
+    pub(crate) voters: Vec<String>,
+    me: u64,
+    store: Arc<Store>,
+    log: Log,
+    raft: Raft,
+    machine: Machine,
+}
+
+/// What a leader made of an entry.
+pub(crate) enum Appended {
+    /// It is in the log, and this is what that means.
+    Reply(Reply),
+    /// It was not appended, and the reason lies with the group.
+    Refused(String),
+    /// Another node leads; nothing was appended.
+    NotLeader,
+    /// It may be in the log.
+    Unknown(String),
+}
+
+impl Group {
+    /// Starts the engine on what the log file holds.
+    pub(crate) async fn start(node: &Arc<Node>, store: &Arc<Store>, kept: Kept) -> Result<Self> {
+        let log = Log::open(Arc::clone(store), kept.number)?;
+        let machine = Machine::open(
+            Arc::clone(store),
+            kept.number,
+            log.clone(),
+            Arc::clone(node),
+        )?;
+        let lines = Lines {
+            node: Arc::clone(node),
+            group: kept.id,
+            acknowledged: Acknowledged::default(),
+        };
+        let config = Arc::new(config().validate().map_err(engine)?);
+        let me = store.incarnation();
+        let raft = Raft::new(me, config, lines, log.clone(), machine.clone())
+            .await
+            .map_err(engine)?;
+        tracing::info!(group = %kept.id, home = kept.home, voters = kept.voters.join(","), "takes part");
+        Ok(Self {
+            id: kept.id,
+            home: kept.home,
+            voters: kept.voters,
+            me,
+            store: Arc::clone(store),
+            log,
+            raft,
+            machine,
+        })
+    }
+
+    /// Ends the engine.
+    pub(crate) async fn stop(&self) {
+        if let Err(e) = self.raft.shutdown().await {
+            tracing::warn!(group = %self.id, error = %e, "ended badly");
+        }
+    }
+
+    /// Whether this group orders a partition, as far as this node knows.
+    pub(crate) fn orders(&self, partition: PartitionId) -> bool {
+        self.machine.look(|g| g.partition(partition).is_some())
+    }
+
+    /// What the next proposal needs to know, as far as this node knows.
+    pub(crate) fn standing(&self, partition: PartitionId) -> Standing {
+        self.machine.standing(partition)
+    }
+
+    /// Whether it has its first members.
+    pub(crate) async fn is_founded(&self) -> Result<bool> {
+        self.raft.is_initialized().await.map_err(engine)
+    }
+
+    /// Gives the group its first members.
+    pub(crate) async fn found(&self, voters: Vec<(u64, String)>) -> Result<()> {
+        let members = voters
+            .into_iter()
+            .map(|(id, name)| (id, BasicNode::new(name)))
+            .collect::<std::collections::BTreeMap<_, _>>();
+        self.raft.initialize(members).await.map_err(engine)
+    }
+
+    /// Whether this node leads.
+    pub(crate) fn leads(&self) -> bool {
+        self.raft.metrics().borrow().state == ServerState::Leader
+    }
+
+    /// The leader's name, if one is known.
+    pub(crate) fn leader(&self) -> Option<String> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let id = metrics.current_leader?;
+        let membership = metrics.membership_config.membership();
+        membership.get_node(&id).map(|node| node.addr.clone())
+    }
+
+    /// The term, for people.
+    pub(crate) fn term(&self) -> u64 {
+        self.raft.metrics().borrow().current_term
+    }
+
+    /// As the leader: appends an entry and waits for its decision.
+    pub(crate) async fn append(&self, entry: Vec<u8>, within: Duration) -> Appended {
+        let began = Instant::now();
+        if !self.leads() {
+            return Appended::NotLeader;
+        }
+        let silent = self.raft.metrics().borrow().millis_since_quorum_ack;
+        if silent.is_some_and(|ms| ms > QUORUM_SILENCE_MS) {
+            return Appended::Refused("a majority of the voters does not answer".to_owned());
+        }
+        if let Some(reply) = self.judge_early(&entry) {
+            return Appended::Reply(reply);
+        }
+        let write = self.raft.client_write(Data(entry));
+        match tokio::time::timeout(within, write).await {
+            Err(_) => Appended::Unknown(format!(
+                "no majority confirmed it within {} ms",
+                began.elapsed().as_millis()
+            )),
+            Ok(Ok(written)) => match Reply::decode(written.data.0.get(4..).unwrap_or_default()) {
+                Ok(reply) => Appended::Reply(reply),
+                Err(e) => Appended::Unknown(format!("the decision cannot be read; {e}")),
+            },
+            // The engine says this before it appends and when it stops leading half-way.
+            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => {
+                Appended::Unknown("the leader has changed".to_owned())
+            }
+            Ok(Err(e)) => Appended::Unknown(format!("the leader failed; {e}")),
+        }
+    }
+
+    /// What needs no entry: an id that is decided, a snapshot that is stale (positions only
+    /// grow), dependencies that would have to travel too.
+    fn judge_early(&self, entry: &[u8]) -> Option<Reply> {
+        let Ok(Entry::Propose(partition, proposal)) = Entry::decode(entry) else {
+            return None;
+        };
+        let verdict = self.machine.look(|g| g.foresee(partition, &proposal))?;
+        let standing = self.standing(partition);
+        Some(match verdict {
+            Foreseen::Answer(answer) => Reply::Decided(answer, standing),
+            Foreseen::Lacks => Reply::Lacks(standing),
+        })
+    }
+
+    /// As the leader: where a partition stands, confirmed by a majority after the question.
+    pub(crate) async fn position(&self, partition: PartitionId, within: Duration) -> Appended {
+        if !self.leads() {
+            return Appended::NotLeader;
+        }
+        match tokio::time::timeout(within, self.raft.ensure_linearizable()).await {
+            Err(_) => Appended::Refused("a majority of the voters does not answer".to_owned()),
+            Ok(Ok(_)) if self.orders(partition) => {
+                Appended::Reply(Reply::Ready(self.standing(partition)))
+            }
+            Ok(Ok(_)) => {
+                let standing = self.standing(partition);
+                Appended::Reply(Reply::Decided(Answer::NotHere, standing))
+            }
+            Ok(Err(e)) => Appended::Refused(format!("the leader is not confirmed; {e}")),
+        }
+    }
+
+    /// Whether this incarnation is in the group.
+    pub(crate) fn is_member(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        metrics
+            .membership_config
+            .membership()
+            .get_node(&self.me)
+            .is_some()
+    }
+
+    /// Whether this incarnation is among those whose votes and acknowledgements count.
+    pub(crate) fn votes(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let members = metrics.membership_config.membership();
+        members
+            .get_joint_config()
+            .iter()
+            .all(|voters| voters.contains(&self.me))
+    }
+
+    /// Why the engine has stopped, if it has.
+    pub(crate) fn failure(&self) -> Option<String> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        metrics
+            .running_state
+            .as_ref()
+            .err()
+            .map(ToString::to_string)
+    }
+
+    /// As the leader: puts a voter's new incarnation in the place of the one it lost. False if
+    /// another node leads.
+    pub(crate) async fn replace(&self, name: &str, incarnation: u64) -> Result<bool> {
+        if !self.leads() {
+            return Ok(false);
+        }
+        let members = self
+            .raft
+            .metrics()
+            .borrow()
+            .membership_config
+            .membership()
+            .clone();
+        let is_its = |id: &u64| members.get_node(id).is_some_and(|node| node.addr == name);
+        if !self.voters.iter().any(|voter| voter == name) {
+            return Err(Error::refused(format!("{name} is no voter of this group")));
+        }
+        if members.voter_ids().any(|id| id == incarnation) {
+            return Ok(true);
+        }
+        self.raft
+            .add_learner(incarnation, BasicNode::new(name), true)
+            .await
+            .map_err(engine)?;
+        let mut voters: BTreeSet<u64> = members.voter_ids().filter(|id| !is_its(id)).collect();
+        voters.insert(incarnation);
+        self.raft
+            .change_membership(voters, false)
+            .await
+            .map_err(engine)?;
+        tracing::warn!(group = %self.id, voter = name, incarnation = format!("{incarnation:016x}"), "has a new log and votes again");
+        Ok(true)
+    }
+
+    /// Whether this log holds what this node has acknowledged; if not, the node is in no group
+    /// from here on, and takes a new incarnation when it starts again.
+    async fn check_log(&self, acknowledged: Option<LogId>) -> Result<()> {
+        if self.store.is_disowned() {
+            return Err(Error::refused(
+                "this node has lost the end of its consensus log",
+            ));
+        }
+        if acknowledged <= self.log.last() {
+            return Ok(());
+        }
+        tracing::error!(group = %self.id, "the consensus log ends before what this node acknowledged: it was restored from an older copy; restart the daemon, and it joins its groups anew");
+        self.store.disown().await?;
+        self.stop().await;
+        Err(Error::refused(
+            "this node has lost the end of its consensus log",
+        ))
+    }
+
+    /// A message of the engine on another node.
+    pub(crate) async fn engine_call(
+        &self,
+        to: u64,
+        acknowledged: Option<LogId>,
+        call: EngineCall,
+    ) -> Result<Response> {
+        if to != self.me {
+            return Err(Error::refused(format!(
+                "the voter {to:016x} is gone; this node's consensus log is another one ({:016x})",
+                self.me
+            )));
+        }
+        self.check_log(acknowledged).await?;
+        Ok(match call {
+            EngineCall::Append(rpc) => {
+                Response::Append(self.raft.append_entries(rpc).await.map_err(engine)?)
+            }
+            EngineCall::Vote(rpc) => Response::Vote(self.raft.vote(rpc).await.map_err(engine)?),
+            EngineCall::Snapshot { vote, meta, data } => {
+                let snapshot = Snapshot {
+                    meta,
+                    snapshot: Box::new(data),
+                };
+                let done = self.raft.install_full_snapshot(vote, snapshot).await;
+                Response::Snapshot(done.map_err(engine)?.vote)
+            }
+        })
+    }
+}

@@ -1,0 +1,327 @@
+//! One group's log in the store, as the engine wants it.
+//!
+//! Entries are readable as soon as they are appended, from memory; the engine hears that they
+//! are there when the store has fsynced them. Memory holds the tail, up to a bound: older
+//! entries are read from the file.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use openraft::storage::{LogFlushed, LogState, RaftLogReader, RaftLogStorage};
+use openraft::{OptionalSend, RaftLogId, StorageIOError, Vote};
+use rusqlite::{OptionalExtension, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::store::Store;
+use super::types::{LogEntry, LogId, StorageError, Types};
+use crate::error::{Error, Result};
+
+/// Bits of an entry's index in the file's key.
+const INDEX_BITS: u32 = 40;
+
+/// Bytes of entries that memory holds.
+const TAIL_BYTES: usize = 8 << 20;
+
+/// Bytes of entries that one message between nodes carries, about.
+const MESSAGE_BYTES: usize = 4 << 20;
+
+/// A group's log.
+#[derive(Clone)]
+pub(crate) struct Log {
+    store: Arc<Store>,
+    number: i64,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    vote: Option<Vote<u64>>,
+    purged: Option<LogId>,
+    last: Option<LogId>,
+    tail: BTreeMap<u64, Arc<[u8]>>,
+    tail_bytes: usize,
+    /// Entries up to this index are on disk, and may leave memory.
+    flushed: u64,
+}
+
+impl Log {
+    /// The log of group `number`.
+    pub(crate) fn open(store: Arc<Store>, number: i64) -> Result<Self> {
+        let (vote, purged, last) = {
+            let reader = store.reader();
+            let (vote, purged): (Option<Vec<u8>>, Option<Vec<u8>>) = reader.query_row(
+                "SELECT vote, purged FROM consensus_group WHERE number = ?",
+                [number],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )?;
+            let last: Option<Vec<u8>> = reader
+                .query_row(
+                    "SELECT body FROM entry WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1",
+                    [key(number, 0), key(number + 1, 0) - 1],
+                    |row| row.get(0),
+                )
+                .optional()?;
+            (vote, purged, last)
+        };
+        let purged: Option<LogId> = purged.as_deref().map(read).transpose()?;
+        let last: Option<LogEntry> = last.as_deref().map(read).transpose()?;
+        let last = last.map(|entry| *entry.get_log_id()).or(purged);
+        let state = State {
+            vote: vote.as_deref().map(read).transpose()?,
+            purged,
+            last,
+            tail: BTreeMap::new(),
+            tail_bytes: 0,
+            flushed: last.map_or(0, |id| id.index),
+        };
+        Ok(Self {
+            store,
+            number,
+            state: Arc::new(Mutex::new(state)),
+        })
+    }
+
+    /// One entry, if the log has it.
+    pub(crate) fn entry(&self, index: u64) -> Result<Option<LogEntry>> {
+        Ok(self.read_range(index, index + 1, usize::MAX)?.pop())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Entries from `start` to before `end`, as many as there are; fewer if they exceed `bytes`.
+    fn read_range(&self, start: u64, end: u64, bytes: usize) -> Result<Vec<LogEntry>> {
+        let mut entries = Vec::new();
+        let mut size = 0usize;
+        for index in start..end {
+            let held = self.state().tail.get(&index).map(Arc::clone);
+            let body: Arc<[u8]> = match held {
+                Some(body) => body,
+                None => {
+                    let reader = self.store.reader();
+                    let mut query = reader.prepare_cached("SELECT body FROM entry WHERE id = ?")?;
+                    let found: Option<Vec<u8>> = query
+                        .query_row([key(self.number, index)], |row| row.get(0))
+                        .optional()?;
+                    match found {
+                        Some(body) => body.into(),
+                        None => break,
+                    }
+                }
+            };
+            size = size.saturating_add(body.len());
+            if size > bytes && !entries.is_empty() {
+                break;
+            }
+            entries.push(read(&body)?);
+        }
+        Ok(entries)
+    }
+
+    /// The last entry's place.
+    pub(crate) fn last(&self) -> Option<LogId> {
+        self.state().last
+    }
+
+    /// Where the entries begin and end.
+    fn bounds(&self) -> (u64, u64) {
+        let state = self.state();
+        let after = |id: Option<LogId>| id.map_or(0, |id| id.index + 1);
+        (after(state.purged), after(state.last))
+    }
+
+    fn remember(
+        &self,
+        entries: impl IntoIterator<Item = LogEntry>,
+    ) -> Result<Vec<(i64, Arc<[u8]>)>> {
+        let mut rows = Vec::new();
+        let mut state = self.state();
+        for entry in entries {
+            let id = *entry.get_log_id();
+            let body: Arc<[u8]> = bytes(&entry)?.into();
+            state.tail_bytes += body.len();
+            state.tail.insert(id.index, Arc::clone(&body));
+            state.last = Some(id);
+            rows.push((key(self.number, id.index), body));
+        }
+        while state.tail_bytes > TAIL_BYTES
+            && let Some(first) = state.tail.first_key_value().map(|(index, _)| *index)
+            && first <= state.flushed
+        {
+            state.forget(first);
+        }
+        Ok(rows)
+    }
+}
+
+impl State {
+    fn forget(&mut self, index: u64) {
+        if let Some(body) = self.tail.remove(&index) {
+            self.tail_bytes = self.tail_bytes.saturating_sub(body.len());
+        }
+    }
+}
+
+impl RaftLogReader<Types> for Log {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> Result<Vec<LogEntry>, StorageError> {
+        let (first, after) = self.bounds();
+        let start = match range.start_bound() {
+            Bound::Included(n) => *n,
+            Bound::Excluded(n) => n + 1,
+            Bound::Unbounded => first,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(n) => n + 1,
+            Bound::Excluded(n) => *n,
+            Bound::Unbounded => after,
+        };
+        self.read_range(start, end.min(after), usize::MAX)
+            .map_err(failed_read)
+    }
+
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<LogEntry>, StorageError> {
+        self.read_range(start, end, MESSAGE_BYTES)
+            .map_err(failed_read)
+    }
+}
+
+impl RaftLogStorage<Types> for Log {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState<Types>, StorageError> {
+        let state = self.state();
+        Ok(LogState {
+            last_purged_log_id: state.purged,
+            last_log_id: state.last,
+        })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote<u64>) -> Result<(), StorageError> {
+        let (number, body) = (self.number, bytes(vote).map_err(failed_write)?);
+        self.state().vote = Some(*vote);
+        let written = self.store.written(move |conn| {
+            conn.execute(
+                "UPDATE consensus_group SET vote = ? WHERE number = ?",
+                params![body, number],
+            )
+            .map(|_| ())
+        });
+        written.await.map_err(failed_write)
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote<u64>>, StorageError> {
+        Ok(self.state().vote)
+    }
+
+    async fn append<I>(
+        &mut self,
+        entries: I,
+        callback: LogFlushed<Types>,
+    ) -> Result<(), StorageError>
+    where
+        I: IntoIterator<Item = LogEntry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let rows = self.remember(entries).map_err(failed_write)?;
+        let last = self.state().last;
+        let state = Arc::clone(&self.state);
+        self.store.write(
+            move |conn| {
+                let mut insert =
+                    conn.prepare_cached("REPLACE INTO entry(id, body) VALUES (?, ?)")?;
+                rows.iter()
+                    .try_for_each(|(id, body)| insert.execute(params![id, &**body]).map(|_| ()))
+            },
+            move || {
+                let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                state.flushed = state.flushed.max(last.map_or(0, |id| id.index));
+                drop(state);
+                callback.log_io_completed(Ok(()));
+            },
+        );
+        Ok(())
+    }
+
+    async fn truncate(&mut self, from: LogId) -> Result<(), StorageError> {
+        let before = from.index.checked_sub(1);
+        let last = match before {
+            Some(index) => self.entry(index).map_err(failed_read)?,
+            None => None,
+        };
+        {
+            let mut state = self.state();
+            let gone: Vec<u64> = state.tail.range(from.index..).map(|(n, _)| *n).collect();
+            gone.into_iter().for_each(|index| state.forget(index));
+            state.last = last.map(|entry| *entry.get_log_id()).or(state.purged);
+            state.flushed = state.flushed.min(before.unwrap_or(0));
+        }
+        let (first, end) = (key(self.number, from.index), key(self.number + 1, 0) - 1);
+        let written = self.store.written(move |conn| {
+            conn.execute("DELETE FROM entry WHERE id BETWEEN ? AND ?", [first, end])
+                .map(|_| ())
+        });
+        written.await.map_err(failed_write)
+    }
+
+    async fn purge(&mut self, upto: LogId) -> Result<(), StorageError> {
+        {
+            let mut state = self.state();
+            let gone: Vec<u64> = state.tail.range(..=upto.index).map(|(n, _)| *n).collect();
+            gone.into_iter().for_each(|index| state.forget(index));
+            state.purged = state.purged.max(Some(upto));
+            state.last = state.last.max(Some(upto));
+        }
+        let (first, end) = (key(self.number, 0), key(self.number, upto.index));
+        let (number, body) = (self.number, bytes(&upto).map_err(failed_write)?);
+        let written = self.store.written(move |conn| {
+            conn.execute(
+                "UPDATE consensus_group SET purged = ? WHERE number = ?",
+                params![body, number],
+            )?;
+            conn.execute("DELETE FROM entry WHERE id BETWEEN ? AND ?", [first, end])
+                .map(|_| ())
+        });
+        written.await.map_err(failed_write)
+    }
+}
+
+fn key(number: i64, index: u64) -> i64 {
+    (number << INDEX_BITS) | i64::try_from(index).unwrap_or(0)
+}
+
+/// Our own bytes, read again.
+pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    postcard::from_bytes(bytes).map_err(|e| {
+        Error::internal(format!(
+            "the consensus log is damaged; {e}; remove this node from its groups and add it again"
+        ))
+    })
+}
+
+/// What [`read`] reads.
+pub(crate) fn bytes<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    postcard::to_stdvec(value).map_err(|e| Error::internal(format!("cannot encode; {e}")))
+}
+
+pub(crate) fn failed_read(e: impl std::error::Error + Send + Sync + 'static) -> StorageError {
+    StorageIOError::read(&io::Error::other(e.to_string())).into()
+}
+
+pub(crate) fn failed_write(e: impl std::error::Error + Send + Sync + 'static) -> StorageError {
+    StorageIOError::write(&io::Error::other(e.to_string())).into()
+}

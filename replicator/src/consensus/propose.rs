@@ -1,0 +1,329 @@
+//! The extension's questions, carried to the leader and back.
+//!
+//! A question is asked again of the next leader until its deadline: ids make that harmless. The
+//! rule of the answers: *not committed* only as long as the proposal has certainly reached no
+//! log; after that, anything but a decision is *unknown*.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nuda_core::certify::{Answer, Entry};
+use nuda_core::control::{Ask, Reply, Request};
+use nuda_core::site::PartitionId;
+
+use super::group::{Appended, Group};
+use super::wire::{self, Call, Response};
+use crate::clock;
+use crate::error::{Error, Kind, Result};
+use crate::node::Node;
+use crate::partition::Job;
+use crate::transport::Route;
+
+/// The pause before a question is asked again.
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// How long a leader works on putting a voter's new log in the place of its old one.
+const REPLACE: Duration = Duration::from_secs(3);
+
+/// The longest that anybody waits.
+const WITHIN_MAX: Duration = Duration::from_secs(60);
+
+/// Answers one request of the extension, in its time.
+pub(crate) async fn answer(node: &Arc<Node>, request: Request) -> Reply {
+    let within = Duration::from_millis(request.within_ms).min(WITHIN_MAX);
+    let until = Instant::now() + within;
+    let partition = request.partition;
+    let Some(group) = node.consensus.of_partition(partition) else {
+        return Reply::NotCommitted(not_ordered(node, partition));
+    };
+    match request.ask {
+        Ask::Levels => match group.leader() {
+            Some(_) => Reply::Ready(group.standing(partition)),
+            None => Reply::NotCommitted(no_leader(node, &group, partition)),
+        },
+        Ask::Reach(position) => reach(node, &group, partition, position, until).await,
+        Ask::ReachAll => {
+            let call = |_| Call::position(group.id, partition);
+            match ask_leader(node, &group, partition, until, call).await {
+                Reply::Ready(standing) => {
+                    reach(node, &group, partition, standing.position, until).await
+                }
+                Reply::Unknown(why) => Reply::NotCommitted(why),
+                other => other,
+            }
+        }
+        Ask::Propose(proposal) => {
+            // What travels with it counts as shipped: it must have been noticed before.
+            if !proposal.dependencies.is_empty()
+                && let Err(e) = notice(node, partition).await
+            {
+                return Reply::NotCommitted(e.to_string());
+            }
+            let entry = Entry::Propose(partition, proposal).encode();
+            append(node, &group, partition, until, entry).await
+        }
+        Ask::Settle(id) => {
+            let known = node
+                .consensus
+                .of_partition(partition)
+                .map(|g| g.standing(partition));
+            let entry = Entry::Abort(partition, id).encode();
+            match append(node, &group, partition, until, entry).await {
+                Reply::NotCommitted(why) => Reply::Unknown(why),
+                Reply::Decided(answer, standing) => Reply::Decided(
+                    answer,
+                    known
+                        .filter(|k| k.decided > standing.decided)
+                        .unwrap_or(standing),
+                ),
+                other => other,
+            }
+        }
+    }
+}
+
+/// Looks at a partition's file for what its own site has written.
+async fn notice(node: &Arc<Node>, partition: PartitionId) -> Result<()> {
+    let missing = || Error::not_found("the partition is not on this node");
+    let at = node.partitions.by_id(partition).ok_or_else(missing)?;
+    node.on_partition(at, |node, at, host| host.work(node, at, Job::Wake))
+        .await
+}
+
+/// Puts an entry into the log, through whoever leads.
+pub(crate) async fn append(
+    node: &Arc<Node>,
+    group: &Arc<Group>,
+    partition: PartitionId,
+    until: Instant,
+    entry: Vec<u8>,
+) -> Reply {
+    let call = |within: Duration| Call::Append {
+        group: group.id,
+        entry: entry.clone(),
+        within_ms: u64::try_from(within.as_millis()).unwrap_or(u64::MAX),
+    };
+    ask_leader(node, group, partition, until, call).await
+}
+
+/// Whether a group orders a partition, as of now.
+pub(crate) async fn is_ordered_by(
+    node: &Arc<Node>,
+    group: &Arc<Group>,
+    partition: PartitionId,
+    until: Instant,
+) -> Result<bool> {
+    let call = |_| Call::position(group.id, partition);
+    match ask_leader(node, group, partition, until, call).await {
+        Reply::Ready(_) => Ok(true),
+        Reply::Decided(Answer::NotHere, _) => Ok(false),
+        Reply::NotCommitted(why) | Reply::Unknown(why) => Err(Error::retry(why)),
+        _ => Err(Error::internal("an unexpected answer about a position")),
+    }
+}
+
+/// Asks the leader until it answers or the time is over.
+async fn ask_leader(
+    node: &Arc<Node>,
+    group: &Arc<Group>,
+    partition: PartitionId,
+    until: Instant,
+    call: impl Fn(Duration) -> Call,
+) -> Reply {
+    // Why it may be in the log although nobody said so.
+    let mut unknown: Option<String> = None;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return match unknown {
+                Some(why) => Reply::Unknown(why),
+                None => Reply::NotCommitted(no_leader(node, group, partition)),
+            };
+        }
+        let appended = match group.leader() {
+            None => Appended::Refused(no_leader(node, group, partition)),
+            Some(name) if name == node.me().name => match handle(node, call(left)).await {
+                Ok(handled) => handled,
+                Err(e) => Appended::Refused(e.to_string()),
+            },
+            Some(name) => ask_node(node, &name, call(left), left).await,
+        };
+        match appended {
+            Appended::Reply(Reply::Decided(Answer::Expired, _)) if unknown.is_some() => {
+                return Reply::Unknown(unknown.unwrap_or_default());
+            }
+            Appended::Reply(Reply::Unknown(why)) | Appended::Unknown(why) => unknown = Some(why),
+            Appended::Reply(reply) => return reply,
+            Appended::NotLeader => {}
+            Appended::Refused(why) if unknown.is_none() => {
+                return Reply::NotCommitted(explained(node, group, partition, &why));
+            }
+            Appended::Refused(_) => {}
+        }
+        tokio::time::sleep(PAUSE.min(left)).await;
+    }
+}
+
+async fn ask_node(node: &Arc<Node>, name: &str, call: Call, within: Duration) -> Appended {
+    let body = match wire::encode(&call) {
+        Ok(body) => body,
+        Err(e) => return Appended::Refused(e.to_string()),
+    };
+    let asked = node.call(name, Route::Consensus, body);
+    match tokio::time::timeout(within, asked).await {
+        Err(_) => Appended::Unknown(format!("no answer from the leader {name} in time")),
+        Ok(Err(e)) if e.kind == Kind::Unsent => Appended::Refused(e.to_string()),
+        Ok(Err(e)) => Appended::Unknown(e.to_string()),
+        Ok(Ok(answer)) => match wire::decode::<Response>(&answer) {
+            Ok(Response::NotLeader) => Appended::NotLeader,
+            Ok(Response::Reply(bytes)) => match Reply::decode(bytes.get(4..).unwrap_or_default()) {
+                Ok(reply) => Appended::Reply(reply),
+                Err(e) => Appended::Unknown(format!("the answer of {name}: {e}")),
+            },
+            Ok(_) => Appended::Unknown(format!("{name} answered something else")),
+            Err(e) => Appended::Unknown(e.to_string()),
+        },
+    }
+}
+
+/// As the leader: carries out a question.
+async fn handle(node: &Arc<Node>, call: Call) -> Result<Appended> {
+    let missing = || Error::not_found("this node is not in that group");
+    match call {
+        Call::Append {
+            group,
+            entry,
+            within_ms,
+        } => {
+            let group = node.consensus.group(group).ok_or_else(missing)?;
+            let within = Duration::from_millis(within_ms).min(WITHIN_MAX);
+            // Cancelling a write half-way would leave nobody to hear the decision.
+            let worker = tokio::spawn(async move { group.append(entry, within).await });
+            Ok(worker.await?)
+        }
+        Call::Position { group, partition } => {
+            let group = node.consensus.group(group).ok_or_else(missing)?;
+            let position = group.position(PartitionId(partition), WITHIN_MAX).await;
+            Ok(position)
+        }
+        _ => Err(Error::refused("no question for a leader")),
+    }
+}
+
+/// Answers a call of another node.
+pub(crate) async fn called(node: &Arc<Node>, body: &[u8]) -> Result<Vec<u8>> {
+    let response = match wire::decode::<Call>(body)? {
+        Call::Engine {
+            group,
+            to,
+            acknowledged,
+            call,
+        } => {
+            let found = node.consensus.group(group).ok_or_else(|| {
+                Error::not_found(format!("{} is not in group {group}", node.me().name))
+            })?;
+            found.engine_call(to, acknowledged, call).await?
+        }
+        Call::Describe { partition } => match node.consensus.of_partition(PartitionId(partition)) {
+            Some(g) => Response::Group(g.id, g.home.clone(), g.voters.clone()),
+            None => return Err(Error::not_found("no group here orders that partition")),
+        },
+        Call::Replace {
+            group,
+            name,
+            incarnation,
+        } => {
+            let missing = || Error::not_found("this node is not in that group");
+            let group = node.consensus.group(group).ok_or_else(missing)?;
+            // The voter asks again: waiting longer for a learner that does not catch up, or as a
+            // leader that is none any more, would only keep it from asking the next one.
+            let replacing = group.replace(&name, incarnation);
+            let replaced = tokio::time::timeout(REPLACE, replacing).await;
+            if replaced.map_err(|_| Error::retry("the voter does not catch up"))?? {
+                Response::Done
+            } else {
+                Response::NotLeader
+            }
+        }
+        Call::TakePart { id, home, voters } => {
+            super::found::asked_to_take_part(node, id, &home, &voters).await?
+        }
+        call => match handle(node, call).await? {
+            Appended::NotLeader => Response::NotLeader,
+            Appended::Reply(reply) => Response::Reply(reply.encode()),
+            Appended::Refused(why) => Response::Reply(Reply::NotCommitted(why).encode()),
+            Appended::Unknown(why) => Response::Reply(Reply::Unknown(why).encode()),
+        },
+    };
+    wire::encode(&response)
+}
+
+async fn reach(
+    node: &Arc<Node>,
+    group: &Arc<Group>,
+    partition: PartitionId,
+    position: u64,
+    until: Instant,
+) -> Reply {
+    let left = until.saturating_duration_since(Instant::now());
+    let delivery = Arc::clone(&node.consensus.delivery);
+    let waiting = delivery.wait(node, partition, position);
+    match tokio::time::timeout(left, waiting).await {
+        Ok(Ok(())) => Reply::Ready(group.standing(partition)),
+        Ok(Err(e)) => Reply::NotCommitted(e.to_string()),
+        Err(_) => Reply::NotCommitted(format!(
+            "this file could not be brought to position {position} in time; another transaction may hold its write lock"
+        )),
+    }
+}
+
+fn name_of(node: &Arc<Node>, partition: PartitionId) -> String {
+    node.partitions
+        .by_id(partition)
+        .map_or_else(|| partition.to_string(), |p| p.name.clone())
+}
+
+fn not_ordered(node: &Arc<Node>, partition: PartitionId) -> String {
+    format!(
+        "{} has no log yet; its founding node makes one when all members are reachable; see `nuda status {}`",
+        name_of(node, partition),
+        name_of(node, partition)
+    )
+}
+
+fn no_leader(node: &Arc<Node>, group: &Arc<Group>, partition: PartitionId) -> String {
+    explained(node, group, partition, "no leader is known")
+}
+
+/// Who is reachable and who is not, and why.
+fn explained(node: &Arc<Node>, group: &Arc<Group>, partition: PartitionId, why: &str) -> String {
+    let me = &node.me().name;
+    let now_ms = clock::now_ms();
+    let peers = node.peers.all();
+    let mut reachable = 1;
+    let mut away = Vec::new();
+    for voter in group.voters.iter().filter(|v| *v != me) {
+        let peer = peers.iter().find(|p| p.entry.name == *voter);
+        match peer {
+            Some(peer) if peer.failure.is_none() && peer.heard_ms.is_some() => reachable += 1,
+            Some(peer) => away.push(match peer.heard_ms {
+                Some(heard) => format!(
+                    "{voter}: no route since {} s",
+                    now_ms.saturating_sub(heard) / 1_000
+                ),
+                None => format!("{voter}: no route"),
+            }),
+            None => away.push(format!("{voter}: its address is not known")),
+        }
+    }
+    let who = format!("{reachable} of {} members reachable", group.voters.len());
+    let away = if away.is_empty() {
+        why.to_owned()
+    } else {
+        away.join("; ")
+    };
+    format!(
+        "{who} ({away}); nothing was changed; see `nuda status {}`",
+        name_of(node, partition)
+    )
+}

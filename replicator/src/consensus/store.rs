@@ -1,0 +1,284 @@
+//! The log file of all groups: one SQLite database with one writer.
+//!
+//! Writes are queued; the writer puts all that waits into one transaction, whose commit is
+//! fsynced (`synchronous = FULL`), and only then tells those who wait. So one fsync serves all
+//! groups, partitions and clients of that moment. A write that fails (a full disk) is tried
+//! again until it succeeds: nobody is told that it is there before it is, and nothing that was
+//! queued after it overtakes it.
+//!
+//! The file has an incarnation, random bits that are a node's name in all groups. It holds for
+//! this file in this place: after a copy or a restore the place differs (device and inode), the
+//! incarnation is a new one and the groups are forgotten, so that nobody votes twice.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::types::GroupId;
+use crate::error::{Error, Result};
+
+/// Writes that may wait. Beyond it the engine waits with them.
+const QUEUE: usize = 1_024;
+
+/// Writes that one transaction takes together.
+const BATCH: usize = 256;
+
+/// A write that failed is tried again after this long.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// Layout of the file.
+const LAYOUT: &str = "
+CREATE TABLE IF NOT EXISTS fact(key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS consensus_group(
+  number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE,
+  home TEXT NOT NULL, voters TEXT NOT NULL,
+  vote BLOB, purged BLOB, meta BLOB, snapshot BLOB
+);
+CREATE TABLE IF NOT EXISTS entry(
+  id INTEGER PRIMARY KEY, -- group number << 40 | index
+  body BLOB NOT NULL
+);";
+
+type Work = Box<dyn Fn(&Connection) -> rusqlite::Result<()> + Send>;
+type Done = Box<dyn FnOnce() + Send>;
+
+/// A group as the file keeps it.
+pub(crate) struct Kept {
+    pub(crate) number: i64,
+    pub(crate) id: GroupId,
+    pub(crate) home: String,
+    pub(crate) voters: Vec<String>,
+}
+
+/// The log file.
+pub(crate) struct Store {
+    queue: SyncSender<(Work, Done)>,
+    reader: Mutex<Connection>,
+    incarnation: u64,
+    /// The file is behind what this node acknowledged: nobody votes on it any more.
+    disowned: AtomicBool,
+}
+
+impl Store {
+    /// Opens the file, or makes it.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let writer = connect(path)?;
+        writer.execute_batch(LAYOUT)?;
+        let incarnation = incarnation(&writer, path)?;
+        let (queue, waiting) = sync_channel(QUEUE);
+        std::thread::Builder::new()
+            .name("consensus log".to_owned())
+            .spawn(move || write_all(&writer, &waiting))?;
+        Ok(Self {
+            queue,
+            reader: Mutex::new(connect(path)?),
+            incarnation,
+            disowned: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether the file was found to have lost its end.
+    pub(crate) fn is_disowned(&self) -> bool {
+        self.disowned.load(Ordering::Relaxed)
+    }
+
+    /// The file has lost its end: the next start takes a new incarnation.
+    pub(crate) async fn disown(&self) -> Result<()> {
+        self.disowned.store(true, Ordering::Relaxed);
+        let forget = |conn: &Connection| {
+            conn.execute("DELETE FROM fact WHERE key = 'place'", [])
+                .map(|_| ())
+        };
+        Ok(self.written(forget).await?)
+    }
+
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// Queues a write; `done` is called once it is on disk. Writes happen in the order in
+    /// which they are queued.
+    pub(crate) fn write(
+        &self,
+        work: impl Fn(&Connection) -> rusqlite::Result<()> + Send + 'static,
+        done: impl FnOnce() + Send + 'static,
+    ) {
+        let queued = self.queue.send((Box::new(work), Box::new(done)));
+        if queued.is_err() {
+            tracing::error!("the writer of the consensus log is gone");
+        }
+    }
+
+    /// The same for those who wait on an async thread.
+    pub(crate) async fn written(
+        &self,
+        work: impl Fn(&Connection) -> rusqlite::Result<()> + Send + 'static,
+    ) -> std::io::Result<()> {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        self.write(work, move || {
+            let _ = tell.send(());
+        });
+        told.await
+            .map_err(|_| std::io::Error::other("the writer of the consensus log is gone"))
+    }
+
+    /// A connection for reading.
+    pub(crate) fn reader(&self) -> MutexGuard<'_, Connection> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The groups of this incarnation.
+    pub(crate) fn groups(&self) -> Result<Vec<Kept>> {
+        let reader = self.reader();
+        let mut query = reader
+            .prepare("SELECT number, id, home, voters FROM consensus_group ORDER BY number")?;
+        let rows = query.query_map([], |row| {
+            Ok(Kept {
+                number: row.get(0)?,
+                id: GroupId(row.get(1)?),
+                home: row.get(2)?,
+                voters: names(&row.get::<_, String>(3)?),
+            })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Keeps a group, on disk when this returns. Blocks.
+    pub(crate) fn keep_group(&self, id: GroupId, home: &str, voters: &[String]) -> Result<Kept> {
+        let (home, voters) = (home.to_owned(), voters.join(","));
+        let (tell, told) = sync_channel(1);
+        self.write(
+            move |conn| {
+                conn.execute(
+                    "INSERT OR IGNORE INTO consensus_group(id, home, voters) VALUES (?, ?, ?)",
+                    params![id.0, home, voters],
+                )
+                .map(|_| ())
+            },
+            move || {
+                let _ = tell.send(());
+            },
+        );
+        told.recv()
+            .map_err(|_| Error::internal("the writer of the consensus log is gone"))?;
+        self.groups()?
+            .into_iter()
+            .find(|kept| kept.id == id)
+            .ok_or_else(|| Error::internal("a group that was kept is gone"))
+    }
+}
+
+fn names(list: &str) -> Vec<String> {
+    list.split(',')
+        .filter(|n| !n.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+fn connect(path: &Path) -> Result<Connection> {
+    let conn = Connection::open(path).map_err(|e| Error::from(e).during(path.display()))?;
+    conn.busy_timeout(Duration::from_secs(10))?;
+    conn.pragma_update(None, "journal_mode", "WAL")?;
+    // The whole of the promise: a commit is on disk when it returns.
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    conn.set_prepared_statement_cache_capacity(16);
+    Ok(conn)
+}
+
+/// The writer's life.
+fn write_all(conn: &Connection, waiting: &Receiver<(Work, Done)>) {
+    while let Ok(first) = waiting.recv() {
+        let mut batch = vec![first];
+        while batch.len() < BATCH
+            && let Ok(next) = waiting.try_recv()
+        {
+            batch.push(next);
+        }
+        while let Err(e) = write_batch(conn, &batch) {
+            tracing::error!(error = %e, "cannot write the consensus log; trying again");
+            std::thread::sleep(RETRY);
+        }
+        for (_, done) in batch {
+            done();
+        }
+    }
+}
+
+fn write_batch(conn: &Connection, batch: &[(Work, Done)]) -> rusqlite::Result<()> {
+    conn.execute_batch("BEGIN IMMEDIATE")?;
+    let written = batch
+        .iter()
+        .try_for_each(|(work, _)| work(conn))
+        .and_then(|()| conn.execute_batch("COMMIT"));
+    if written.is_err() && !conn.is_autocommit() {
+        let _ = conn.execute_batch("ROLLBACK");
+    }
+    written
+}
+
+/// The incarnation that the file holds for its place; a new one if it is elsewhere.
+fn incarnation(conn: &Connection, path: &Path) -> Result<u64> {
+    let place = place(path)?;
+    let fact = |key: &str| {
+        conn.query_row("SELECT value FROM fact WHERE key = ?", [key], |row| {
+            row.get::<_, String>(0)
+        })
+        .optional()
+    };
+    if fact("place")?.as_ref() == Some(&place)
+        && let Some(text) = fact("incarnation")?
+        && let Ok(known) = u64::from_str_radix(&text, 16)
+    {
+        return Ok(known);
+    }
+    let new = crate::random::bits().max(1);
+    conn.execute_batch("BEGIN IMMEDIATE; DELETE FROM entry; DELETE FROM consensus_group;")?;
+    for (key, value) in [("place", place), ("incarnation", format!("{new:016x}"))] {
+        conn.execute("REPLACE INTO fact VALUES (?, ?)", [key, &value])?;
+    }
+    conn.execute_batch("COMMIT")?;
+    tracing::info!(incarnation = format!("{new:016x}"), "a new consensus log");
+    Ok(new)
+}
+
+/// What changes when a file is copied or restored. `stat` only: SQLite has it open.
+fn place(path: &Path) -> Result<String> {
+    let path: PathBuf = path.canonicalize()?;
+    let meta = std::fs::metadata(path)?;
+    Ok(format!("{}:{}", meta.dev(), meta.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copied_file_is_another_incarnation_without_groups() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("consensus.db");
+        let store = Store::open(&path).unwrap();
+        let first = store.incarnation();
+        store
+            .keep_group(GroupId([7; 16]), "a", &["a".into(), "b".into()])
+            .unwrap();
+        drop(store);
+        let again = Store::open(&path).unwrap();
+        assert_eq!(again.incarnation(), first);
+        assert_eq!(again.groups().unwrap().len(), 1);
+        again
+            .reader()
+            .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
+            .unwrap();
+        drop(again);
+        let copy = home.path().join("copy.db");
+        std::fs::copy(&path, &copy).unwrap();
+        let restored = Store::open(&copy).unwrap();
+        assert_ne!(restored.incarnation(), first);
+        assert!(restored.groups().unwrap().is_empty());
+    }
+}

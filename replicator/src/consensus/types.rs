@@ -1,0 +1,70 @@
+//! What the Raft engine is told about our types.
+//!
+//! An entry is the bytes of `nuda_core::certify::Entry`; an answer is the bytes of a
+//! `nuda_core::control::Reply`. A voter's id is its log file's incarnation, its node the name
+//! under which its daemon is known.
+
+use std::fmt;
+
+use openraft::{BasicNode, Config, TokioRuntime};
+use serde::{Deserialize, Serialize};
+
+/// The bytes of one entry of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Data(pub(crate) Vec<u8>);
+
+/// The bytes of one answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Verdict(pub(crate) Vec<u8>);
+
+openraft::declare_raft_types!(
+    /// The engine's types.
+    pub(crate) Types:
+        D = Data,
+        R = Verdict,
+        NodeId = u64,
+        Node = BasicNode,
+        SnapshotData = Vec<u8>,
+        AsyncRuntime = TokioRuntime,
+);
+
+/// The engine.
+pub(crate) type Raft = openraft::Raft<Types>;
+/// A place in a log.
+pub(crate) type LogId = openraft::LogId<u64>;
+/// One entry of a log.
+pub(crate) type LogEntry = openraft::Entry<Types>;
+/// Failures of the store, which stop the engine.
+pub(crate) type StorageError = openraft::StorageError<u64>;
+
+/// A group's name: 128 random bits, made by its home.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct GroupId(pub(crate) [u8; 16]);
+
+impl fmt::Debug for GroupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl fmt::Display for GroupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+/// Intervals of the engine. An election follows 0.9 to 2 s after the leader's last word; a
+/// group costs each follower's node five small messages a second.
+pub(crate) fn config() -> Config {
+    Config {
+        cluster_name: "nuda".to_owned(),
+        heartbeat_interval: 200,
+        election_timeout_min: 700,
+        election_timeout_max: 1_000,
+        max_payload_entries: 256,
+        replication_lag_threshold: 4_096,
+        snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(2_048),
+        max_in_snapshot_log_to_keep: 256,
+        ..Config::default()
+    }
+}

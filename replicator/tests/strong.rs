@@ -1,0 +1,327 @@
+//! Strong transactions across real daemons: what is acknowledged is seen by every strong read,
+//! overlapping ones exclude each other, and what cannot be kept is refused in time.
+
+// A test fails by panicking, in its helpers too.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, Error, ffi};
+use serde_json::Value;
+
+use support::Nodes;
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+/// Three nodes with a strong table of two accounts.
+fn bank() -> Nodes {
+    let nodes = Nodes::start(&NAMES);
+    nodes.nuda_ok("a", &["create", "org", "--on", "a,b,c"]);
+    let founder = nodes.open("a", "org");
+    founder
+        .execute_batch(
+            "CREATE TABLE account(id TEXT PRIMARY KEY, balance INTEGER);
+             SELECT nuda_track('account', 'strong');",
+        )
+        .unwrap();
+    for name in NAMES {
+        let conn = nodes.open(name, "org");
+        nodes.eventually("the table is everywhere and ordered", |_| {
+            conn.prepare("SELECT * FROM account").ok()?;
+            level(&conn, "read", "strong").ok()
+        });
+    }
+    let insert = "INSERT INTO account VALUES ('x', 100), ('y', 100)";
+    founder.execute(insert, []).unwrap();
+    nodes
+}
+
+fn level(conn: &Connection, which: &str, to: &str) -> rusqlite::Result<String> {
+    let sql = format!("SELECT nuda_{which}_consistency(?)");
+    conn.query_row(&sql, [to], |row| row.get(0))
+}
+
+/// A connection whose reads and writes are strong.
+fn strong(nodes: &Nodes, name: &str) -> Connection {
+    let conn = nodes.open(name, "org");
+    assert_eq!(level(&conn, "read", "strong").unwrap(), "strong");
+    assert_eq!(level(&conn, "write", "strong").unwrap(), "strong");
+    conn
+}
+
+fn transfer(conn: &Connection, amount: i64) -> rusqlite::Result<()> {
+    conn.execute_batch(&format!(
+        "BEGIN IMMEDIATE;
+         UPDATE account SET balance = balance - {amount} WHERE id = 'x';
+         UPDATE account SET balance = balance + {amount} WHERE id = 'y';
+         COMMIT;"
+    ))
+}
+
+fn balance(conn: &Connection, id: &str) -> rusqlite::Result<i64> {
+    let sql = "SELECT balance FROM account WHERE id = ?";
+    conn.query_row(sql, [id], |row| row.get(0))
+}
+
+fn code(error: &Error) -> i32 {
+    match error {
+        Error::SqliteFailure(e, _) => e.extended_code,
+        _ => 0,
+    }
+}
+
+#[test]
+fn a_strong_write_is_seen_by_the_next_strong_read_anywhere() {
+    let nodes = bank();
+    let conns = NAMES.map(|name| strong(&nodes, name));
+    for round in 0..30 {
+        let writer = &conns[round % 3];
+        transfer(writer, 1).unwrap_or_else(|e| panic!("{e}\n{}", nodes.logs()));
+        for reader in &conns {
+            let seen = balance(reader, "y").unwrap_or_else(|e| panic!("{e}\n{}", nodes.logs()));
+            assert_eq!(seen, 101 + i64::try_from(round).unwrap());
+        }
+    }
+    let last: String = conns[2]
+        .query_row("SELECT nuda_last_commit()", [], |row| row.get(0))
+        .unwrap();
+    let last: Value = serde_json::from_str(&last).unwrap();
+    assert_eq!(last["level"], "strong");
+    assert_eq!((&last["position"], &last["of"]), (&31.into(), &3.into()));
+    let id = last["id"].as_str().unwrap();
+    let status: String = conns[0]
+        .query_row("SELECT nuda_txn_status(?)", [id], |row| row.get(0))
+        .unwrap();
+    assert_eq!(status, "committed");
+    nodes.verify("a", "org");
+}
+
+#[test]
+fn of_two_overlapping_transactions_one_fails_and_leaves_nothing() {
+    let nodes = bank();
+    let (a, b) = (strong(&nodes, "a"), strong(&nodes, "b"));
+    a.execute_batch("BEGIN IMMEDIATE; UPDATE account SET balance = 1 WHERE id = 'x'")
+        .unwrap();
+    b.execute_batch("BEGIN IMMEDIATE; UPDATE account SET balance = 2 WHERE id = 'x'")
+        .unwrap();
+    b.execute_batch("COMMIT").unwrap();
+    let error = a.execute_batch("COMMIT").unwrap_err();
+    assert_eq!(code(&error), ffi::SQLITE_BUSY_SNAPSHOT, "{error}");
+    assert!(error.to_string().contains("was first"), "{error}");
+    assert!(a.is_autocommit(), "rolled back");
+    assert_eq!(balance(&a, "x").unwrap(), 2);
+    // At once: the next transaction begins after the winner.
+    transfer(&a, 1).unwrap();
+    assert_eq!(balance(&b, "x").unwrap(), 1);
+    nodes.verify("c", "org");
+}
+
+#[test]
+fn nothing_is_lost_or_invented_under_contention() {
+    let nodes = bank();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let won: i64 = std::thread::scope(|scope| {
+        let workers = NAMES.map(|name| {
+            let nodes = &nodes;
+            scope.spawn(move || {
+                let conn = strong(nodes, name);
+                let mut won = 0;
+                while Instant::now() < deadline {
+                    match transfer(&conn, 1) {
+                        Ok(()) => won += 1,
+                        Err(e) if code(&e) == ffi::SQLITE_BUSY_SNAPSHOT => {}
+                        Err(e) => panic!("{e}\n{}", nodes.logs()),
+                    }
+                }
+                won
+            })
+        });
+        workers.into_iter().map(|w| w.join().unwrap()).sum()
+    });
+    println!("{won} strong commits by three contending nodes in 5 s");
+    assert!(won > 0);
+    for name in NAMES {
+        let conn = strong(&nodes, name);
+        assert_eq!(balance(&conn, "y").unwrap(), 100 + won, "{name}");
+        assert_eq!(balance(&conn, "x").unwrap(), 100 - won, "{name}");
+    }
+    nodes.verify("b", "org");
+}
+
+#[test]
+fn without_a_majority_it_fails_in_time_and_says_who_is_away() {
+    let mut nodes = bank();
+    let reader = strong(&nodes, "a");
+    let a = nodes.open("a", "org");
+    transfer(&a, 1).unwrap();
+    nodes.kill("b");
+    nodes.kill("c");
+    // Within the first second the leader may not know that it is alone: then the outcome is
+    // unknown, and says so.
+    let refused = nodes.eventually("a definite refusal", |_| {
+        let began = Instant::now();
+        let error = transfer(&a, 1).unwrap_err();
+        assert!(began.elapsed() < Duration::from_secs(4), "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains("strong write not committed") || text.contains("unknown"),
+            "{text}"
+        );
+        text.contains("not committed").then_some(text)
+    });
+    assert!(refused.contains("1 of 3 members reachable"), "{refused}");
+    assert!(refused.contains("b: no route"), "{refused}");
+    assert!(refused.contains("nothing was changed"), "{refused}");
+    assert!(
+        balance(&reader, "x").is_err(),
+        "a strong read needs a majority too"
+    );
+    let facts: String = reader
+        .query_row("SELECT nuda_debug()", [], |row| row.get(0))
+        .unwrap();
+    assert!(facts.contains("strong read refused"), "{facts}");
+    assert_eq!(balance(&a, "x").unwrap(), 99);
+    nodes.run("b");
+    let text = nodes.eventually("b is back", |_| transfer(&a, 1).ok().map(|()| "done"));
+    assert_eq!(text, "done");
+}
+
+#[test]
+fn the_leader_killed_in_mid_work_loses_nothing_acknowledged() {
+    let mut nodes = bank();
+    let leader = nodes.eventually("a leader", |nodes| {
+        let status = nodes.status("a");
+        let leader = status["partitions"][0]["log"]["leader"]
+            .as_str()?
+            .to_owned();
+        Some(leader)
+    });
+    let other = NAMES.into_iter().find(|n| *n != leader).unwrap();
+    let conn = strong(&nodes, other);
+    for _ in 0..5 {
+        transfer(&conn, 1).unwrap();
+    }
+    nodes.kill(&leader);
+    let began = Instant::now();
+    let mut acknowledged = 5;
+    let mut open: Vec<String> = Vec::new();
+    nodes.eventually("a new leader", |_| match transfer(&conn, 1) {
+        Ok(()) => {
+            acknowledged += 1;
+            Some(())
+        }
+        Err(e) => {
+            let text = e.to_string();
+            if let Some((_, id)) = text.split_once("nuda_txn_status('") {
+                open.push(id.split('\'').next().unwrap().to_owned());
+            }
+            None
+        }
+    });
+    println!(
+        "next strong commit {:?} after kill -9 of the leader",
+        began.elapsed()
+    );
+    for id in open {
+        let settled: String = nodes.eventually("the outcome", |_| {
+            conn.query_row("SELECT nuda_txn_status(?)", [&id], |row| row.get(0))
+                .ok()
+        });
+        acknowledged += i64::from(settled == "committed");
+    }
+    nodes.run(&leader);
+    for name in NAMES {
+        let conn = nodes.eventually("strong again", |nodes| {
+            let conn = nodes.open(name, "org");
+            level(&conn, "read", "strong").ok().map(|_| conn)
+        });
+        assert_eq!(balance(&conn, "y").unwrap(), 100 + acknowledged, "{name}");
+    }
+    nodes.verify(&leader, "org");
+}
+
+/// The files of a node's consensus log.
+fn log_files(nodes: &Nodes, name: &str) -> Vec<std::path::PathBuf> {
+    let private = nodes.dir(name).join(".nuda");
+    std::fs::read_dir(private)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            name.starts_with("consensus.db")
+        })
+        .collect()
+}
+
+#[test]
+fn a_voter_that_lost_its_log_votes_again_under_another_name() {
+    let mut nodes = bank();
+    let conn = nodes.open("a", "org");
+    transfer(&conn, 1).unwrap();
+    for lost in ["c", "a"] {
+        nodes.kill(lost);
+        for file in log_files(&nodes, lost) {
+            std::fs::remove_file(file).unwrap();
+        }
+        nodes.run(lost);
+        nodes.eventually("it votes again", |nodes| {
+            let status = nodes.status(lost);
+            let votes = status["partitions"][0]["log"]["votes"].as_bool()?;
+            votes.then_some(())
+        });
+    }
+    // Both are needed for a majority now.
+    nodes.kill("b");
+    let a = nodes.open("a", "org");
+    nodes.eventually("a majority of two new logs", |_| transfer(&a, 1).ok());
+    let c = strong(&nodes, "c");
+    assert_eq!(balance(&c, "x").unwrap(), balance(&a, "x").unwrap());
+}
+
+#[test]
+fn a_restored_log_does_not_vote_for_what_it_has_forgotten() {
+    let mut nodes = bank();
+    let a = nodes.open("a", "org");
+    transfer(&a, 1).unwrap();
+    // An old copy of c's log, taken while it does not run, put back in place byte by byte.
+    nodes.stop("c");
+    let copies: Vec<_> = log_files(&nodes, "c")
+        .into_iter()
+        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+        .collect();
+    nodes.run("c");
+    nodes.eventually("c acknowledges to the leader again", |nodes| {
+        transfer(&a, 1).ok()?;
+        let status = nodes.status("c");
+        let log = &status["partitions"][0]["log"];
+        (log["position"].as_u64()? > 2).then_some(())
+    });
+    nodes.kill("c");
+    for file in log_files(&nodes, "c") {
+        if !copies.iter().any(|(path, _)| *path == file) {
+            std::fs::write(&file, []).unwrap();
+        }
+    }
+    for (path, bytes) in &copies {
+        std::fs::write(path, bytes).unwrap();
+    }
+    nodes.run("c");
+    nodes.eventually("it is told", |nodes| {
+        transfer(&a, 1).ok();
+        nodes
+            .logs()
+            .contains("ends before what this node acknowledged")
+            .then_some(())
+    });
+    nodes.kill("c");
+    nodes.run("c");
+    let c = nodes.eventually("a new incarnation", |nodes| {
+        let conn = nodes.open("c", "org");
+        level(&conn, "read", "strong").ok().map(|_| conn)
+    });
+    assert_eq!(balance(&c, "x").unwrap(), balance(&a, "x").unwrap());
+    nodes.verify("a", "org");
+}
