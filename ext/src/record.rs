@@ -7,7 +7,9 @@
 use nuda_core::changeset::{ChainHash, Header, Level};
 use nuda_core::hlc::Stamp;
 use nuda_core::site::{Dot, Seq, Site};
+use nuda_core::value::Value;
 use nuda_core::version_vector::VersionVector;
+use sqlite3_ext::ffi;
 
 use crate::capture::{present_state, renew_site};
 use crate::connection::Connection;
@@ -97,7 +99,23 @@ pub(crate) fn begin_strong(connection: &Connection) -> Result<Record> {
     if connection.is_first_record() && noticed::heed(connection, &state, &sites, own.seq)? {
         return begin_strong(connection);
     }
-    let head = log::head(db, &mut query, site_id, &sites)?;
+    // What the log may hold beyond it waits, and is not seen by this transaction.
+    let head = log::collected_head(db, site_id, &sites)?;
+    let waits = db.int(
+        "SELECT EXISTS (SELECT 1 FROM main.nuda_log WHERE id BETWEEN ? AND ?)",
+        &[
+            Value::Int(log::key(site_id, head.seq + 1, 0)),
+            Value::Int(log::key(site_id + 1, 0, 0) - 1),
+        ],
+    )?;
+    if waits != 0 {
+        return Err(Error {
+            code: ffi::SQLITE_BUSY_SNAPSHOT,
+            message: "strong write not committed: another strong transaction was first, and waits \
+                      here for what it follows; nothing was changed; run the transaction again"
+                .to_owned(),
+        });
+    }
     let mut seen = sites.vector((state.site_id, own.seq));
     seen.set(Site::LOG_STRONG, 0);
     let rose: VersionVector = seen
