@@ -76,10 +76,16 @@ fn code(error: &Error) -> i32 {
 fn a_strong_write_is_seen_by_the_next_strong_read_anywhere() {
     let nodes = bank();
     let conns = NAMES.map(|name| strong(&nodes, name));
+    // Nothing but the level makes these wait.
+    let readers = NAMES.map(|name| {
+        let conn = nodes.open(name, "org");
+        level(&conn, "read", "strong").unwrap();
+        conn
+    });
     for round in 0..30 {
         let writer = &conns[round % 3];
         transfer(writer, 1).unwrap_or_else(|e| panic!("{e}\n{}", nodes.logs()));
-        for reader in &conns {
+        for reader in &readers {
             let seen = balance(reader, "y").unwrap_or_else(|e| panic!("{e}\n{}", nodes.logs()));
             assert_eq!(seen, 101 + i64::try_from(round).unwrap());
         }
