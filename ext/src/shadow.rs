@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::ffi::db::Db;
 
 /// Version of the shadow tables' layout.
-pub(crate) const LAYOUT: i64 = 1;
+pub(crate) const LAYOUT: i64 = 2;
 
 /// What `nuda_init` creates and `nuda_eject` drops, besides triggers and capture tables.
 pub(crate) const DEFINITIONS: &str = "

@@ -38,6 +38,26 @@ fn bank() -> Nodes {
     nodes
 }
 
+#[test]
+fn a_partition_that_was_just_made_takes_strong_writes_at_once() {
+    let nodes = Nodes::start(&NAMES);
+    nodes.nuda_ok("a", &["create", "org", "--on", "a,b,c"]);
+    let conn = nodes.open("a", "org");
+    conn.execute_batch(
+        "CREATE TABLE account(id TEXT PRIMARY KEY, balance INTEGER);
+         SELECT nuda_track('account', 'strong');
+         SELECT nuda_timeout(10000);
+         INSERT INTO account VALUES ('x', 100);",
+    )
+    .unwrap();
+    let last: String = conn
+        .query_row("SELECT nuda_last_commit() ->> 'level'", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    assert_eq!(last, "strong");
+}
+
 fn level(conn: &Connection, which: &str, to: &str) -> rusqlite::Result<String> {
     let sql = format!("SELECT nuda_{which}_consistency(?)");
     conn.query_row(&sql, [to], |row| row.get(0))

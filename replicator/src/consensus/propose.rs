@@ -33,7 +33,7 @@ pub(crate) async fn answer(node: &Arc<Node>, request: Request) -> Reply {
     let within = Duration::from_millis(request.within_ms).min(WITHIN_MAX);
     let until = Instant::now() + within;
     let partition = request.partition;
-    let Some(group) = node.consensus.of_partition(partition) else {
+    let Some(group) = ordered(node, partition, until).await else {
         return Reply::NotCommitted(not_ordered(node, partition));
     };
     match request.ask {
@@ -79,6 +79,21 @@ pub(crate) async fn answer(node: &Arc<Node>, request: Request) -> Reply {
                 other => other,
             }
         }
+    }
+}
+
+/// The group that orders a partition. One that has just been made gets its log within a moment,
+/// which is worth waiting for.
+async fn ordered(node: &Arc<Node>, partition: PartitionId, until: Instant) -> Option<Arc<Group>> {
+    loop {
+        if let Some(group) = node.consensus.of_partition(partition) {
+            return Some(group);
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
+        tokio::time::sleep(PAUSE.min(left)).await;
     }
 }
 
