@@ -92,7 +92,7 @@ pub(crate) struct LogIndex {
     /// Changes of rows that were asked for, so that a row which everybody edits is not read
     /// from the log again for every edit.
     decoded: HashMap<u64, Decoded>,
-    /// How many changes `decoded` holds; it starts over when they are too many.
+    /// About how many bytes `decoded` holds; it starts over when they are too many.
     held: usize,
 }
 
@@ -111,8 +111,8 @@ struct NamedChange {
     change: Rc<Found>,
 }
 
-/// Changes kept decoded, over all rows.
-const DECODED: usize = 100_000;
+/// Bytes of changes kept decoded, over all rows.
+const DECODED: usize = 32 << 20;
 
 /// A change found in the log, owned.
 #[derive(Debug, Clone)]
@@ -244,9 +244,11 @@ impl LogIndex {
             let Some(table) = self.tables.get(place.table as usize) else {
                 continue;
             };
-            if let Some(part) = open_part(&mut self.open, db, sites, place.key)? {
-                decoded.changes.extend(part.change(place, *table)?);
-                self.held += 1;
+            if let Some(part) = open_part(&mut self.open, db, sites, place.key)?
+                && let Some((named, bytes)) = part.change(place, *table)?
+            {
+                decoded.changes.push(named);
+                self.held += bytes;
             }
         }
         decoded.places = places.len();
@@ -292,7 +294,7 @@ impl LogIndex {
             let Some(part) = open_part(&mut self.open, db, sites, place.key)? else {
                 continue;
             };
-            if let Some(named) = part.change(place, *table)? {
+            if let Some((named, _)) = part.change(place, *table)? {
                 let key: Vec<Value<'_>> = named.key.iter().map(OwnedValue::as_ref).collect();
                 let is_delete = matches!(named.change.change, OwnedChange::Delete);
                 if is_delete && row.is(named.table, &key) {
@@ -338,14 +340,16 @@ impl LogIndex {
 }
 
 impl OpenPart {
-    /// The change at `place`, with the row it belongs to.
-    fn change(&self, place: &Place, table: TableRef) -> Result<Option<NamedChange>> {
+    /// The change at `place`, with the row it belongs to; and about how many bytes it takes.
+    fn change(&self, place: &Place, table: TableRef) -> Result<Option<(NamedChange, usize)>> {
         let mut reader = BodyReader::resume(&self.body, place.offset as usize, table);
+        let before = reader.left();
         let Some(Item::Row(row)) = reader.next_item()? else {
             return Ok(None);
         };
+        let bytes = before.saturating_sub(reader.left()) + size_of::<NamedChange>();
         let (_, _, part) = log::split(self.key);
-        Ok(Some(NamedChange {
+        let named = NamedChange {
             table: table.number,
             key: row.key.iter().map(|value| (*value).into()).collect(),
             change: Rc::new(Found {
@@ -355,7 +359,8 @@ impl OpenPart {
                 seen: Rc::clone(&self.seen),
                 change: OwnedChange::own(&row.change),
             }),
-        }))
+        };
+        Ok(Some((named, bytes)))
     }
 }
 
