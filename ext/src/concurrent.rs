@@ -402,21 +402,12 @@ fn open_part<'a>(
 }
 
 fn index_images(body: &[u8], key: i64, into: &mut HashMap<u64, Vec<i64>>) -> Result<()> {
-    let mut reader = BodyReader::new(body);
-    let mut table = 0;
-    while let Some(item) = reader.next_item()? {
-        match item {
-            Item::Table(at) => table = at.number,
-            Item::Schema(_) => {}
-            Item::Row(row) => {
-                let keys = into.entry(row_fingerprint(table, &row.key)).or_default();
-                if keys.last() != Some(&key) {
-                    keys.push(key);
-                }
-            }
+    for_each_row(body, |table, row| {
+        let keys = into.entry(row_fingerprint(table, &row.key)).or_default();
+        if keys.last() != Some(&key) {
+            keys.push(key);
         }
-    }
-    Ok(())
+    })
 }
 
 /// Calls `each` for every row change of a body, with its table's number.

@@ -15,6 +15,7 @@ use crate::dir::DataDir;
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::node::Node;
+use crate::private_socket;
 use crate::task;
 use crate::transport::http::Http;
 use crate::transport::server;
@@ -36,9 +37,9 @@ pub(crate) async fn run(dir: DataDir, config: Config) -> Result<()> {
         Some(address) => address.clone(),
         None => listener.local_addr()?.to_string(),
     };
-    let control = control::server::bind(&dir)?;
+    let control = private_socket::bind(&dir.control_socket())?;
     let wake = task::wake::bind(&dir)?;
-    let strong = consensus::socket::bind(&dir)?;
+    let strong = private_socket::bind(&dir.strong_socket())?;
     let ordered = consensus::Consensus::open(&dir.private())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -25,6 +25,7 @@ mod metrics;
 mod node;
 mod partition;
 mod peers;
+mod private_socket;
 mod random;
 mod registry;
 mod sql;

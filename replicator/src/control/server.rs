@@ -1,84 +1,27 @@
 //! The daemon's side of the control socket.
 
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use super::{Line, Progress, Request};
-use crate::dir::DataDir;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::node::Node;
-use crate::{status, task};
-
-/// Binds the socket, in place of one that an earlier process left.
-pub(crate) fn bind(dir: &DataDir) -> Result<UnixListener> {
-    let path = dir.control_socket();
-    remove_stale(&path)?;
-    let listener = UnixListener::bind(&path).map_err(|e| {
-        Error::refused(format!(
-            "cannot make {}; {e}; choose a shorter --dir",
-            path.display()
-        ))
-    })?;
-    make_private(&path)?;
-    Ok(listener)
-}
-
-/// Removes a socket that an earlier process left: the directory's lock is held, so nobody
-/// listens on it.
-pub(crate) fn remove_stale(path: &Path) -> Result<()> {
-    match std::fs::symlink_metadata(path) {
-        Ok(meta) if meta.file_type().is_socket() => Ok(std::fs::remove_file(path)?),
-        Ok(_) => Err(Error::refused(format!(
-            "{} is in the way; remove it",
-            path.display()
-        ))),
-        Err(_) => Ok(()),
-    }
-}
-
-/// Only the owner may connect.
-pub(crate) fn make_private(path: &Path) -> Result<()> {
-    Ok(std::fs::set_permissions(
-        path,
-        std::fs::Permissions::from_mode(0o600),
-    )?)
-}
+use crate::{private_socket, status, task};
 
 /// Answers requests until the node stops.
 pub(crate) async fn run(node: Arc<Node>, listener: UnixListener) {
-    let owner = std::fs::metadata(node.dir.control_socket()).map_or(0, |m| m.uid());
-    let connections = Arc::new(Semaphore::new(limits::CONTROL_CONNECTIONS));
-    loop {
-        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
-            return;
-        };
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            continue;
-        };
-        let caller = stream.peer_cred().map(|c| c.uid());
-        if !caller.is_ok_and(|uid| uid == owner || uid == 0) {
-            tracing::warn!("refused a caller of another user on the control socket");
-            continue;
-        }
-        let worker = Arc::clone(&node);
-        node.spawn(async move {
-            if let Err(e) = serve(&worker, stream).await {
-                tracing::debug!(error = %e, "a command-line connection ended early");
-            }
-            drop(permit);
-        });
-    }
+    let path = node.dir.control_socket();
+    let connections = limits::CONTROL_CONNECTIONS;
+    let name = "the control socket";
+    private_socket::run(node, (listener, &path), connections, name, serve).await;
 }
 
-async fn serve(node: &Arc<Node>, stream: UnixStream) -> Result<()> {
+async fn serve(node: Arc<Node>, stream: UnixStream) -> Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = Vec::new();
     let bounded = reader.take(limits::CONTROL_LINE_BYTES as u64);
@@ -88,7 +31,7 @@ async fn serve(node: &Arc<Node>, stream: UnixStream) -> Result<()> {
         .await
         .map_err(|_| Error::retry("no request in time"))??;
     let (tell, mut told) = mpsc::channel(64);
-    let worker = Arc::clone(node);
+    let worker = Arc::clone(&node);
     let mut work = tokio::spawn(async move {
         let request = serde_json::from_slice(&line)?;
         carry_out(&worker, request, &Progress(tell)).await

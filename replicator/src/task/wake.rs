@@ -16,14 +16,14 @@ use crate::partition::Job;
 /// Binds the socket, in place of one that an earlier process left.
 pub(crate) fn bind(dir: &DataDir) -> Result<UnixDatagram> {
     let path = dir.wake_socket();
-    crate::control::server::remove_stale(&path)?;
+    crate::private_socket::remove_stale(&path)?;
     let socket = UnixDatagram::bind(&path).map_err(|e| {
         Error::refused(format!(
             "cannot make {}; {e}; choose a shorter --dir",
             path.display()
         ))
     })?;
-    crate::control::server::make_private(&path)?;
+    crate::private_socket::make_private(&path)?;
     Ok(socket)
 }
 
