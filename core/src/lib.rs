@@ -3,7 +3,7 @@
 //! What two parts of the system must agree on is defined here once. In reading order:
 //!
 //! 1. [`limits`]: every bound, with its reason.
-//! 2. [`site`], [`hlc`], [`version_vector`]: who writes, when, and what has been seen.
+//! 2. [`site`], [`hlc`], [`version_vector`], [`token`]: who writes, when, and what has been seen.
 //! 3. [`value`], [`row`], [`changeset`]: the change format; [`codec`] is the only reader of
 //!    untrusted bytes.
 //! 4. [`merge`]: what concurrent changes of one row amount to; [`types`]: what those of one
@@ -26,6 +26,7 @@ pub mod merge;
 pub mod protocol;
 pub mod row;
 pub mod site;
+pub mod token;
 pub mod types;
 pub mod value;
 pub mod version_vector;

@@ -15,6 +15,7 @@ use crate::connection::Connection;
 use crate::definition::{Definition, SchemaChange};
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
+use crate::ffi::own::OwnConnection;
 use crate::inspect;
 use crate::log;
 use crate::replaced;
@@ -178,7 +179,7 @@ fn create(
 
 /// Adds the columns and indexes that a newer version has.
 fn add_columns(db: Db, table: &Table, definition: &Definition) -> std::result::Result<(), NotHere> {
-    let scratch = Db::scratch()?;
+    let scratch = OwnConnection::in_memory()?;
     scratch.db().exec(&definition.sql)?;
     let columns = scratch.db().all(
         "SELECT name, type, \"notnull\", dflt_value FROM pragma_table_xinfo(?) WHERE hidden = 0",

@@ -5,9 +5,10 @@
 //! the net effect is written as a log record in the same transaction, so that the user's rows
 //! and the record are committed together or not at all. Nothing else is written.
 
-use nuda_core::changeset::{ChainHash, ChainHasher};
+use nuda_core::changeset::{ChainHash, ChainHasher, Header};
 use nuda_core::codec::put_varint;
 use nuda_core::limits;
+use nuda_core::site::Dot;
 use nuda_core::value::{OwnedValue, Value};
 
 use crate::buffer::{Buffer, Kind};
@@ -115,6 +116,12 @@ impl Capture {
         self.pieces.0.clear();
         self.pieces.1.clear();
         self.keys = Keys::default();
+    }
+
+    /// The name of what the transaction wrote.
+    pub(crate) fn written(&self) -> Option<Dot> {
+        let header = Header::decode(&self.record.as_ref()?.header).ok()?;
+        Some(header.dot)
     }
 
     /// Whether a part of the running transaction is in the log.

@@ -194,6 +194,7 @@ impl Connection {
             let wrote = std::mem::take(&mut capture.wrote);
             if wrote {
                 self.signal.set_pending(true);
+                self.session.wrote(|| capture.written());
             }
             self.session.committed(wrote);
             capture.reset();
@@ -295,11 +296,15 @@ impl Connection {
 
     /// Shows or sets a level.
     pub(crate) fn setting(&self, name: &str, value: Option<&str>) -> Result<String> {
-        if value.is_some_and(|v| v.eq_ignore_ascii_case("strong"))
-            && !matches!(&*self.attached.borrow(), Some(Ok(_)))
+        let waits = ["strong", "session"];
+        if value.is_some_and(|v| {
+            waits
+                .iter()
+                .any(|level| v.trim().eq_ignore_ascii_case(level))
+        }) && !matches!(&*self.attached.borrow(), Some(Ok(_)))
         {
             return Err(Error::refused(format!(
-                "the file of this connection is not watched (see nuda_debug()), so strong levels \
+                "the file of this connection is not watched (see nuda_debug()), so this level \
                  cannot be kept; {name} stays eventual"
             )));
         }
@@ -311,7 +316,7 @@ impl Connection {
         answer
     }
 
-    /// Why the last strong read was refused: SQLite itself can only say "interrupted".
+    /// Why the last read was refused: SQLite itself can only say "interrupted".
     pub(crate) fn refusal(&self) -> Option<String> {
         match &*self.attached.borrow() {
             Some(Ok(attached)) => attached.take_refusal(),

@@ -20,6 +20,7 @@ use nuda_core::value::{OwnedValue, Value};
 use crate::drift::Drift;
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
+use crate::ffi::own::OwnConnection;
 use crate::sql;
 use crate::tracked::{Column, ColumnType, Options, Table};
 
@@ -175,7 +176,7 @@ impl Definition {
         if name.starts_with("nuda_") || name.starts_with("sqlite_") {
             return Err(refused(&self.table.name, "a reserved name"));
         }
-        let scratch = Db::scratch()?;
+        let scratch = OwnConnection::in_memory()?;
         let db = scratch.db();
         self.run_one(db, &self.sql, &["CREATE", "TABLE"])?;
         for index in &self.table.indexes {

@@ -62,6 +62,7 @@ const FUNCTIONS: &[Definition] = &[
     ("nuda_write_consistency", -1, false, write_consistency),
     ("nuda_read_consistency", -1, false, read_consistency),
     ("nuda_timeout", -1, false, timeout),
+    ("nuda_session", -1, false, session),
     ("nuda_last_commit", 0, false, last_commit),
     ("nuda_txn_status", 1, false, txn_status),
 ];
@@ -442,6 +443,13 @@ fn timeout(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
     let number = args.int(0).map(|ms| ms.to_string());
     let value = args.text(0).or(number.as_deref());
     text(connection.setting(levels::TIMEOUT, value)?)
+}
+
+/// `SELECT nuda_session(['token'])`: joins the token; the token of what was seen and written here.
+fn session(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    let token = (args.len() > 0).then(|| required(&args, 0, "the token"));
+    let session = connection.session();
+    text(session.token(connection.db(), token.transpose()?)?)
 }
 
 /// `SELECT nuda_last_commit()`: this connection's last commit as JSON, or NULL.

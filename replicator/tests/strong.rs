@@ -1,4 +1,4 @@
-//! Strong transactions across real daemons: what is acknowledged is seen by every strong read,
+//! Strong transactions and sessions across real daemons: what is acknowledged is seen by every strong read,
 //! overlapping ones exclude each other, and what cannot be kept is refused in time.
 
 // A test fails by panicking, in its helpers too.
@@ -350,4 +350,66 @@ fn a_restored_log_does_not_vote_for_what_it_has_forgotten() {
     });
     assert_eq!(balance(&c, "x").unwrap(), balance(&a, "x").unwrap());
     nodes.verify("a", "org");
+}
+
+fn session(conn: &Connection, token: Option<&str>) -> String {
+    match token {
+        None => conn.query_row("SELECT nuda_session()", [], |row| row.get(0)),
+        Some(token) => conn.query_row("SELECT nuda_session(?)", [token], |row| row.get(0)),
+    }
+    .unwrap()
+}
+
+#[test]
+fn a_session_reads_its_own_writes_on_whichever_node_it_goes_on() {
+    let nodes = Nodes::with_page(&["a", "b"]);
+    let conns = ["a", "b"].map(|name| nodes.open(name, "org"));
+    let count = |conn: &Connection| -> rusqlite::Result<i64> {
+        conn.query_row("SELECT count(*) FROM page", [], |row| row.get(0))
+    };
+    for conn in &conns {
+        assert_eq!(level(conn, "read", "session").unwrap(), "session");
+    }
+    let timeout = |ms: i64| {
+        for conn in &conns {
+            let sql = "SELECT nuda_timeout(?)";
+            let set: String = conn.query_row(sql, [ms], |row| row.get(0)).unwrap();
+            assert_eq!(set, ms.to_string());
+        }
+    };
+    timeout(15_000);
+    // Written here, read there at once, in turns.
+    for round in 0..40 {
+        let (writer, reader) = (&conns[round % 2], &conns[(round + 1) % 2]);
+        let insert = "INSERT INTO page VALUES (?, 'title', 1)";
+        writer.execute(insert, [round.to_string()]).unwrap();
+        session(reader, Some(&session(writer, None)));
+        let seen = count(reader).unwrap_or_else(|e| panic!("{e}\n{}", nodes.logs()));
+        assert_eq!(seen, i64::try_from(round).unwrap() + 1);
+    }
+    // A cut: refused in time, in words that say what is missing; healed: there.
+    nodes.nuda_ok("a", &["fault", "--cut", "b"]);
+    timeout(100);
+    let insert = "INSERT INTO page VALUES ('cut', 'title', 1)";
+    conns[0].execute(insert, []).unwrap();
+    let site: String = conns[0]
+        .query_row("SELECT nuda_site()", [], |row| row.get(0))
+        .unwrap();
+    session(&conns[1], Some(&session(&conns[0], None)));
+    let began = Instant::now();
+    let error = count(&conns[1]).unwrap_err();
+    assert_eq!(code(&error), ffi::SQLITE_INTERRUPT, "{error}");
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "it waits for ever"
+    );
+    let facts: String = conns[1]
+        .query_row("SELECT nuda_debug()", [], |row| row.get(0))
+        .unwrap();
+    assert!(facts.contains("session read refused"), "{facts}");
+    assert!(facts.contains(&format!("of site {site}")), "{facts}");
+    timeout(15_000);
+    nodes.nuda_ok("a", &["fault"]);
+    let seen = count(&conns[1]).unwrap_or_else(|e| panic!("{e}\n{}", nodes.logs()));
+    assert_eq!(seen, 41);
 }

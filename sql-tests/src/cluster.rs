@@ -11,6 +11,7 @@
 //! | `ship A B [twice, reversed, truncated, flipped]` | applies on B what A has and B lacks |
 //! | `dump A B` | applies on B the changes of A's own site only, whatever they depend on |
 //! | `acknowledge A B` | B is told what A has applied |
+//! | `continue A B` | B's session joins the token of A's |
 //! | `load [copy]` | loads the extension once more, or a copy of the library (shell only) |
 //! | `sync` | ships everything to everybody until nothing is missing, and compares digests |
 //! | `later` | waits until the clock has moved on, so that the next write is the later one |
@@ -108,6 +109,11 @@ impl Cluster {
             ["acknowledge", from, to] => {
                 let vector = value(self.session(from), "SELECT nuda_version_vector();");
                 let sql = format!("SELECT nuda_acknowledge('{from}', '{vector}');");
+                lines(self.session(to).run(&sql))
+            }
+            ["continue", from, to] => {
+                let token = value(self.session(from), "SELECT nuda_session();");
+                let sql = format!("SELECT nuda_session('{token}') = '{token}';");
                 lines(self.session(to).run(&sql))
             }
             ["load"] => self.run(&format!(".load {}", place::extension().display())),

@@ -275,23 +275,6 @@ impl Db {
                 .then(|| CStr::from_ptr(collation).to_string_lossy().into_owned())
         }
     }
-
-    /// An empty in-memory database of the same library, to try a definition in.
-    pub(crate) fn scratch() -> Result<Scratch> {
-        let mut raw = ptr::null_mut();
-        // SAFETY: the name ends in NUL; the handle is closed by Scratch, also after a failure.
-        unsafe {
-            let flags =
-                ffi::SQLITE_OPEN_READWRITE | ffi::SQLITE_OPEN_CREATE | ffi::SQLITE_OPEN_MEMORY;
-            let code = ffi::sqlite3_open_v2(c":memory:".as_ptr(), &raw mut raw, flags, ptr::null());
-            let scratch = Scratch(raw);
-            if code == ffi::SQLITE_OK {
-                Ok(scratch)
-            } else {
-                Err(scratch.db().error(code))
-            }
-        }
-    }
 }
 
 /// A setting of the connection.
@@ -308,25 +291,6 @@ impl Setting {
         match self {
             Self::Triggers => ffi::SQLITE_DBCONFIG_ENABLE_TRIGGER,
             Self::ForeignKeys => ffi::SQLITE_DBCONFIG_ENABLE_FKEY,
-        }
-    }
-}
-
-/// An owned in-memory connection.
-#[derive(Debug)]
-pub(crate) struct Scratch(*mut ffi::sqlite3);
-
-impl Scratch {
-    pub(crate) fn db(&self) -> Db {
-        Db(self.0)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // SAFETY: opened by `Db::scratch`, closed once.
-        unsafe {
-            ffi::sqlite3_close_v2(self.0);
         }
     }
 }

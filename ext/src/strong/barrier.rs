@@ -1,7 +1,7 @@
 //! Before a read transaction begins: wait until the file is where the level wants it.
 //!
 //! It runs inside SQLite's locking code, before any lock is held, and uses the daemon's socket
-//! only. Read level strong asks what was acknowledged anywhere before now. Write level strong
+//! and a second connection (`seen`) only. Read level strong asks what was acknowledged anywhere before now. Write level strong
 //! waits for what this node already knows, so that it does not begin on a snapshot that is
 //! bound to be stale; it fails for nothing, certification catches the rest.
 
@@ -15,6 +15,17 @@ impl Session {
     /// Runs the barrier.
     pub(crate) fn barrier(&self) -> Result<(), BarrierRefused> {
         let mut state = self.state();
+        self.reach_log(&mut state)?;
+        if state.read == Read::Session {
+            state
+                .reach_seen()
+                .map_err(|why| refused(&format!("session read refused: {why}")))?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the log, as the levels want.
+    fn reach_log(&self, state: &mut State) -> Result<(), BarrierRefused> {
         if state.partition.is_none() {
             if state.read == Read::Strong && self.socket.exists() {
                 return Err(refused(

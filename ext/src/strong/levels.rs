@@ -4,6 +4,7 @@
 use nuda_core::control::{Ask, Reply};
 
 use super::Session;
+use super::seen::Watcher;
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
 use crate::shadow;
@@ -26,6 +27,7 @@ pub(super) enum Write {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Read {
     Eventual,
+    Session,
     Strong,
 }
 
@@ -52,6 +54,7 @@ impl Session {
         match name {
             WRITE if state.write == Write::Strong => "strong".to_owned(),
             READ if state.read == Read::Strong => "strong".to_owned(),
+            READ if state.read == Read::Session => "session".to_owned(),
             TIMEOUT => state.timeout_ms.to_string(),
             _ => "eventual".to_owned(),
         }
@@ -76,16 +79,21 @@ impl Session {
                 })?;
             }
             (WRITE, "eventual") => self.state().write = Write::Eventual,
-            (READ, "eventual") => self.state().read = Read::Eventual,
+            (READ, "eventual") => self.read(Read::Eventual, None),
             (WRITE, "strong") => {
                 self.can_be_strong(db, name)?;
                 self.state().write = Write::Strong;
             }
             (READ, "strong") => {
                 self.can_be_strong(db, name)?;
-                self.state().read = Read::Strong;
+                self.read(Read::Strong, None);
             }
-            (WRITE, "quorum") | (READ, "session" | "bounded") => {
+            (READ, "session") => {
+                self.can_wait(db, name)?;
+                let watcher = Watcher::open(&self.file)?;
+                self.read(Read::Session, Some(watcher));
+            }
+            (WRITE, "quorum") | (READ, "bounded") => {
                 return Err(Error::refused(format!(
                     "{value} is not built yet; {name} stays {}",
                     self.in_force(name)
@@ -105,17 +113,31 @@ impl Session {
         Ok(())
     }
 
+    fn read(&self, level: Read, watcher: Option<Watcher>) {
+        let mut state = self.state();
+        state.read = level;
+        state.watcher = watcher;
+    }
+
+    /// Whether others can bring what a read waits for.
+    fn can_wait(&self, db: Db, name: &str) -> Result<shadow::State> {
+        let state = shadow::state(db)?;
+        let locking = db.text("PRAGMA main.locking_mode", &[])?;
+        if locking.as_deref() != Some("normal") {
+            return Err(Error::refused(format!(
+                "this level sees nothing of others under PRAGMA locking_mode = exclusive; {name} \
+                 stays {}",
+                self.in_force(name)
+            )));
+        }
+        Ok(state)
+    }
+
     /// Whether strong transactions can be kept on this file as things stand.
     fn can_be_strong(&self, db: Db, name: &str) -> Result<()> {
         let stays = self.in_force(name);
         let refuse = |why: &str| Error::refused(format!("{why}; {name} stays {stays}"));
-        let state = shadow::state(db)?;
-        let locking = db.text("PRAGMA main.locking_mode", &[])?;
-        if locking.as_deref() != Some("normal") {
-            return Err(refuse(
-                "strong levels see nothing of others under PRAGMA locking_mode = exclusive",
-            ));
-        }
+        let state = self.can_wait(db, name)?;
         if state.node.is_empty() {
             self.state().partition = None;
             return Ok(());

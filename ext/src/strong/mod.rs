@@ -1,9 +1,10 @@
 //! Strong transactions, the connection's half: what is in force, and the daemon's answers.
 //!
 //! In reading order: `client` (the daemon's socket), `levels` (setting and showing), `barrier`
-//! (before a read transaction begins), `commit` (the proposal, inside the commit). The state is
+//! (before a read transaction begins), `seen` (what a session has seen, and the second connection
+//! that looks whether the file has it), `commit` (the proposal, inside the commit). The state is
 //! shared between the connection and its file, whose barrier must not use the connection; all
-//! of it is behind one lock that is never held while SQL runs.
+//! of it is behind one lock that is never held while SQL runs on the connection itself.
 //!
 //! The invariant: a level that is shown is honoured by every later transaction, or that
 //! transaction fails and says why.
@@ -12,15 +13,18 @@ mod barrier;
 mod client;
 pub(crate) mod commit;
 pub(crate) mod levels;
+mod seen;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nuda_core::control::{SOCKET, Standing};
 use nuda_core::site::{PartitionId, Seq};
+use nuda_core::token::Token;
 
 use client::Client;
 use levels::{Read, Write};
+use seen::Watcher;
 
 /// How long a strong call waits unless told otherwise, in milliseconds.
 const TIMEOUT_MS: u64 = 2_000;
@@ -28,6 +32,7 @@ const TIMEOUT_MS: u64 = 2_000;
 /// What one connection has in force and has been told.
 #[derive(Debug)]
 pub(crate) struct Session {
+    file: String,
     socket: PathBuf,
     state: Mutex<State>,
 }
@@ -45,6 +50,10 @@ struct State {
     standing: Option<Standing>,
     /// The next transaction must begin at this position or later.
     after: Seq,
+    /// What was seen and written here, or was handed over; once anybody asked.
+    seen: Option<Token>,
+    /// There while the read level is session.
+    watcher: Option<Watcher>,
     /// Random, so that no other connection makes the same ids.
     boot: u64,
     counter: u64,
@@ -70,6 +79,7 @@ impl Session {
         let directory = Path::new(file).parent().unwrap_or(Path::new("."));
         let socket = directory.join(".nuda").join(SOCKET);
         Arc::new(Self {
+            file: file.to_owned(),
             socket: socket.clone(),
             state: Mutex::new(State {
                 client: Client::new(socket),
@@ -79,6 +89,8 @@ impl Session {
                 partition: None,
                 standing: None,
                 after: 0,
+                seen: None,
+                watcher: None,
                 boot,
                 counter: 0,
                 last: Last::default(),
@@ -94,7 +106,7 @@ impl Session {
     /// Whether transactions of this connection must pass the barrier.
     pub(crate) fn wants_barrier(&self) -> bool {
         let state = self.state();
-        state.read == Read::Strong || state.write == Write::Strong || state.after > 0
+        state.read != Read::Eventual || state.write == Write::Strong || state.after > 0
     }
 
     /// Whether the level makes every write a strong one.
