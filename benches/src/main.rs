@@ -4,10 +4,20 @@
 //! Every number is a ratio of two medians that were measured in the same run, alternately, each
 //! in a process of its own (see [`measure`]): absolute times of one machine say nothing about
 //! another. The same SQLite serves both sides. `report` prints, `table` is the workload.
+//!
+//! What only running daemons show ([`live`]) is measured with three processes on loopback (see
+//! [`cluster`]), in units of its own ([`finding`]).
 
+mod cluster;
+mod etcd;
 mod ffi;
+mod finding;
+mod idle;
+mod latency;
+mod live;
 mod measure;
 mod report;
+mod strong;
 mod table;
 
 use std::error::Error;
@@ -85,18 +95,24 @@ fn options(args: &[String]) -> Result<Options> {
             }
         }
     }
-    Ok(options)
+    let mut names = Measure::ALL
+        .into_iter()
+        .map(Measure::name)
+        .chain(live::NAMES);
+    match &options.only {
+        Some(only) if names.all(|name| name != only) => {
+            Err(format!("there is no measure {only}; docs/benchmarks.md has the names").into())
+        }
+        _ => Ok(options),
+    }
 }
 
 fn parent(args: &[String]) -> Result<()> {
     let options = options(args)?;
+    let wanted = |name: &str| options.only.as_deref().is_none_or(|only| only == name);
     let mut lines = Vec::new();
     for measure in Measure::ALL {
-        if options
-            .only
-            .as_deref()
-            .is_some_and(|only| only != measure.name())
-        {
+        if !wanted(measure.name()) {
             continue;
         }
         for key in Key::ALL {
@@ -107,11 +123,20 @@ fn parent(args: &[String]) -> Result<()> {
             lines.push(line);
         }
     }
+    let mut findings = Vec::new();
+    for name in live::NAMES.into_iter().filter(|name| wanted(name)) {
+        for finding in live::run(name, options.quick)? {
+            if !options.json {
+                eprintln!("{name:8} {}", finding.row());
+            }
+            findings.push(finding);
+        }
+    }
     let library = library_bytes();
     if options.json {
-        println!("{}", report::json(&lines, library));
+        println!("{}", report::json(&lines, library, &findings));
     } else {
-        print!("{}", report::markdown(&lines, library));
+        print!("{}", report::markdown(&lines, library, &findings));
     }
     Ok(())
 }

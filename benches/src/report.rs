@@ -2,6 +2,9 @@
 
 use std::fmt::Write;
 
+use serde_json::Value;
+
+use crate::finding::{self, Finding};
 use crate::measure::Measure;
 use crate::table::Key;
 
@@ -128,8 +131,22 @@ pub(crate) fn progress(line: &Line) -> String {
     )
 }
 
-/// The table for people.
-pub(crate) fn markdown(lines: &[Line], library: Option<u64>) -> String {
+/// The tables for people, those that have a row.
+pub(crate) fn markdown(lines: &[Line], library: Option<u64>, findings: &[Finding]) -> String {
+    let mut out = String::new();
+    if !lines.is_empty() {
+        out.push_str(&ratios(lines, library));
+    }
+    if !findings.is_empty() {
+        let _ = writeln!(out, "\n{}", finding::HEAD);
+        for finding in findings {
+            let _ = writeln!(out, "{}", finding.row());
+        }
+    }
+    out
+}
+
+fn ratios(lines: &[Line], library: Option<u64>) -> String {
     let mut out = String::from(
         "| CPU unless said otherwise, times plain SQLite | key | must | aim | measured | |\n\
          |---|---|---|---|---|---|\n",
@@ -171,7 +188,7 @@ fn megabytes(bytes: u64) -> String {
 }
 
 /// The same for programs.
-pub(crate) fn json(lines: &[Line], library: Option<u64>) -> String {
+pub(crate) fn json(lines: &[Line], library: Option<u64>, findings: &[Finding]) -> String {
     let entries: Vec<String> = lines
         .iter()
         .map(|line| {
@@ -196,8 +213,9 @@ pub(crate) fn json(lines: &[Line], library: Option<u64>) -> String {
         })
         .collect();
     format!(
-        "{{\"library_bytes\":{},\"lines\":[{}]}}",
+        "{{\"library_bytes\":{},\"lines\":[{}],\"daemons\":{}}}",
         library.map_or("null".to_owned(), |bytes| bytes.to_string()),
-        entries.join(",")
+        entries.join(","),
+        Value::Array(findings.iter().map(Finding::json).collect())
     )
 }
