@@ -1,12 +1,14 @@
 //! Looks over the directory now and then: a wake-up may have been lost, a file may be new.
 //!
 //! Only names, sizes and times are read (`stat`); opening a database file here would drop
-//! SQLite's locks on it in this process. A file that did not change costs one `stat`.
+//! SQLite's locks on it in this process. A file that did not change costs one `stat`; with very
+//! many files the looks become rarer, so that they take a bounded part of a core.
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use crate::dir::DataDir;
 use crate::node::Node;
@@ -65,11 +67,20 @@ pub(crate) fn enter(node: &Arc<Node>, name: &str) {
     }
 }
 
+/// A look may take this part of the time until the next one.
+const SHARE: u32 = 1_000;
+
+/// The pause after a look that took so long; never more than ten times the configured one.
+fn pause(configured: Duration, took: Duration) -> Duration {
+    (took * SHARE).clamp(configured, configured * 10)
+}
+
 /// Scans for ever.
 pub(crate) async fn run(node: Arc<Node>) {
     let mut seen = Seen::default();
     loop {
         let dir = node.dir.clone();
+        let began = Instant::now();
         let look = tokio::task::spawn_blocking(move || {
             let changed = seen.changed(&dir);
             (seen, changed)
@@ -79,6 +90,7 @@ pub(crate) async fn run(node: Arc<Node>) {
             return;
         };
         seen = back;
+        let pause = pause(node.config.scan, began.elapsed());
         for name in changed {
             match node.partitions.get(&name) {
                 Some(partition) => {
@@ -88,13 +100,21 @@ pub(crate) async fn run(node: Arc<Node>) {
             }
         }
         node.scanned.store(true, Ordering::Release);
-        tokio::time::sleep(node.config.scan).await;
+        tokio::time::sleep(pause).await;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_looks_are_rarer_within_bounds() {
+        let ms = Duration::from_millis;
+        assert_eq!(pause(ms(1_000), ms(0)), ms(1_000));
+        assert_eq!(pause(ms(1_000), ms(3)), ms(3_000));
+        assert_eq!(pause(ms(1_000), ms(500)), ms(10_000));
+    }
 
     #[test]
     fn only_what_changed() {
