@@ -23,6 +23,7 @@ use crate::guard;
 use crate::images::{self, Images};
 use crate::log;
 use crate::net::NetEffect;
+use crate::parked::Parked;
 use crate::replaced;
 use crate::rows::{Applying, RowStatements, check_types};
 use crate::shadow::{self, Sites, State, damaged, hash_from, to_i64};
@@ -397,7 +398,7 @@ fn apply_rows(
         applier.index.refresh(db, sites, state.site_id)?;
     }
     let seen_here = sites.encode_seen(seen);
-    let (mut place, mut taken) = (0, Images::default());
+    let (mut place, mut taken, mut parked) = (0, Images::default(), Parked::default());
     for number in 0..whole.parts {
         let body = whole.body(db, id, number)?;
         let mut net = NetEffect::default();
@@ -410,9 +411,13 @@ fn apply_rows(
             guard: &connection.guard,
             statements: &mut applier.rows,
             images: &mut taken,
+            parked: &mut parked,
             net: &mut net,
         };
         apply_body(connection, &mut applying, &body, &mut place)?;
+        if number + 1 == whole.parts {
+            applying.put_back()?;
+        }
         let images = images::with_order(&net.images, order);
         let key = log::key(id, whole.header.dot.seq, number);
         match &whole.content {

@@ -100,7 +100,11 @@ fn define(connection: &Connection, definition: &Definition) -> std::result::Resu
         Some(table) => add_columns(db, &table, definition)?,
         None => create(connection, definition, &statements)?,
     }
-    let shape = inspect::inspect(db, &definition.table.name)?;
+    let shape = inspect::shape(
+        db,
+        &definition.table.name,
+        definition.table.options.is_strong,
+    )?;
     track::record(db, &definition.table)?;
     triggers::drop_all(db, number)?;
     triggers::create(
@@ -134,7 +138,7 @@ fn create(
     if there == 0 {
         return Ok(run()?);
     }
-    let shape = inspect::inspect(db, name);
+    let shape = inspect::inspect(db, name, definition.table.options.is_strong);
     let is_same = shape.as_ref().is_ok_and(|shape| {
         Table::definition_hash(&shape.columns) == definition.table.at.definition
     });

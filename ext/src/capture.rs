@@ -56,6 +56,9 @@ pub(crate) enum Call {
     WideCollides = 11,
     /// As `Invent`, of the pieces before.
     WideInvent = 12,
+    /// A row has the new one's values in the columns of a partial unique index, which may or may
+    /// not hold both.
+    MayCollide = 13,
 }
 
 impl Call {
@@ -73,6 +76,7 @@ impl Call {
             10 => Self::Invent,
             11 => Self::WideCollides,
             12 => Self::WideInvent,
+            13 => Self::MayCollide,
             _ => return None,
         };
         Some((u32::try_from(code >> 4).ok()?, call))
@@ -161,6 +165,7 @@ pub(crate) fn captured(connection: &Connection, args: Args<'_>) -> Result<()> {
             return keys::invent(connection, &table, side(&row));
         }
         Call::Collides | Call::WideCollides | Call::Piece => {}
+        Call::MayCollide => return may_collide(connection, &table),
         _ => keys::settle(connection, &table, args.int(1))?,
     }
     let db = connection.db();
@@ -187,7 +192,7 @@ pub(crate) fn captured(connection: &Connection, args: Args<'_>) -> Result<()> {
             }
             return Ok(());
         }
-        Call::Touch | Call::Invent | Call::WideInvent => {}
+        Call::Touch | Call::Invent | Call::WideInvent | Call::MayCollide => {}
         Call::Piece => {
             let side = if args.int(1) == Some(0) {
                 &mut capture.pieces.0
@@ -210,6 +215,18 @@ pub(crate) fn captured(connection: &Connection, args: Args<'_>) -> Result<()> {
         spill(connection, capture)?;
     }
     Ok(())
+}
+
+/// Which row a REPLACE removes by a partial unique index, SQLite alone knows.
+fn may_collide(connection: &Connection, table: &Table) -> Result<()> {
+    if !connection.db().replaces() {
+        return Ok(());
+    }
+    Err(Error::refused(format!(
+        "{}: a REPLACE that may remove a row by a partial unique index is not captured; DELETE that \
+         row first, or write INSERT ... ON CONFLICT DO UPDATE",
+        table.name
+    )))
 }
 
 /// A savepoint or a statement within a transaction begins: the moment to write a part early.

@@ -180,11 +180,22 @@ impl Definition {
         let db = scratch.db();
         self.run_one(db, &self.sql, &["CREATE", "TABLE"])?;
         for index in &self.table.indexes {
-            self.run_one(db, index, &["CREATE", "INDEX"])?;
+            // An eventual table's unique index is refused when its table is looked at.
+            let words: &[&str] = if sql::tokens(index)
+                .get(1)
+                .is_some_and(|t| t.is_word("UNIQUE"))
+            {
+                &["CREATE", "UNIQUE", "INDEX"]
+            } else {
+                &["CREATE", "INDEX"]
+            };
+            self.run_one(db, index, words)?;
         }
         let mut made = Vec::new();
         for row in db.all(
-            "SELECT type, tbl_name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid",
+            // SQLite's own table of what AUTOINCREMENT counted comes with the first that counts.
+            "SELECT type, tbl_name, sql FROM sqlite_schema \
+             WHERE sql IS NOT NULL AND name <> 'sqlite_sequence' ORDER BY rowid",
             &[],
         )? {
             let [

@@ -5,9 +5,9 @@
 
 use std::collections::HashMap;
 
+use crate::constraints;
 use crate::error::Result;
 use crate::ffi::db::Db;
-use crate::inspect;
 use crate::tracked::Table;
 
 /// What plain DDL did to a tracked table.
@@ -44,6 +44,7 @@ pub(crate) struct Present {
     columns: HashMap<String, Vec<String>>,
     triggers: HashMap<String, Vec<String>>,
     indexes: HashMap<String, Vec<String>>,
+    /// The index's name and definition, with a zero between.
     unique: HashMap<String, Vec<String>>,
 }
 
@@ -67,7 +68,9 @@ impl Present {
             )?,
             unique: pairs(
                 db,
-                "SELECT t.name, l.name FROM main.nuda_table t, pragma_index_list(t.name, 'main') l \
+                "SELECT t.name, l.name || char(0) || coalesce(s.sql, '') \
+                 FROM main.nuda_table t, pragma_index_list(t.name, 'main') l \
+                 LEFT JOIN main.sqlite_schema s ON s.type = 'index' AND s.name = l.name \
                  WHERE t.kind <> 'untracked' AND l.\"unique\" = 1 AND l.origin <> 'pk'",
             )?,
         })
@@ -93,8 +96,14 @@ impl Present {
         if let Some(gone) = table.columns.iter().find(|c| !is_there(&c.name)) {
             return Drift::Broken(format!("{} lost its column {}", table.name, gone.name));
         }
-        if let Some(index) = self.unique.get(&name).and_then(|names| names.first()) {
-            return Drift::Broken(inspect::not_unique(&table.name, index));
+        for unique in self.unique.get(&name).into_iter().flatten() {
+            let (index, sql) = unique.split_once('\0').unwrap_or((unique, ""));
+            if !table.options.is_strong {
+                return Drift::Broken(constraints::not_unique(&table.name, index));
+            }
+            if !sql.is_empty() && !table.indexes.iter().any(|known| known == sql) {
+                return Drift::Broken(constraints::not_unique_yet(&table.name, index));
+            }
         }
         if columns.len() > table.columns.len() {
             return Drift::Added;

@@ -6,6 +6,7 @@
 use nuda_core::limits;
 use nuda_core::value::{OwnedValue, Value};
 
+use crate::constraints;
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
 use crate::sql::{self, Token};
@@ -33,14 +34,16 @@ pub(crate) struct Shape {
 const LATER_TYPES: &[&str] = &["DOC", "TEXTDOC"];
 
 /// Looks at table `name` of the main database, which is to be replicated.
-pub(crate) fn inspect(db: Db, name: &str) -> Result<Shape> {
-    let shape = shape(db, name)?;
-    refuse_enforced_foreign_keys(db, &shape.name)?;
+pub(crate) fn inspect(db: Db, name: &str, is_strong: bool) -> Result<Shape> {
+    let shape = shape(db, name, is_strong)?;
+    if !is_strong {
+        refuse_enforced_foreign_keys(db, &shape.name)?;
+    }
     Ok(shape)
 }
 
 /// The same of one that is replicated already, whoever enforces foreign keys by now.
-pub(crate) fn shape(db: Db, name: &str) -> Result<Shape> {
+pub(crate) fn shape(db: Db, name: &str, is_strong: bool) -> Result<Shape> {
     let found = db.first(
         "SELECT name, type, sql FROM main.sqlite_schema \
          WHERE name = ? COLLATE NOCASE AND type IN ('table', 'view')",
@@ -85,8 +88,10 @@ pub(crate) fn shape(db: Db, name: &str) -> Result<Shape> {
     refuse_narrow_types(db, &real, &declared, &columns)?;
     let advice = advice(&declared);
     refuse_conflict_clauses(&real, &tokens)?;
-    refuse_checks(&real, &tokens, &columns)?;
-    refuse_unique(db, &real)?;
+    if !is_strong {
+        refuse_checks(&real, &tokens, &columns)?;
+    }
+    constraints::refuse_unique(db, &real, (&tokens, &columns), is_strong)?;
     let indexes = db
         .all(INDEXES, &[Value::Text(real.as_bytes())])?
         .into_iter()
@@ -324,10 +329,7 @@ fn refuse_conflict_clauses(table: &str, tokens: &[Token<'_>]) -> Result<()> {
 }
 
 fn refuse_checks(table: &str, tokens: &[Token<'_>], columns: &[Column]) -> Result<()> {
-    let mut at = 0;
-    while let Some(found) = tokens.iter().skip(at).position(|t| t.is_word("CHECK")) {
-        let start = at + found + 1;
-        let body = sql::parenthesised(tokens.get(start..).unwrap_or_default());
+    for body in sql::bodies_after(tokens, "CHECK") {
         let named: Vec<&Column> = columns
             .iter()
             .filter(|c| body.iter().any(|t| t.is_name(&c.name)))
@@ -345,8 +347,8 @@ fn refuse_checks(table: &str, tokens: &[Token<'_>], columns: &[Column]) -> Resul
                 "what several nodes wrote is joined"
             };
             return Err(Error::refused(format!(
-                "{table}: a CHECK on the {} {} cannot hold when {why}; drop the CHECK (a strong \
-                 table will be able to keep it)",
+                "{table}: a CHECK on the {} {} cannot hold when {why}; drop the CHECK, or track the \
+                 table as 'strong'",
                 column.kind.name(),
                 column.name
             )));
@@ -356,32 +358,12 @@ fn refuse_checks(table: &str, tokens: &[Token<'_>], columns: &[Column]) -> Resul
             return Err(Error::refused(format!(
                 "{table}: a CHECK over several columns ({}) may be broken by merging columns \
                  written on different nodes, and keeping such columns together is not built yet; \
-                 split the CHECK by column",
+                 split the CHECK by column, or track the table as 'strong'",
                 names.join(", ")
             )));
         }
-        at = start + body.len();
     }
     Ok(())
-}
-
-fn refuse_unique(db: Db, table: &str) -> Result<()> {
-    let unique = db.text(
-        "SELECT name FROM pragma_index_list(?) WHERE \"unique\" = 1 AND origin <> 'pk' LIMIT 1",
-        &[Value::Text(table.as_bytes())],
-    )?;
-    unique.map_or(Ok(()), |index| {
-        Err(Error::refused(not_unique(table, &index)))
-    })
-}
-
-/// Why a table cannot have a UNIQUE constraint or index besides the primary key.
-pub(crate) fn not_unique(table: &str, index: &str) -> String {
-    format!(
-        "{table}: the UNIQUE constraint {index} cannot hold when two nodes write at the same \
-         time, and choosing between such rows is not built yet; make it a plain index, or make \
-         its columns the primary key"
-    )
 }
 
 fn refuse_enforced_foreign_keys(db: Db, table: &str) -> Result<()> {
@@ -397,7 +379,7 @@ fn refuse_enforced_foreign_keys(db: Db, table: &str) -> Result<()> {
         Some(parent) => Err(Error::refused(format!(
             "{table}: its FOREIGN KEY to {parent} is enforced here, but cannot be when the parent \
              is deleted on another node at the same time; turn enforcement off \
-             (PRAGMA foreign_keys = off) to replicate the table without it"
+             (PRAGMA foreign_keys = off) to replicate the table without it, or track both tables as 'strong'"
         ))),
     }
 }

@@ -109,11 +109,15 @@ pub(crate) fn invent<'a>(
     row: impl Fn(usize) -> Value<'a>,
 ) -> Result<()> {
     let key = table.key().next().map_or("", |c| c.name.as_str());
+    if table.options.is_strong && !table.options.site_ranges {
+        // The snapshot is certified: whoever else took this number makes the transaction fail.
+        return Ok(());
+    }
     if !table.options.site_ranges {
         return Err(Error::refused(format!(
             "{0}.{key} would be numbered by SQLite, and another node may number another row the \
              same; give {key} a value, declare it TEXT and use nuda_uuid7(), or track the table \
-             with the option site_ranges",
+             with the option site_ranges or as 'strong'",
             table.name
         )));
     }
@@ -199,16 +203,35 @@ fn next_key(connection: &Connection, table: &Table) -> Result<(i64, Option<bool>
     Ok((next, counts.then_some(counted.is_some())))
 }
 
-fn greatest_key(db: Db, table: &Table) -> Result<String> {
+/// Whether the table's keys are counted by AUTOINCREMENT.
+pub(crate) fn counts(db: Db, table: &Table) -> Result<bool> {
     let text = db
         .text(
             "SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE",
             &[Value::Text(table.name.as_bytes())],
         )?
         .unwrap_or_default();
-    let counts = sql::tokens(&text)
+    Ok(sql::tokens(&text)
         .iter()
-        .any(|t| t.is_word("AUTOINCREMENT"));
+        .any(|t| t.is_word("AUTOINCREMENT")))
+}
+
+/// Makes AUTOINCREMENT count on after this key, though no row of that key is inserted.
+pub(crate) fn count_on(db: Db, table: &Table, key: i64) -> Result<()> {
+    let name = Value::Text(table.name.as_bytes());
+    db.run(
+        "UPDATE main.sqlite_sequence SET seq = ?2 WHERE name = ?1 AND seq < ?2",
+        &[name, Value::Int(key)],
+    )?;
+    db.run(
+        "INSERT INTO main.sqlite_sequence(name, seq) SELECT ?1, ?2 \
+         WHERE NOT EXISTS (SELECT 1 FROM main.sqlite_sequence WHERE name = ?1)",
+        &[name, Value::Int(key)],
+    )
+}
+
+fn greatest_key(db: Db, table: &Table) -> Result<String> {
+    let counts = counts(db, table)?;
     let key = table
         .key()
         .next()

@@ -21,6 +21,7 @@ use nuda_core::value::{OwnedValue, Value};
 use crate::buffer::{Buffer, Event, Kind};
 use crate::error::Result;
 use crate::ffi::db::Db;
+use crate::keys;
 use crate::shadow::damaged;
 use crate::tracked::{ColumnType, Table, Tables};
 
@@ -188,6 +189,8 @@ struct History {
     image: Option<Vec<u8>>,
     /// The latest insert's cells.
     inserted: Option<Vec<u8>>,
+    /// The same, whether or not that row is there in the end.
+    last_inserted: Option<Vec<u8>>,
     /// Columns touched since the row was last inserted or was there.
     touched: HashMap<usize, Touched>,
     /// The same, before the first delete.
@@ -240,6 +243,7 @@ impl History {
             deletes: 0,
             image: None,
             inserted: None,
+            last_inserted: None,
             touched: HashMap::new(),
             touched_before: HashMap::new(),
         }
@@ -260,6 +264,7 @@ impl History {
             Kind::Insert => {
                 self.inserts += 1;
                 self.inserted = Some(event.payload.to_vec());
+                self.last_inserted.clone_from(&self.inserted);
             }
             Kind::Delete => {
                 self.deletes += 1;
@@ -289,7 +294,22 @@ impl History {
         // What went in and did not go out again is what is there beyond what was.
         let was_there = i32::from(now.is_some()) - self.inserts + self.deletes > 0;
         match (was_there, now) {
-            (false, None) => Ok(()),
+            (false, None) => {
+                // AUTOINCREMENT gives no number twice, anywhere.
+                if let (true, Some(inserted)) = (
+                    self.table.options.is_strong && keys::counts(db, &self.table)?,
+                    &self.last_inserted,
+                ) {
+                    net.table(&self.table);
+                    row::begin_insert(&mut net.body);
+                    net.body.extend_from_slice(inserted);
+                    row::begin_delete(&mut net.body);
+                    for value in &self.key {
+                        value.as_ref().encode(&mut net.body);
+                    }
+                }
+                Ok(())
+            }
             (false, Some(row)) => {
                 net.table(&self.table);
                 row::begin_insert(&mut net.body);

@@ -13,6 +13,7 @@ use nuda_core::row::{Cell, Change, RowChange};
 use nuda_core::types::Write;
 use nuda_core::value::{OwnedValue, Value};
 use nuda_core::version_vector::VersionVector;
+use sqlite3_ext::ffi::SQLITE_CONSTRAINT_UNIQUE;
 
 use crate::concurrent::{Found, LogIndex, RowName};
 use crate::conflicts;
@@ -21,7 +22,9 @@ use crate::excess::{self, CounterCell, clamped};
 use crate::ffi::db::{Db, Stmt};
 use crate::guard::{Guard, Write as Announced};
 use crate::images::Images;
+use crate::keys;
 use crate::net::NetEffect;
+use crate::parked::Parked;
 use crate::shadow::Sites;
 use crate::tracked::{Table, quote};
 
@@ -130,6 +133,8 @@ pub(crate) struct Applying<'a> {
     pub(crate) statements: &'a mut RowStatements,
     /// Images of rows that were hidden before.
     pub(crate) images: &'a mut Images,
+    /// Rows that are out of their table until the changeset's end.
+    pub(crate) parked: &'a mut Parked,
     /// Receives the images of the rows that are hidden.
     pub(crate) net: &'a mut NetEffect,
 }
@@ -199,13 +204,16 @@ impl Applying<'_> {
             let columns = cells.iter().map(|(n, _)| *n).collect();
             let mut values = key.to_vec();
             values.extend(cells.iter().map(|(_, cell)| initial(*cell)));
-            self.write_columns(table, key, columns, &values)?;
-            return Ok((self.db.changes() > 0).then(Vec::new));
+            let is_there = self.write_columns(table, key, columns, &values)?;
+            return Ok(is_there.then(Vec::new));
         }
         self.read(table, key)
     }
 
     fn read(&mut self, table: &Rc<Table>, key: &[Value<'_>]) -> Result<Option<Vec<OwnedValue>>> {
+        if let Some(values) = self.parked.get(table, key) {
+            return Ok(Some(image_row(table, values)));
+        }
         let statement = self.statements.get(self.db, table, Shape::Select)?;
         statement.bind(key)?;
         let row = if statement.step()? {
@@ -252,7 +260,7 @@ impl Applying<'_> {
                 write => absolute(write),
             });
         }
-        self.write_columns(table, key, columns, &values)
+        self.write_columns(table, key, columns, &values).map(drop)
     }
 
     /// Writes a row that is not there, or overwrites it if it is after all.
@@ -268,29 +276,92 @@ impl Applying<'_> {
             let columns: Vec<usize> = (keys..values.len()).collect();
             let mut bound = key.to_vec();
             bound.extend(values.iter().skip(keys));
-            return self.write_columns(table, key, columns, &bound);
+            return self.write_columns(table, key, columns, &bound).map(drop);
         }
+        if self.parked.get(table, key).is_some() {
+            let values = values.iter().copied().enumerate();
+            self.parked.put(table, key, values);
+            return Ok(());
+        }
+        match self.insert_or_overwrite(table, key, values) {
+            Err(error) if is_collision(table, &error) => {
+                self.take_out(table, key, values.iter().copied().enumerate())
+            }
+            done => done,
+        }
+    }
+
+    fn insert_or_overwrite(
+        &mut self,
+        table: &Rc<Table>,
+        key: &[Value<'_>],
+        values: &[Value<'_>],
+    ) -> Result<()> {
         self.guard.announce(Announced::Insert, table.at.number, key);
         self.statements
             .get(self.db, table, Shape::Insert(values.len()))?
             .run(values)
     }
 
-    /// Sets these columns; `values` are the key's and theirs.
+    /// Another row still has a unique value that this one is to have: takes this one out until
+    /// the changeset's end, with these columns as they will be.
+    fn take_out<'v>(
+        &mut self,
+        table: &Rc<Table>,
+        key: &[Value<'_>],
+        columns: impl Iterator<Item = (usize, Value<'v>)>,
+    ) -> Result<()> {
+        if let Some(now) = self.read(table, key)? {
+            self.guard.announce(Announced::Delete, table.at.number, key);
+            let statement = self.statements.get(self.db, table, Shape::Delete)?;
+            statement.bind(key)?;
+            while statement.step()? {}
+            statement.reset();
+            let now = now.iter().map(OwnedValue::as_ref).enumerate();
+            self.parked.put(table, key, now);
+        }
+        self.parked.put(table, key, columns);
+        Ok(())
+    }
+
+    /// The changeset's rows are all where they are to be: puts back those that were taken out.
+    pub(crate) fn put_back(&mut self) -> Result<()> {
+        for row in self.parked.take_all() {
+            let values: Vec<Value<'_>> = row.values.iter().map(OwnedValue::as_ref).collect();
+            let key = values.get(..row.table.at.key_columns).unwrap_or_default();
+            self.insert_or_overwrite(&row.table, key, &values)?;
+        }
+        Ok(())
+    }
+
+    /// Sets these columns; `values` are the key's and theirs. Answers whether the row is there.
     fn write_columns(
         &mut self,
         table: &Rc<Table>,
         key: &[Value<'_>],
         columns: Vec<usize>,
         values: &[Value<'_>],
-    ) -> Result<()> {
+    ) -> Result<bool> {
         if columns.is_empty() {
-            return Ok(());
+            return Ok(true);
+        }
+        let set = |columns: Vec<usize>| {
+            let values = values.iter().copied().skip(table.at.key_columns);
+            columns.into_iter().zip(values)
+        };
+        if self.parked.get(table, key).is_some() {
+            self.parked.put(table, key, set(columns));
+            return Ok(true);
         }
         self.guard.announce(Announced::Update, table.at.number, key);
-        self.statements
-            .get(self.db, table, Shape::Update(columns))?
-            .run(values)
+        let shape = Shape::Update(columns.clone());
+        match self.statements.get(self.db, table, shape)?.run(values) {
+            Ok(()) => Ok(self.db.changes() > 0),
+            Err(error) if is_collision(table, &error) => {
+                self.take_out(table, key, set(columns)).map(|()| true)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Keeps what 64 bits cannot show of a new life's counters.
@@ -318,6 +389,20 @@ impl Applying<'_> {
 
     /// Deletes the row and keeps its image.
     fn hide(&mut self, table: &Rc<Table>, key: &[Value<'_>]) -> Result<()> {
+        if let Some(row) = self.parked.remove(table, key) {
+            let mut image = Vec::new();
+            for value in image_row(table, &row.values) {
+                value.as_ref().encode(&mut image);
+            }
+            self.net.image(table, &image);
+            // It may never have been inserted, and its number is taken all the same.
+            return match key {
+                [Value::Int(key)] if keys::counts(self.db, table)? => {
+                    keys::count_on(self.db, table, *key)
+                }
+                _ => Ok(()),
+            };
+        }
         self.guard.announce(Announced::Delete, table.at.number, key);
         let statement = self.statements.get(self.db, table, Shape::Delete)?;
         statement.bind(key)?;
@@ -391,7 +476,7 @@ impl Applying<'_> {
         let columns = writes.iter().map(|(n, _)| *n).collect();
         let mut bound = key.to_vec();
         bound.extend(writes.iter().map(|(_, write)| absolute(write)));
-        self.write_columns(table, key, columns, &bound)
+        self.write_columns(table, key, columns, &bound).map(drop)
     }
 
     fn insert(&mut self, table: &Rc<Table>, writes: &[(usize, Write<'_>)]) -> Result<()> {
@@ -414,7 +499,7 @@ impl Applying<'_> {
         let columns: Vec<usize> = writes.iter().skip(dense).map(|(n, _)| *n).collect();
         let mut bound = key.clone();
         bound.extend(writes.iter().skip(dense).map(|(_, write)| absolute(write)));
-        self.write_columns(table, &key, columns, &bound)
+        self.write_columns(table, &key, columns, &bound).map(drop)
     }
 
     /// Brings a hidden row back from its image, and edits it.
@@ -447,6 +532,12 @@ impl Applying<'_> {
         self.insert(table, &values)?;
         self.update(table, key, writes, &image_row(table, &image))
     }
+}
+
+/// Whether a row could not be written because another one has its unique values. A changeset
+/// of strong tables leaves no such pair in the end.
+fn is_collision(table: &Table, error: &Error) -> bool {
+    table.options.is_strong && error.code == SQLITE_CONSTRAINT_UNIQUE
 }
 
 /// A row for [`Applying::update`]: the image, padded to the table's width.

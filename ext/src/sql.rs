@@ -113,6 +113,16 @@ pub(crate) fn parenthesised<'t, 'a>(tokens: &'t [Token<'a>]) -> &'t [Token<'a>] 
     tokens
 }
 
+/// The parenthesised expressions after each word `word`.
+pub(crate) fn bodies_after<'t, 'a>(tokens: &'t [Token<'a>], word: &str) -> Vec<&'t [Token<'a>]> {
+    tokens
+        .iter()
+        .enumerate()
+        .filter(|(_, token)| token.is_word(word))
+        .map(|(n, _)| parenthesised(tokens.get(n + 1..).unwrap_or_default()))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

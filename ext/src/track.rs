@@ -13,6 +13,7 @@ use nuda_core::value::{OwnedValue, Value};
 use crate::canonical;
 use crate::capture;
 use crate::connection::Connection;
+use crate::constraints;
 use crate::definition::{Definition, SchemaChange};
 use crate::drift::Drift;
 use crate::error::{Error, Result};
@@ -119,7 +120,7 @@ fn ensure_wal(db: Db) -> Result<()> {
 /// `nuda_trackable(table)`: why not, if not.
 pub(crate) fn trackable(connection: &Rc<Connection>, name: &str) -> Result<Option<String>> {
     shadow::state(connection.db())?;
-    Ok(inspect::inspect(connection.db(), name)
+    Ok(inspect::inspect(connection.db(), name, false)
         .err()
         .map(|error| error.message))
 }
@@ -144,7 +145,7 @@ pub(crate) fn track(
         )));
     }
     let options = choose(kind, options)?;
-    let shape = inspect::inspect(db, name)?;
+    let shape = inspect::inspect(db, name, options.is_strong)?;
     if let Some(table) = connection.tables()?.by_name(&shape.name) {
         if options != Options::default() && options != table.options {
             return Err(Error::refused(format!(
@@ -154,6 +155,7 @@ pub(crate) fn track(
         }
         return Ok(format!("{} is tracked already", table.name));
     }
+    refuse_mixed_references(connection, &shape.name, options.is_strong)?;
     if options.site_ranges {
         keys::refuse_unfit(db, &shape)?;
     }
@@ -179,9 +181,17 @@ pub(crate) fn track(
     })
 }
 
+/// Both ends of a FOREIGN KEY are strong, or neither is.
+fn refuse_mixed_references(connection: &Connection, name: &str, is_strong: bool) -> Result<()> {
+    let tables = connection.tables()?;
+    constraints::refuse_mixed_references(connection.db(), name, is_strong, |other| {
+        tables.by_name(other).map(|table| table.options.is_strong)
+    })
+}
+
 fn answer(table: &Table, rows: u64, shape: &Shape) -> String {
     let mut answer = format!("tracking {} ({rows} rows)", table.name);
-    if shape.invents_keys && !table.options.site_ranges {
+    if shape.invents_keys && !table.options.site_ranges && !table.options.is_strong {
         answer.push_str("; rows need explicit keys, nuda_uuid7() in a TEXT key is easiest");
     }
     for advice in &shape.advice {
@@ -311,7 +321,7 @@ pub(crate) struct Proposal {
 
 /// What plain DDL made of a tracked table, or why that cannot be replicated.
 pub(crate) fn proposal(db: Db, table: &Table) -> Result<Proposal> {
-    let shape = inspect::shape(db, &table.name)?;
+    let shape = inspect::shape(db, &table.name, table.options.is_strong)?;
     let changed = table_of(&shape, table.at.number, table.at.version + 1, table.options);
     let keeps_order = changed
         .columns
@@ -324,6 +334,9 @@ pub(crate) fn proposal(db: Db, table: &Table) -> Result<Proposal> {
              undo the change, or nuda_untrack('{}') it",
             table.name, table.name
         )));
+    }
+    if table.options.is_strong {
+        constraints::refuse_added(db, table, &changed, &shape.sql)?;
     }
     let mut defaults = Vec::new();
     for (n, column) in changed.columns.iter().enumerate().skip(table.columns.len()) {

@@ -11,6 +11,7 @@ use nuda_core::value::{OwnedValue, Value};
 
 use crate::canonical;
 use crate::capture::Call;
+use crate::constraints::Unique;
 use crate::error::{Error, Result};
 use crate::ffi::capture_table::MODULE;
 use crate::ffi::db::Db;
@@ -82,16 +83,20 @@ pub(crate) fn create(db: Db, table: &Table, invents_keys: bool, tables: Tables) 
     } else {
         String::new()
     };
-    let collides = calls.collision(table, &columns, "")?;
+    let uniques = uniques(db, table)?;
+    let collides = calls.collision(table, &columns, ("", &uniques))?;
     db.exec(&format!(
         "CREATE TRIGGER {before_insert} BEFORE INSERT {on} WHEN {} \
          BEGIN {invented}{collides} END",
-        insert_needs_a_look(table, invents_keys)
+        insert_needs_a_look(table, invents_keys, &uniques)
     ))?;
-    let keys: Vec<String> = table.key().map(|c| quote(&c.name)).collect();
+    let mut keys: Vec<String> = table.key().map(|c| quote(&c.name)).collect();
     let moved: Vec<String> = keys.iter().map(|k| format!("{k} = OLD.{k}")).collect();
     let condition = format!(" AND NOT ({})", moved.join(" AND "));
-    let collides = calls.collision(table, &columns, &condition)?;
+    let collides = calls.collision(table, &columns, (&condition, &uniques))?;
+    for unique in &uniques {
+        keys.extend(unique.column_names().map(quote));
+    }
     db.exec(&format!(
         "CREATE TRIGGER {before_update} BEFORE UPDATE OF {} {on} BEGIN {collides} END",
         keys.join(", ")
@@ -113,6 +118,14 @@ fn keep_in_place(db: Db, table: &Table) -> Result<()> {
         quote(&name),
         quote(&table.name)
     ))
+}
+
+/// What besides its key a row of this table can collide by.
+fn uniques(db: Db, table: &Table) -> Result<Vec<Unique>> {
+    if table.options.is_strong {
+        return Unique::all(db, &table.name);
+    }
+    Ok(Vec::new())
 }
 
 fn guard_name(number: u32) -> String {
@@ -145,16 +158,21 @@ pub(crate) fn touch(db: Db) -> Result<()> {
 }
 
 /// When the BEFORE INSERT trigger has anything to do: the key is there, or is to be invented.
-fn insert_needs_a_look(table: &Table, invents_keys: bool) -> String {
+fn insert_needs_a_look(table: &Table, invents_keys: bool, uniques: &[Unique]) -> String {
     let keys: Vec<String> = table
         .key()
         .map(|c| format!("{0} = NEW.{0}", quote(&c.name)))
         .collect();
-    let there = format!(
-        "EXISTS (SELECT 1 FROM {} WHERE {})",
-        quote(&table.name),
-        keys.join(" AND ")
-    );
+    let conditions = [keys.join(" AND ")];
+    let there: Vec<String> = conditions
+        .into_iter()
+        .chain(uniques.iter().map(Unique::matches_new))
+        .map(|condition| {
+            let table = quote(&table.name);
+            format!("EXISTS (SELECT 1 FROM {table} WHERE {condition})")
+        })
+        .collect();
+    let there = there.join(" OR ");
     match table.key().next() {
         Some(key) if invents_keys => format!("NEW.{} = -1 OR {there}", quote(&key.name)),
         _ => there,
@@ -277,17 +295,42 @@ impl Calls {
         Ok(format!("{calls} "))
     }
 
-    /// The row that the new key collides with, if there is one.
-    fn collision(&mut self, table: &Table, columns: &[String], condition: &str) -> Result<String> {
+    /// The rows that the new one collides with, if there are such: by the key, and by each unique
+    /// index. A row is told once.
+    fn collision(
+        &mut self,
+        table: &Table,
+        columns: &[String],
+        (condition, uniques): (&str, &[Unique]),
+    ) -> Result<String> {
         let keys: Vec<String> = table
             .key()
             .map(|c| format!("{0} = NEW.{0}", quote(&c.name)))
             .collect();
-        let from = format!(
-            "FROM {} WHERE {}{condition}",
-            quote(&table.name),
-            keys.join(" AND ")
-        );
-        self.row((Call::Collides, Call::WideCollides), columns, &[], &from)
+        let mut told = vec![format!("({})", keys.join(" AND "))];
+        let from = format!("FROM {} WHERE", quote(&table.name));
+        let by_key = format!("{from} {}{condition}", told.join(""));
+        let mut body = self.row((Call::Collides, Call::WideCollides), columns, &[], &by_key)?;
+        for unique in uniques {
+            let other: Vec<String> = told
+                .iter()
+                .map(|t| format!(" AND {t} IS NOT TRUE"))
+                .collect();
+            let found = format!(
+                "{from} {}{}{condition}",
+                unique.matches_new(),
+                other.join("")
+            );
+            body.push(' ');
+            if unique.is_partial {
+                let call = self.one(Call::MayCollide, &[], &found)?;
+                body.push_str(&call.ok_or_else(|| Error::internal("no capture table"))?);
+            } else {
+                let calls = (Call::Collides, Call::WideCollides);
+                body.push_str(&self.row(calls, columns, &[], &found)?);
+                told.push(unique.matches_new());
+            }
+        }
+        Ok(body)
     }
 }

@@ -413,3 +413,93 @@ fn a_session_reads_its_own_writes_on_whichever_node_it_goes_on() {
     let seen = count(&conns[1]).unwrap_or_else(|e| panic!("{e}\n{}", nodes.logs()));
     assert_eq!(seen, 41);
 }
+
+/// Three nodes with strong tables that have every kind of constraint.
+fn shop() -> Nodes {
+    let nodes = Nodes::start(&NAMES);
+    nodes.nuda_ok("a", &["create", "org", "--on", "a,b,c"]);
+    let founder = nodes.open("a", "org");
+    founder
+        .execute_batch(
+            "CREATE TABLE buyer(id INTEGER PRIMARY KEY AUTOINCREMENT, mail TEXT UNIQUE);
+             CREATE TABLE sale(id TEXT PRIMARY KEY, buyer INT REFERENCES buyer(id));
+             SELECT nuda_track('buyer', 'strong');
+             SELECT nuda_track('sale', 'strong');",
+        )
+        .unwrap();
+    for name in NAMES {
+        let conn = nodes.open(name, "org");
+        nodes.eventually("the tables are everywhere and ordered", |_| {
+            conn.prepare("SELECT * FROM sale").ok()?;
+            level(&conn, "read", "strong").ok()
+        });
+    }
+    nodes
+}
+
+#[test]
+fn a_unique_value_is_had_by_one_and_changes_hands() {
+    let nodes = shop();
+    let (a, b) = (strong(&nodes, "a"), strong(&nodes, "b"));
+    let insert = "INSERT INTO buyer(mail) VALUES ('x')";
+    a.execute_batch(&format!("BEGIN IMMEDIATE; {insert}"))
+        .unwrap();
+    b.execute_batch(insert).unwrap();
+    let error = a.execute_batch("COMMIT").unwrap_err();
+    assert_eq!(code(&error), ffi::SQLITE_BUSY_SNAPSHOT, "{error}");
+    let error = a.execute_batch(insert).unwrap_err();
+    assert_eq!(code(&error), ffi::SQLITE_CONSTRAINT_UNIQUE, "{error}");
+
+    b.execute_batch(
+        "INSERT INTO buyer(mail) VALUES ('y');
+         BEGIN IMMEDIATE;
+         UPDATE buyer SET mail = '' WHERE mail = 'x';
+         UPDATE buyer SET mail = 'x' WHERE mail = 'y';
+         UPDATE buyer SET mail = 'y' WHERE mail = '';
+         COMMIT;",
+    )
+    .unwrap_or_else(|e| panic!("{e}\n{}", nodes.logs()));
+    for name in NAMES {
+        let sql = "SELECT group_concat(mail) FROM (SELECT mail FROM buyer ORDER BY id)";
+        let mails: String = strong(&nodes, name)
+            .query_row(sql, [], |row| row.get(0))
+            .unwrap_or_else(|e| panic!("{e}\n{}", nodes.logs()));
+        assert_eq!(mails, "y,x", "on {name}");
+    }
+    nodes.verify("a", "org");
+}
+
+#[test]
+fn no_number_is_given_twice_and_a_parent_stays() {
+    let nodes = shop();
+    let conns = NAMES.map(|name| strong(&nodes, name));
+    for conn in &conns {
+        conn.execute_batch("PRAGMA foreign_keys = on").unwrap();
+    }
+    let mut given = Vec::new();
+    for round in 0..9 {
+        let conn = &conns[round % 3];
+        conn.execute_batch("INSERT INTO buyer(mail) VALUES (NULL)")
+            .unwrap_or_else(|e| panic!("{e}\n{}", nodes.logs()));
+        let id = conn.last_insert_rowid();
+        assert!(!given.contains(&id), "{id} was given before: {given:?}");
+        given.push(id);
+        if round % 2 == 0 {
+            conn.execute("DELETE FROM buyer WHERE id = ?", [id])
+                .unwrap();
+        }
+    }
+    let parent = given[7];
+    conns[1]
+        .execute("INSERT INTO sale VALUES ('s', ?)", [parent])
+        .unwrap();
+    let error = conns[2]
+        .execute("DELETE FROM buyer WHERE id = ?", [parent])
+        .unwrap_err();
+    assert_eq!(code(&error), ffi::SQLITE_CONSTRAINT_FOREIGNKEY, "{error}");
+    let error = conns[0]
+        .execute("INSERT INTO sale VALUES ('t', ?)", [given[8]])
+        .unwrap_err();
+    assert_eq!(code(&error), ffi::SQLITE_CONSTRAINT_FOREIGNKEY, "{error}");
+    nodes.verify("a", "org");
+}

@@ -1,0 +1,222 @@
+//! Constraints across rows: UNIQUE besides the key, and FOREIGN KEY.
+//!
+//! Strong tables have them. Strong transactions have one order, and each was checked by its
+//! writer's SQLite on all that went before it; the others reproduce rows (see [`crate::parked`])
+//! and check nothing. Eventual tables have none: two nodes write at the same time there.
+//!
+//! The invariant: what a strong table's constraint refers to is ordered with it. So a unique
+//! index is of replicated columns and on every member, and both ends of a reference are strong.
+
+use nuda_core::value::{OwnedValue, Value};
+
+use crate::error::{Error, Result};
+use crate::ffi::db::Db;
+use crate::sql::{self, Token};
+use crate::tracked::{Column, Table, quote};
+
+/// A UNIQUE constraint or index besides the primary key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unique {
+    name: String,
+    /// Columns and the collations they are compared by; `None`: an expression.
+    columns: Vec<Option<(String, String)>>,
+    /// Whether the index holds only some of the rows.
+    pub(crate) is_partial: bool,
+}
+
+impl Unique {
+    /// Those of a table.
+    pub(crate) fn all(db: Db, table: &str) -> Result<Vec<Self>> {
+        let mut all = Vec::new();
+        for row in db.all(
+            "SELECT name, partial FROM pragma_index_list(?) \
+             WHERE \"unique\" = 1 AND origin <> 'pk' ORDER BY name",
+            &[Value::Text(table.as_bytes())],
+        )? {
+            let [OwnedValue::Text(name), OwnedValue::Int(partial)] = row.as_slice() else {
+                continue;
+            };
+            let columns = db.all(
+                "SELECT name, coll FROM pragma_index_xinfo(?) WHERE key = 1 ORDER BY seqno",
+                &[Value::Text(name)],
+            )?;
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            all.push(Self {
+                name: text(name),
+                columns: columns
+                    .iter()
+                    .map(|column| match column.as_slice() {
+                        [OwnedValue::Text(name), OwnedValue::Text(collation)] => {
+                            Some((text(name), text(collation)))
+                        }
+                        _ => None,
+                    })
+                    .collect(),
+                is_partial: *partial != 0,
+            });
+        }
+        Ok(all)
+    }
+
+    /// That a row of the table has the values of the trigger's new one, as SQL.
+    pub(crate) fn matches_new(&self) -> String {
+        let terms: Vec<String> = self
+            .columns
+            .iter()
+            .flatten()
+            .map(|(c, collation)| format!("{0} = NEW.{0} COLLATE {1}", quote(c), quote(collation)))
+            .collect();
+        format!("({})", terms.join(" AND "))
+    }
+
+    /// The names of its columns.
+    pub(crate) fn column_names(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().flatten().map(|(name, _)| name.as_str())
+    }
+}
+
+/// Refuses the UNIQUE constraints that the table cannot keep.
+pub(crate) fn refuse_unique(
+    db: Db,
+    table: &str,
+    (tokens, columns): (&[Token<'_>], &[Column]),
+    is_strong: bool,
+) -> Result<()> {
+    let all = Unique::all(db, table)?;
+    let Some(first) = all.first() else {
+        return Ok(());
+    };
+    if !is_strong {
+        return Err(Error::refused(not_unique(table, &first.name)));
+    }
+    let is_replicated = |name: &str| columns.iter().any(|c| c.name.eq_ignore_ascii_case(name));
+    if let Some(unique) = all
+        .iter()
+        .find(|u| u.columns.iter().any(Option::is_none) || !u.column_names().all(is_replicated))
+    {
+        return Err(Error::refused(format!(
+            "{table}: {} is UNIQUE over an expression or a generated column, and what a REPLACE \
+             takes away there cannot be told yet; store the value in a column of its own",
+            unique.name
+        )));
+    }
+    for window in tokens.windows(3) {
+        if let [on, conflict, policy] = window
+            && on.is_word("ON")
+            && conflict.is_word("CONFLICT")
+            && !policy.is_word("ABORT")
+        {
+            return Err(Error::refused(format!(
+                "{table}: a strong table with UNIQUE constraints has no ON CONFLICT in its \
+                 definition, which other nodes could not follow when values change places; \
+                 write INSERT OR IGNORE and the like instead"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Why a table cannot have a UNIQUE constraint or index besides the primary key.
+pub(crate) fn not_unique(table: &str, index: &str) -> String {
+    format!(
+        "{table}: the UNIQUE constraint {index} cannot hold when two nodes write at the same \
+         time, and choosing between such rows is not built yet; make it a plain index, make \
+         its columns the primary key, or track the table as 'strong'"
+    )
+}
+
+/// Why a strong table does not get a unique index later.
+pub(crate) fn not_unique_yet(table: &str, index: &str) -> String {
+    format!(
+        "{table} has the UNIQUE index {index}, which other nodes do not have and would not keep"
+    )
+}
+
+/// A FOREIGN KEY: the table it is in, and the table it refers to.
+struct Reference {
+    child: String,
+    parent: String,
+}
+
+/// The references from and to a table.
+fn references(db: Db, table: &str) -> Result<Vec<Reference>> {
+    let rows = db.all(
+        "SELECT DISTINCT m.name, f.\"table\" FROM main.sqlite_schema m, \
+           pragma_foreign_key_list(m.name) f \
+         WHERE m.type = 'table' AND (m.name = ?1 COLLATE NOCASE OR f.\"table\" = ?1 COLLATE NOCASE)",
+        &[Value::Text(table.as_bytes())],
+    )?;
+    Ok(rows
+        .iter()
+        .filter_map(|row| match row.as_slice() {
+            [OwnedValue::Text(child), OwnedValue::Text(parent)] => Some(Reference {
+                child: String::from_utf8_lossy(child).into_owned(),
+                parent: String::from_utf8_lossy(parent).into_owned(),
+            }),
+            _ => None,
+        })
+        .collect())
+}
+
+/// Refuses references between a strong table and one that is not, whoever enforces them now.
+/// `kind` says of a tracked table whether it is strong.
+pub(crate) fn refuse_mixed_references(
+    db: Db,
+    table: &str,
+    is_strong: bool,
+    kind: impl Fn(&str) -> Option<bool>,
+) -> Result<()> {
+    for Reference { child, parent } in references(db, table)? {
+        if child.eq_ignore_ascii_case(&parent) {
+            continue;
+        }
+        let is_child = child.eq_ignore_ascii_case(table);
+        match (is_strong, kind(if is_child { &parent } else { &child })) {
+            (true, None) if is_child => {
+                return Err(Error::refused(format!(
+                    "{table}: its FOREIGN KEY to {parent} holds only if {parent} is strong too; \
+                     track {parent} as 'strong' first"
+                )));
+            }
+            (true, Some(false)) | (false, Some(true)) => {
+                let eventual = if is_child == is_strong {
+                    &parent
+                } else {
+                    &child
+                };
+                return Err(Error::refused(format!(
+                    "{child}: its FOREIGN KEY to {parent} cannot hold, because {eventual} is \
+                     eventual and may be changed on another node at the same time; track both as \
+                     'strong', or declare {child} without it"
+                )));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Refuses constraints on added columns of a strong table, which would not reach the others.
+pub(crate) fn refuse_added(db: Db, old: &Table, new: &Table, text: &str) -> Result<()> {
+    let tokens = sql::tokens(text);
+    for column in new.columns.iter().skip(old.columns.len()) {
+        let refers = db.int(
+            "SELECT count(*) FROM pragma_foreign_key_list(?) WHERE \"from\" = ? COLLATE NOCASE",
+            &[
+                Value::Text(new.name.as_bytes()),
+                Value::Text(column.name.as_bytes()),
+            ],
+        )? > 0;
+        let is_checked = sql::bodies_after(&tokens, "CHECK")
+            .iter()
+            .any(|body| body.iter().any(|t| t.is_name(&column.name)));
+        if refers || is_checked {
+            return Err(Error::refused(format!(
+                "{}: the added column {} has a CHECK or FOREIGN KEY, which would hold on this node \
+                 only; add it without, or nuda_untrack('{}'), change it and track it again",
+                new.name, column.name, new.name
+            )));
+        }
+    }
+    Ok(())
+}
