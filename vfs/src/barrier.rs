@@ -2,7 +2,8 @@
 //!
 //! SQLite begins a read transaction by locking a read mark of the wal-index (WAL) or the file itself
 //! (rollback journal); the barrier runs before that lock is asked for, so that whatever it waits for may
-//! still write. One beginning can ask more than once: the first access to a WAL database locks the file and
+//! still write. Built with `SQLITE_ENABLE_SETLK_TIMEOUT`, SQLite begins a transaction that writes at once by
+//! the writer's lock instead, and the barrier runs before that one. One beginning can ask more than once: the first access to a WAL database locks the file and
 //! then a read mark, and SQLite starts over when the wal-index header moved meanwhile, which a
 //! barrier that let changes in makes certain. Repeating the barrier there would never end under load, so a
 //! *pass* carries it over to the next request of the same beginning.

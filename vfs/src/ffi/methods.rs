@@ -21,11 +21,13 @@ use crate::pragma::{self, Answer};
 
 /// Slots of the wal-index, fixed by SQLite's format.
 const WAL_WRITE_LOCK: c_int = 0;
+const WAL_CHECKPOINT_LOCK: c_int = 1;
 const WAL_RECOVER_LOCK: c_int = 2;
 const WAL_READ_LOCK_0: c_int = 3;
 
 /// Requests to `xShmLock` that we look at.
 const LOCK_SHARED: c_int = sqlite::SQLITE_SHM_LOCK | sqlite::SQLITE_SHM_SHARED;
+const UNLOCK_SHARED: c_int = sqlite::SQLITE_SHM_UNLOCK | sqlite::SQLITE_SHM_SHARED;
 const LOCK_EXCLUSIVE: c_int = sqlite::SQLITE_SHM_LOCK | sqlite::SQLITE_SHM_EXCLUSIVE;
 const UNLOCK_EXCLUSIVE: c_int = sqlite::SQLITE_SHM_UNLOCK | sqlite::SQLITE_SHM_EXCLUSIVE;
 
@@ -189,7 +191,7 @@ unsafe extern "C" fn shm_lock(
     request: c_int,
 ) -> c_int {
     // Each read transaction passes here twice. Nothing in this block can panic, so it goes without the
-    // guard and ends in a plain jump.
+    // guard.
     // SAFETY: SQLite calls methods of open files only; the arguments go on as they came.
     unsafe {
         if slot >= WAL_READ_LOCK_0
@@ -197,7 +199,7 @@ unsafe extern "C" fn shm_lock(
             && (request != LOCK_SHARED || !wrapped.shared.armed())
             && let Some(inner) = wrapped.inner.xShmLock
         {
-            return inner(file, slot, count, request);
+            return lock_for_reading(wrapped, inner, (file, slot, count, request));
         }
     }
     guard(sqlite::SQLITE_IOERR_SHMLOCK, || {
@@ -219,9 +221,29 @@ unsafe extern "C" fn shm_lock(
             {
                 return begin_read(wrapped, inner, file, slot, count);
             }
-            inner(file, slot, count, request)
+            lock_for_reading(wrapped, inner, (file, slot, count, request))
         }
     })
+}
+
+/// The read marks: between lock and unlock of one a read transaction is open. Never panics.
+///
+/// # Safety
+/// As for the `xShmLock` of an open file, of which `inner` is the inner one.
+#[inline]
+unsafe fn lock_for_reading(
+    wrapped: &WrappedFile,
+    inner: ShmLock,
+    (file, slot, count, request): (*mut sqlite3_file, c_int, c_int, c_int),
+) -> c_int {
+    // SAFETY: as the caller vouches.
+    let rc = unsafe { inner(file, slot, count, request) };
+    if request == UNLOCK_SHARED {
+        wrapped.reading.set(false);
+    } else if request == LOCK_SHARED && rc == sqlite::SQLITE_OK {
+        wrapped.reading.set(true);
+    }
+    rc
 }
 
 /// The slots of writer, checkpointer and recovery: commits show between lock and unlock of the first.
@@ -233,6 +255,10 @@ unsafe fn lock_for_writing(
     inner: ShmLock,
     (file, slot, count, request): (*mut sqlite3_file, c_int, c_int, c_int),
 ) -> c_int {
+    if begins_by_writing(wrapped, slot, request) {
+        // SAFETY: as the caller vouches.
+        return unsafe { begin_write(wrapped, inner, file, count) };
+    }
     wrapped.pass.clear();
     // SAFETY: as the caller vouches.
     unsafe {
@@ -244,6 +270,12 @@ unsafe fn lock_for_writing(
             return rc;
         }
         let rc = inner(file, slot, count, request);
+        if rc == sqlite::SQLITE_OK
+            && slot <= WAL_CHECKPOINT_LOCK
+            && WAL_CHECKPOINT_LOCK < slot + count
+        {
+            wrapped.checkpointing.set(request == LOCK_EXCLUSIVE);
+        }
         if rc == sqlite::SQLITE_OK && request == LOCK_EXCLUSIVE {
             if slot == WAL_WRITE_LOCK {
                 wrapped.commits.wal_write_locked(wrapped.wal_header(file));
@@ -254,6 +286,45 @@ unsafe fn lock_for_writing(
         }
         rc
     }
+}
+
+/// Whether a transaction begins with the writer's lock. SQLite built with `SQLITE_ENABLE_SETLK_TIMEOUT`
+/// waits for that lock before it takes a read mark, if the transaction begins with a write.
+fn begins_by_writing(wrapped: &WrappedFile, slot: c_int, request: c_int) -> bool {
+    slot == WAL_WRITE_LOCK
+        && request == LOCK_EXCLUSIVE
+        && wrapped.shared.armed()
+        && !wrapped.reading.get()
+        && !wrapped.checkpointing.get()
+}
+
+/// Takes the writer's lock with the barrier in front; the read mark that follows needs no other.
+///
+/// # Safety
+/// As for the `xShmLock` of an open file, of which `inner` is the inner one.
+#[cold]
+unsafe fn begin_write(
+    wrapped: &WrappedFile,
+    inner: ShmLock,
+    file: *mut sqlite3_file,
+    count: c_int,
+) -> c_int {
+    let pass = match admit(wrapped) {
+        Ok(pass) => pass,
+        Err(refused) => return refused,
+    };
+    // SAFETY: the inner method of this file with the arguments as they came.
+    let rc = unsafe { inner(file, WAL_WRITE_LOCK, count, LOCK_EXCLUSIVE) };
+    if rc == sqlite::SQLITE_OK {
+        // SAFETY: called from `xShmLock`.
+        wrapped
+            .commits
+            .wal_write_locked(unsafe { wrapped.wal_header(file) });
+    } else if rc & 0xff == sqlite::SQLITE_BUSY {
+        // SQLite goes on with a read mark, and asks for this lock again afterwards.
+        wrapped.pass.keep(pass);
+    }
+    rc
 }
 
 /// Locks a read mark with the barrier in front.
@@ -279,6 +350,7 @@ unsafe fn begin_read(
     // SQLite chose its snapshot before it asked, and starts over if the header has moved since then.
     // SAFETY: called from `xShmLock`.
     let moved = before.is_some() && unsafe { wrapped.wal_header(file) } != before;
+    wrapped.reading.set(rc == sqlite::SQLITE_OK);
     if rc & 0xff == sqlite::SQLITE_BUSY || (rc == sqlite::SQLITE_OK && moved) {
         wrapped.pass.keep(pass);
     }

@@ -45,6 +45,10 @@ pub(super) struct WrappedFile {
     pub(super) shared: Arc<Shared>,
     pub(super) commits: CommitWatch,
     pub(super) pass: PassSlot,
+    /// A read mark is held: a read transaction is open.
+    pub(super) reading: Cell<bool>,
+    /// The checkpointer's lock is held.
+    pub(super) checkpointing: Cell<bool>,
     /// First region of the wal-index while it is mapped.
     wal_index: Cell<*const AtomicU32>,
     /// The region may have been mapped before the file was adopted, and was not asked for since.
@@ -137,6 +141,8 @@ pub(super) unsafe fn wrap(
         shared: Arc::clone(&shared),
         commits: CommitWatch::new(db_lock),
         pass: PassSlot::default(),
+        reading: Cell::new(false),
+        checkpointing: Cell::new(false),
         wal_index: Cell::new(ptr::null()),
         wal_index_missed: Cell::new(origin == Origin::Adopted),
     }));

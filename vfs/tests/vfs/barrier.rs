@@ -133,6 +133,72 @@ fn a_panic_is_a_refusal() {
     });
 }
 
+/// A build of SQLite with `SQLITE_ENABLE_SETLK_TIMEOUT` locks in this order; the bundled one does not.
+#[test]
+fn it_runs_before_the_lock_of_a_writer_that_reads_later() {
+    const LOCK: i32 = 2 | 8;
+    const UNLOCK: i32 = 1 | 8;
+    const LOCK_SHARED: i32 = 2 | 4;
+    const UNLOCK_SHARED: i32 = 1 | 4;
+    const WRITER: i32 = 0;
+    const CHECKPOINTER: i32 = 1;
+    const MARK: i32 = 4;
+    for way in BOTH_WAYS {
+        let place = Place::new();
+        let Subject {
+            conn,
+            attached,
+            recorder,
+            ..
+        } = place.attached(way, "wal");
+        insert(&conn);
+        let ask = |slot, request| ffi::shm_lock(&conn, slot, request);
+        let both = |first: (i32, i32), second: (i32, i32)| {
+            assert_eq!(ask(first.0, first.1), 0, "{way:?}");
+            let ran = recorder.barriers();
+            assert_eq!(ask(second.0, second.1), 0, "{way:?}");
+            (ran, recorder.barriers())
+        };
+        attached.arm_barrier(true);
+
+        let writer_first = both((WRITER, LOCK), (MARK, LOCK_SHARED));
+        assert_eq!(writer_first, (1, 0), "{way:?}: once, before it reads");
+        both((MARK, UNLOCK_SHARED), (WRITER, UNLOCK));
+
+        let reader_first = both((MARK, LOCK_SHARED), (WRITER, LOCK));
+        assert_eq!(reader_first, (1, 0), "{way:?}: it reads already");
+        both((WRITER, UNLOCK), (MARK, UNLOCK_SHARED));
+
+        let checkpoint = both((CHECKPOINTER, LOCK), (WRITER, LOCK));
+        assert_eq!(checkpoint, (0, 0), "{way:?}: a checkpoint reads nothing");
+        both((WRITER, UNLOCK), (CHECKPOINTER, UNLOCK));
+
+        let other = place.open(way);
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        assert_eq!(ask(WRITER, LOCK), 5, "{way:?}: busy");
+        assert_eq!(ask(MARK, LOCK_SHARED), 0);
+        assert_eq!(recorder.barriers(), 1, "{way:?}: one beginning");
+        ask(MARK, UNLOCK_SHARED);
+        other.execute_batch("ROLLBACK").unwrap();
+
+        recorder.refuse.store(true, Ordering::Relaxed);
+        assert_eq!(ask(WRITER, LOCK), 9, "{way:?}: interrupted");
+        other.execute_batch("BEGIN IMMEDIATE; ROLLBACK").unwrap();
+        recorder.refuse.store(false, Ordering::Relaxed);
+
+        attached.arm_barrier(false);
+        ask(MARK, LOCK_SHARED);
+        attached.arm_barrier(true);
+        recorder.barriers();
+        ask(WRITER, LOCK);
+        assert_eq!(recorder.barriers(), 0, "{way:?}: it read before the arming");
+        both((WRITER, UNLOCK), (MARK, UNLOCK_SHARED));
+        attached.arm_barrier(false);
+        insert(&conn);
+        integrity(&conn);
+    }
+}
+
 /// What the barrier lets in is seen by the transaction it ran for, and running it once is enough although
 /// SQLite starts over when the log has grown meanwhile.
 #[test]

@@ -166,6 +166,16 @@ struct Foreign {
     below: *const ffi::sqlite3_io_methods,
 }
 
+/// Asks for one slot of the wal-index as SQLite does. The connection has read something before, and
+/// holds no lock there but those got by this.
+pub(crate) fn shm_lock(conn: &Connection, slot: c_int, request: c_int) -> c_int {
+    // SAFETY: a live connection with an open file whose shared memory is open.
+    unsafe {
+        let file = file(conn);
+        (*(*file).pMethods).xShmLock.unwrap()(file, slot, 1, request)
+    }
+}
+
 unsafe extern "C" fn foreign_close(file: *mut ffi::sqlite3_file) -> c_int {
     // SAFETY: only `put_foreign_table` installs this, at the head of a leaked `Foreign`.
     unsafe {
