@@ -8,7 +8,7 @@ use nuda_core::changeset::{ChainHash, Header, Part};
 use nuda_core::hlc::Stamp;
 use nuda_core::limits;
 use nuda_core::site::Seq;
-use nuda_core::value::Value;
+use nuda_core::value::{OwnedValue, Value};
 use nuda_core::version_vector::VersionVector;
 
 use crate::error::{Error, Result};
@@ -170,6 +170,19 @@ pub(crate) fn collected_head(db: Db, site_id: i64, sites: &Sites) -> Result<Head
         seen: sites.decode_seen(query.blob(2))?,
         hash: hash_from(query.blob(3))?,
     })
+}
+
+/// The stamp of changeset `seq` of `site_id`, which is in the log, or was collected the last.
+pub(crate) fn stamp_of(db: Db, site_id: i64, seq: Seq, sites: &Sites) -> Result<Stamp> {
+    let first = db.first(
+        "SELECT header FROM main.nuda_log WHERE id = ?",
+        &[Value::Int(key(site_id, seq, 0))],
+    )?;
+    match first.as_deref() {
+        None => Ok(collected_head(db, site_id, sites)?.stamp),
+        Some([OwnedValue::Blob(header)]) => Ok(Header::decode(header)?.stamp),
+        Some(_) => Err(damaged("nuda_log")),
+    }
 }
 
 /// The next number of a site.
