@@ -140,7 +140,7 @@ fn create(
     }
     let shape = inspect::inspect(db, name, definition.table.options.is_strong);
     let is_same = shape.as_ref().is_ok_and(|shape| {
-        Table::definition_hash(&shape.columns) == definition.table.at.definition
+        Table::definition_hash(&shape.columns, &shape.groups) == definition.table.at.definition
     });
     let was_replicated = db.int(
         "SELECT EXISTS (SELECT 1 FROM main.nuda_table WHERE kind = 'untracked' \

@@ -340,11 +340,13 @@ fn update<'a>(
     } = capture;
     cells.clear();
     let (mut count, mut previous) = (0, 0);
+    let is_edited = |n: usize| differs(old(n), new(n));
     for (n, column) in table.columns.iter().enumerate().skip(keys) {
-        let (old, new) = (old(n), new(n));
-        if !differs(old, new) {
+        let with = table.group(n).unwrap_or_default();
+        if !is_edited(n) && !with.iter().any(|n| is_edited(*n)) {
             continue;
         }
+        let (old, new) = (old(n), new(n));
         checked_size(table, column, new)?;
         let before = cells.len();
         put_varint(cells, (n - previous) as u64);

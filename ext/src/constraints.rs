@@ -1,8 +1,9 @@
-//! Constraints across rows: UNIQUE besides the key, and FOREIGN KEY.
+//! Constraints over more than one value: UNIQUE besides the key, FOREIGN KEY, CHECK over columns.
 //!
 //! Strong tables have them. Strong transactions have one order, and each was checked by its
 //! writer's SQLite on all that went before it; the others reproduce rows (see [`crate::parked`])
-//! and check nothing. Eventual tables have none: two nodes write at the same time there.
+//! and check nothing. On eventual tables, which two nodes write at the same time, the columns that
+//! one CHECK names are one cell ([`check_groups`]).
 //!
 //! The invariant: what a strong table's constraint refers to is ordered with it. So a unique
 //! index is of replicated columns and on every member, and both ends of a reference are strong.
@@ -73,6 +74,57 @@ impl Unique {
     pub(crate) fn column_names(&self) -> impl Iterator<Item = &str> {
         self.columns.iter().flatten().map(|(name, _)| name.as_str())
     }
+}
+
+/// The columns, by position, that are written and won together because a CHECK names them
+/// together; each in at most one group. Those of the key are left out: they never change.
+pub(crate) fn check_groups(tokens: &[Token<'_>], columns: &[Column]) -> Vec<Vec<usize>> {
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for body in sql::bodies_after(tokens, "CHECK") {
+        let mut group: Vec<usize> = named_in_check(tokens, body, columns)
+            .into_iter()
+            .filter(|n| columns.get(*n).is_some_and(|c| !c.is_key))
+            .collect();
+        // Groups that share a column are one.
+        groups.retain(|other| {
+            let shares = other.iter().any(|n| group.contains(n));
+            if shares {
+                group.extend(other);
+            }
+            !shares
+        });
+        group.sort_unstable();
+        group.dedup();
+        groups.push(group);
+    }
+    groups.retain(|group| group.len() > 1);
+    groups.sort();
+    groups
+}
+
+/// The positions of the columns that a CHECK depends on.
+pub(crate) fn named_in_check(
+    tokens: &[Token<'_>],
+    body: &[Token<'_>],
+    columns: &[Column],
+) -> Vec<usize> {
+    // A generated column is a name for the columns that it is computed from. Which those are
+    // stands in parentheses after AS; with several such columns, those of all of them count.
+    let generated = sql::generated_columns(tokens);
+    let names_generated = body
+        .iter()
+        .any(|token| generated.iter().any(|(name, _)| token.is_same_name(name)));
+    let behind: Vec<&Token<'_>> = generated
+        .iter()
+        .filter(|_| names_generated)
+        .flat_map(|(_, body)| body.iter())
+        .collect();
+    (0..columns.len())
+        .filter(|n| {
+            let is_it = |t: &Token<'_>| columns.get(*n).is_some_and(|c| t.is_name(&c.name));
+            body.iter().any(is_it) || behind.iter().any(|t| is_it(t))
+        })
+        .collect()
 }
 
 /// Refuses the UNIQUE constraints that the table cannot keep.

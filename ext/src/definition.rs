@@ -17,6 +17,7 @@ use nuda_core::limits;
 use nuda_core::row::TableRef;
 use nuda_core::value::{OwnedValue, Value};
 
+use crate::constraints;
 use crate::drift::Drift;
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
@@ -146,7 +147,12 @@ impl Definition {
         if number == 0 || key_columns == 0 || !columns.iter().take(key_columns).all(|c| c.is_key) {
             return Err(DecodeError::Invalid("a definition without a key").into());
         }
-        if Table::definition_hash(&columns) != definition {
+        let groups = if options.is_strong {
+            Vec::new()
+        } else {
+            constraints::check_groups(&sql::tokens(&sql), &columns)
+        };
+        if Table::definition_hash(&columns, &groups) != definition {
             return Err(DecodeError::Invalid("a definition that does not match its hash").into());
         }
         let at = TableRef {
@@ -162,6 +168,7 @@ impl Definition {
                 at,
                 columns,
                 options,
+                groups,
                 indexes,
                 drift: Drift::None,
             },

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use crate::constraints;
 use crate::error::Result;
 use crate::ffi::db::Db;
+use crate::sql;
 use crate::tracked::Table;
 
 /// What plain DDL did to a tracked table.
@@ -46,6 +47,8 @@ pub(crate) struct Present {
     indexes: HashMap<String, Vec<String>>,
     /// The index's name and definition, with a zero between.
     unique: HashMap<String, Vec<String>>,
+    /// Definitions in which a CHECK may be.
+    checked: HashMap<String, Vec<String>>,
 }
 
 impl Present {
@@ -73,7 +76,23 @@ impl Present {
                  LEFT JOIN main.sqlite_schema s ON s.type = 'index' AND s.name = l.name \
                  WHERE t.kind <> 'untracked' AND l.\"unique\" = 1 AND l.origin <> 'pk'",
             )?,
+            checked: pairs(
+                db,
+                "SELECT name, sql FROM main.sqlite_schema \
+                 WHERE type = 'table' AND sql LIKE '%check%'",
+            )?,
         })
+    }
+
+    /// The columns of an eventual table that are written and won together.
+    pub(crate) fn groups(&self, table: &Table) -> Vec<Vec<usize>> {
+        match self.checked.get(&table.name.to_ascii_lowercase()) {
+            Some(definitions) if !table.options.is_strong => definitions
+                .iter()
+                .flat_map(|text| constraints::check_groups(&sql::tokens(text), &table.columns))
+                .collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// How a table differs. Which indexes replicas have is for the founder to say.

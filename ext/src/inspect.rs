@@ -24,6 +24,8 @@ pub(crate) struct Shape {
     pub(crate) columns: Vec<Column>,
     /// Whether SQLite invents keys for rows inserted without one.
     pub(crate) invents_keys: bool,
+    /// Columns that are written and won together, by position (of eventual tables).
+    pub(crate) groups: Vec<Vec<usize>>,
     /// Definitions of its indexes, sorted.
     pub(crate) indexes: Vec<String>,
     /// What whoever tracks it should know.
@@ -88,9 +90,12 @@ pub(crate) fn shape(db: Db, name: &str, is_strong: bool) -> Result<Shape> {
     refuse_narrow_types(db, &real, &declared, &columns)?;
     let advice = advice(&declared);
     refuse_conflict_clauses(&real, &tokens)?;
-    if !is_strong {
+    let groups = if is_strong {
+        Vec::new()
+    } else {
         refuse_checks(&real, &tokens, &columns)?;
-    }
+        constraints::check_groups(&tokens, &columns)
+    };
     constraints::refuse_unique(db, &real, (&tokens, &columns), is_strong)?;
     let indexes = db
         .all(INDEXES, &[Value::Text(real.as_bytes())])?
@@ -105,6 +110,7 @@ pub(crate) fn shape(db: Db, name: &str, is_strong: bool) -> Result<Shape> {
         sql,
         columns,
         invents_keys,
+        groups,
         indexes,
         advice,
     })
@@ -328,19 +334,16 @@ fn refuse_conflict_clauses(table: &str, tokens: &[Token<'_>]) -> Result<()> {
     Ok(())
 }
 
+/// A CHECK can be kept if concurrent writes of what it names end as one of them.
 fn refuse_checks(table: &str, tokens: &[Token<'_>], columns: &[Column]) -> Result<()> {
     for body in sql::bodies_after(tokens, "CHECK") {
-        let named: Vec<&Column> = columns
-            .iter()
-            .filter(|c| body.iter().any(|t| t.is_name(&c.name)))
+        let named: Vec<&Column> = constraints::named_in_check(tokens, body, columns)
+            .into_iter()
+            .filter_map(|n| columns.get(n))
             .collect();
-        let merged = |c: &&&Column| {
-            matches!(
-                c.kind,
-                ColumnType::Counter | ColumnType::MvReg | ColumnType::OrSet
-            )
-        };
-        if let Some(column) = named.iter().find(merged) {
+        let is_ordered = |c: &Column| matches!(c.kind, ColumnType::MaxReg | ColumnType::MinReg);
+        let is_merged = |c: &&&Column| c.kind != ColumnType::Lww && !is_ordered(c);
+        if let Some(column) = named.iter().find(is_merged) {
             let why = if column.kind == ColumnType::Counter {
                 "increments of several nodes add up"
             } else {
@@ -353,13 +356,14 @@ fn refuse_checks(table: &str, tokens: &[Token<'_>], columns: &[Column]) -> Resul
                 column.name
             )));
         }
-        if named.len() > 1 {
-            let names: Vec<&str> = named.iter().map(|c| c.name.as_str()).collect();
+        let others = named.iter().filter(|c| !c.is_key).count() > 1;
+        if let Some(column) = named.iter().find(|c| others && is_ordered(c)) {
             return Err(Error::refused(format!(
-                "{table}: a CHECK over several columns ({}) may be broken by merging columns \
-                 written on different nodes, and keeping such columns together is not built yet; \
-                 split the CHECK by column, or track the table as 'strong'",
-                names.join(", ")
+                "{table}: a CHECK on the {} {} together with other columns cannot hold, since its \
+                 greatest or least value wins by itself; make it LWW, split the CHECK by column, or \
+                 track the table as 'strong'",
+                column.kind.name(),
+                column.name
             )));
         }
     }

@@ -446,8 +446,16 @@ impl History {
         values: &[OwnedValue],
         net: &mut NetEffect,
     ) {
+        let untouched = Touched::default();
+        let together = touched
+            .keys()
+            .filter_map(|n| self.table.group(*n))
+            .flatten();
+        let together: HashSet<usize> = together.copied().collect();
+        let with = together.iter().filter(|n| !touched.contains_key(*n));
         let mut columns: Vec<(usize, Vec<u8>)> = touched
             .iter()
+            .chain(with.map(|n| (n, &untouched)))
             .filter_map(|(n, touched)| {
                 let column = self.table.columns.get(*n).filter(|c| !c.is_key)?;
                 let value = values.get(*n)?.as_ref();

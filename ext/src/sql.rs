@@ -15,6 +15,8 @@ pub(crate) enum Token<'a> {
     Open,
     /// `)`
     Close,
+    /// `,`
+    Comma,
 }
 
 impl Token<'_> {
@@ -28,6 +30,15 @@ impl Token<'_> {
         match self {
             Self::Word(w) => w.eq_ignore_ascii_case(name),
             Self::Quoted(q) => q.replace("\"\"", "\"").eq_ignore_ascii_case(name),
+            _ => false,
+        }
+    }
+
+    /// Whether this names what `other` names.
+    pub(crate) fn is_same_name(&self, other: &Self) -> bool {
+        match other {
+            Token::Word(w) => self.is_name(w),
+            Token::Quoted(q) => self.is_name(&q.replace("\"\"", "\"")),
             _ => false,
         }
     }
@@ -56,6 +67,7 @@ fn next(rest: &str, first: char) -> (Option<Token<'_>>, usize) {
         _ if rest.starts_with("/*") => (None, until("*/", 2)),
         '(' => (Some(Token::Open), 1),
         ')' => (Some(Token::Close), 1),
+        ',' => (Some(Token::Comma), 1),
         '\'' => (Some(Token::Other), quoted(rest, '\'')),
         '"' | '`' => {
             let end = quoted(rest, first);
@@ -123,6 +135,34 @@ pub(crate) fn bodies_after<'t, 'a>(tokens: &'t [Token<'a>], word: &str) -> Vec<&
         .collect()
 }
 
+/// The generated columns of a CREATE TABLE: the name, and the expression in its parentheses.
+pub(crate) fn generated_columns<'t, 'a>(
+    tokens: &'t [Token<'a>],
+) -> Vec<(Token<'a>, &'t [Token<'a>])> {
+    let mut found = Vec::new();
+    let (mut depth, mut name, mut is_first) = (0usize, None, false);
+    for (n, token) in tokens.iter().enumerate() {
+        match token {
+            Token::Open => {
+                depth += 1;
+                is_first = depth == 1;
+            }
+            Token::Close => depth = depth.saturating_sub(1),
+            Token::Comma if depth == 1 => is_first = true,
+            _ if depth == 1 && is_first => {
+                name = Some(*token);
+                is_first = false;
+            }
+            token if depth == 1 && token.is_word("AS") => {
+                let body = parenthesised(tokens.get(n + 1..).unwrap_or_default());
+                found.extend(name.map(|name| (name, body)));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +180,18 @@ mod tests {
     #[test]
     fn doubled_quotes() {
         assert!(tokens("\"a\"\"b\"").iter().any(|t| t.is_name("a\"b")));
+    }
+
+    #[test]
+    fn finds_generated_columns() {
+        let sql = "CREATE TABLE t(a INT, \"b c\" INT GENERATED ALWAYS AS (a + 1) STORED, \
+                   d AS (CAST(a AS TEXT)), CHECK (CAST(a AS INT) > 0))";
+        let tokens = tokens(sql);
+        let names: Vec<bool> = generated_columns(&tokens)
+            .iter()
+            .map(|(name, body)| name.is_name("b c") && body.len() == 5)
+            .collect();
+        assert_eq!(names, [true, false]);
     }
 
     #[test]

@@ -237,12 +237,13 @@ pub(crate) fn table_of(shape: &Shape, number: u32, version: u32, options: Option
         at: TableRef {
             number,
             version,
-            definition: Table::definition_hash(&columns),
+            definition: Table::definition_hash(&columns, &shape.groups),
             key_columns: columns.iter().filter(|c| c.is_key).count(),
             columns: columns.len(),
         },
         columns,
         options,
+        groups: shape.groups.clone(),
         indexes: shape.indexes.clone(),
         drift: Drift::None,
     }
@@ -335,7 +336,7 @@ pub(crate) fn proposal(db: Db, table: &Table) -> Result<Proposal> {
             table.name, table.name
         )));
     }
-    if table.options.is_strong {
+    if table.options.is_strong || changed.groups != table.groups {
         constraints::refuse_added(db, table, &changed, &shape.sql)?;
     }
     let mut defaults = Vec::new();

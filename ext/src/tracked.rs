@@ -74,6 +74,9 @@ pub(crate) struct Table {
     pub(crate) at: TableRef,
     pub(crate) columns: Vec<Column>,
     pub(crate) options: Options,
+    /// Columns that one CHECK names together, by position: an edit of one ships all of them,
+    /// and all come from one edit.
+    pub(crate) groups: Vec<Vec<usize>>,
     /// Definitions of its indexes that replicas agree on, sorted.
     pub(crate) indexes: Vec<String>,
     /// How the user's table differs from what is replicated, if it was altered.
@@ -108,7 +111,7 @@ impl Table {
     }
 
     /// A hash of what replicas must agree on before they exchange changes of this table.
-    pub(crate) fn definition_hash(columns: &[Column]) -> u64 {
+    pub(crate) fn definition_hash(columns: &[Column], groups: &[Vec<usize>]) -> u64 {
         let mut text = String::new();
         for column in columns {
             text.push_str(&column.name);
@@ -117,7 +120,23 @@ impl Table {
             text.push(if column.is_key { 'k' } else { 'v' });
             text.push('\0');
         }
+        for group in groups {
+            text.push('g');
+            for column in group {
+                text.push_str(&column.to_string());
+                text.push('\0');
+            }
+        }
         fnv(text.as_bytes())
+    }
+
+    /// The columns that are written together with this one, itself included; none if it is
+    /// written alone.
+    pub(crate) fn group(&self, column: usize) -> Option<&[usize]> {
+        let mut groups = self.groups.iter();
+        groups
+            .find(|group| group.contains(&column))
+            .map(Vec::as_slice)
     }
 }
 
@@ -167,6 +186,7 @@ impl Tables {
         )?;
         for row in rows {
             let mut table = load_table(&row, &mut columns)?;
+            table.groups = present.groups(&table);
             table.drift = present.drift(&table, is_founder);
             by_number.insert(table.at.number, Rc::new(table));
         }
@@ -283,6 +303,7 @@ fn load_table(row: &[OwnedValue], columns: &mut HashMap<i64, Vec<Column>>) -> Re
         at,
         columns,
         options,
+        groups: Vec::new(),
         indexes: decode_indexes(indexes)?,
         drift: Drift::None,
     })

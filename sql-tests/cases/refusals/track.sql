@@ -12,7 +12,7 @@ CREATE TABLE child(id TEXT PRIMARY KEY, p REFERENCES uniq(id));
 SELECT nuda_track('child');
 PRAGMA foreign_keys = off;
 SELECT nuda_track('child');
-CREATE TABLE multi(id TEXT PRIMARY KEY, lo INT, hi INT, CHECK (lo < hi));
+CREATE TABLE multi(id TEXT PRIMARY KEY, lo INT, hi MAXREG INT, CHECK (lo < hi));
 SELECT nuda_track('multi');
 CREATE TABLE positive(id TEXT PRIMARY KEY, n COUNTER CHECK (n >= 0));
 SELECT nuda_track('positive');
