@@ -18,7 +18,7 @@ use crate::site::{PartitionId, Seq};
 use crate::version_vector::VersionVector;
 
 /// The version of this protocol. Extension and daemon are installed separately.
-pub const CONTROL: u8 = 1;
+pub const CONTROL: u8 = 2;
 
 /// The largest frame: a proposal, and room for what surrounds it.
 pub const FRAME_BYTES: usize = limits::PROPOSAL_BYTES + (1 << 20);
@@ -33,6 +33,8 @@ pub struct Request {
     pub partition: PartitionId,
     /// How long the caller waits for the answer, in milliseconds.
     pub within_ms: u64,
+    /// The file is at this position or beyond, as the caller has seen itself.
+    pub here: Seq,
     /// What.
     pub ask: Ask,
 }
@@ -88,6 +90,7 @@ impl Request {
         let mut out = begin();
         out.extend_from_slice(&self.partition.0);
         put_varint(&mut out, self.within_ms);
+        put_varint(&mut out, self.here);
         match &self.ask {
             Ask::Levels => out.push(0),
             Ask::Reach(position) => {
@@ -115,6 +118,7 @@ impl Request {
         let mut r = opened(content)?;
         let partition = PartitionId(r.array("a partition id")?);
         let within_ms = r.varint("a deadline")?;
+        let here = r.bounded("a position", limits::SEQ - 1)?;
         let ask = match r.byte("a question")? {
             0 => Ask::Levels,
             1 => Ask::Reach(r.bounded("a position", limits::SEQ - 1)?),
@@ -127,6 +131,7 @@ impl Request {
         Ok(Self {
             partition,
             within_ms,
+            here,
             ask,
         })
     }
@@ -279,6 +284,7 @@ mod tests {
             let request = Request {
                 partition: PartitionId([5; 16]),
                 within_ms: 2_000,
+                here: 300,
                 ask,
             };
             let frame = request.encode();

@@ -193,7 +193,7 @@ impl Connection {
         if let Ok(mut capture) = self.capture.try_borrow_mut() {
             let wrote = std::mem::take(&mut capture.wrote);
             if wrote {
-                self.signal.set_pending(true);
+                self.signal.set_pending(true, self.session.is_in_log());
                 self.session.wrote(|| capture.written());
             }
             self.session.committed(wrote);
@@ -210,7 +210,7 @@ impl Connection {
         }
         // A new site may have gone with it.
         self.recorded.set(false);
-        self.signal.set_pending(false);
+        self.signal.set_pending(false, false);
         self.session.rolled_back();
         self.arm_barrier();
         self.forget_tables();

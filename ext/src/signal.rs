@@ -19,6 +19,8 @@ pub(crate) struct Signal {
     path: PathBuf,
     /// A record was written by the transaction that is being committed.
     pending: AtomicBool,
+    /// The daemon knows of that transaction: it went through its log.
+    known: AtomicBool,
     /// Commits of this connection that carried a log record, or were the applier's.
     captured: AtomicU64,
     /// Whether the file is known to be a replica.
@@ -41,6 +43,7 @@ impl Signal {
         Self {
             path: PathBuf::from(db.path()),
             pending: AtomicBool::new(false),
+            known: AtomicBool::new(false),
             captured: AtomicU64::new(0),
             replica: AtomicBool::new(false),
             socket: Mutex::default(),
@@ -49,9 +52,11 @@ impl Signal {
         }
     }
 
-    /// The running transaction wrote a record, or (false) it was rolled back.
-    pub(crate) fn set_pending(&self, pending: bool) {
+    /// The running transaction wrote a record, or (false) it was rolled back. Of one that is
+    /// `known` the daemon need not be told.
+    pub(crate) fn set_pending(&self, pending: bool, known: bool) {
         self.pending.store(pending, Ordering::Relaxed);
+        self.known.store(known, Ordering::Relaxed);
     }
 
     /// The file is a replica, or no longer one.
@@ -68,6 +73,9 @@ impl Signal {
     pub(crate) fn commit(&self) {
         if self.pending.swap(false, Ordering::Relaxed) {
             self.captured.fetch_add(1, Ordering::Relaxed);
+            if self.known.swap(false, Ordering::Relaxed) {
+                return;
+            }
             self.socket
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)

@@ -35,6 +35,10 @@ pub(crate) const QUEUE_BYTES: usize = 192 << 20;
 /// Connections from peers at one time.
 pub(crate) const CONNECTIONS: usize = 256;
 
+/// Kept streams from peers at one time, and calls under way on one of them.
+pub(crate) const STREAMS: usize = 256;
+pub(crate) const STREAM_CALLS: usize = 256;
+
 /// Command-line connections at one time.
 pub(crate) const CONTROL_CONNECTIONS: usize = 32;
 

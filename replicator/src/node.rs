@@ -14,7 +14,7 @@ use nuda_core::protocol::message::Refusal;
 use nuda_core::protocol::{Event, Message, NodeId};
 use nuda_core::site::PartitionId;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::clock;
 use crate::config::Config;
@@ -46,6 +46,8 @@ pub(crate) struct Node {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) consensus: Consensus,
     pub(crate) runtime: Handle,
+    /// Kept streams that peers may still open.
+    pub(crate) streams: Arc<Semaphore>,
     /// The address list has changed.
     pub(crate) news: Notify,
     /// The directory has been looked over: what is not in `partitions` now is not held.
@@ -85,6 +87,7 @@ impl Node {
             metrics,
             consensus,
             runtime: Handle::current(),
+            streams: Arc::new(Semaphore::new(crate::limits::STREAMS)),
             news: Notify::new(),
             scanned: AtomicBool::new(false),
             transport,

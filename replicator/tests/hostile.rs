@@ -7,7 +7,7 @@ mod support;
 
 use support::{Nodes, http};
 
-const OURS: &str = "nuda-protocol: 1\r\nnuda-node: x\r\nnuda-node-id: 1";
+const OURS: &str = "nuda-protocol: 2\r\nnuda-node: x\r\nnuda-node-id: 1";
 
 #[test]
 fn garbage_is_refused() {
@@ -64,8 +64,45 @@ fn another_protocol_version_is_told_so() {
     let head = "POST /v1/messages HTTP/1.1\r\nnuda-protocol: 99\r\nnuda-node: x";
     let (status, text) = http(&at, head, b"");
     assert_eq!(status, 426);
-    assert!(text.contains("speaks protocol 1"), "{text}");
+    assert!(text.contains("speaks protocol 2"), "{text}");
     assert!(text.contains("upgrade"), "{text}");
+    let head = "GET /v1/consensus HTTP/1.1\r\nnuda-protocol: 99\r\nnuda-node: x";
+    assert_eq!(http(&at, head, b"").0, 426);
+}
+
+#[test]
+fn garbage_on_a_stream_ends_that_stream() {
+    use std::io::{Read, Write};
+
+    let nodes = Nodes::with_page(&["a"]);
+    let at = nodes.address("a");
+    let head = format!("GET /v1/consensus HTTP/1.1\r\n{OURS}");
+    assert_eq!(http(&at, &head, b"").0, 400, "no upgrade was asked for");
+    let unknown = [&[0, 0, 0, 2][..], &[0; 8], &[0], b"no"].concat();
+    for (garbage, ends) in [(vec![255; 64], true), (unknown, false)] {
+        let mut stream = std::net::TcpStream::connect(&at).unwrap();
+        stream
+            .set_read_timeout(Some(std::time::Duration::from_secs(10)))
+            .unwrap();
+        let asked =
+            format!("{head}\r\nhost: x\r\nconnection: upgrade\r\nupgrade: nuda-stream\r\n\r\n");
+        stream.write_all(asked.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        let mut byte = [0];
+        while !answer.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte).unwrap();
+            answer.push(byte[0]);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 101"), "{answer:?}");
+        stream.write_all(&garbage).unwrap();
+        let mut frame = [0; 13];
+        let read = stream.read_exact(&mut frame);
+        assert_eq!(read.is_err(), ends);
+        if !ends {
+            assert!(frame[12] >= 2, "a call that cannot be read is refused");
+        }
+    }
+    assert_eq!(http(&at, "GET /healthz HTTP/1.1", b"").0, 200);
 }
 
 #[test]

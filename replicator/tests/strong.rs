@@ -503,3 +503,42 @@ fn no_number_is_given_twice_and_a_parent_stays() {
     assert_eq!(code(&error), ffi::SQLITE_CONSTRAINT_FOREIGNKEY, "{error}");
     nodes.verify("a", "org");
 }
+
+/// Another process has the write lock of a node's consensus log: what the node takes into it
+/// stays in memory.
+fn stalled_log(nodes: &Nodes, name: &str) -> Connection {
+    let log = Connection::open(nodes.dir(name).join(".nuda/consensus.db")).unwrap();
+    log.busy_timeout(Duration::from_secs(5)).unwrap();
+    log.execute_batch("BEGIN IMMEDIATE").unwrap();
+    log
+}
+
+#[test]
+fn nothing_is_acknowledged_before_the_disks_of_a_majority_have_it() {
+    let nodes = bank();
+    let leader = nodes.eventually("a leader", |nodes| {
+        let status = nodes.status("a");
+        let log = &status["partitions"][0]["log"];
+        log["leader"].as_str().map(str::to_owned)
+    });
+    let others: Vec<&str> = NAMES.into_iter().filter(|n| *n != leader).collect();
+    let conn = strong(&nodes, &leader);
+    let _: String = conn
+        .query_row("SELECT nuda_timeout(300)", [], |row| row.get(0))
+        .unwrap();
+    transfer(&conn, 1).unwrap();
+    // Both followers take it into memory, and the leader has it on disk: no majority.
+    for stalled in [vec![others[0], others[1]], vec![&leader]] {
+        let locks: Vec<_> = stalled.iter().map(|n| stalled_log(&nodes, n)).collect();
+        let error = transfer(&conn, 1).unwrap_err().to_string();
+        assert!(error.contains("unknown"), "{stalled:?} stalled: {error}");
+        drop(locks);
+        nodes.eventually("it goes on", |_| transfer(&conn, 1).ok());
+    }
+    for name in NAMES {
+        let conn = strong(&nodes, name);
+        let sum = balance(&conn, "x").unwrap() + balance(&conn, "y").unwrap();
+        assert_eq!(sum, 200, "{name}");
+    }
+    nodes.verify("a", "org");
+}

@@ -140,6 +140,7 @@ unsafe extern "C" fn connect(
                     is_main: arg(1).is_some_and(|schema| schema.eq_ignore_ascii_case("main")),
                 }))
                 .cast();
+                super::kept::connected(connection.db());
                 ffi::SQLITE_OK
             }
             Err(error) => {
@@ -155,6 +156,7 @@ unsafe extern "C" fn disconnect(table: *mut ffi::sqlite3_vtab) -> c_int {
     let table = unsafe { Box::from_raw(table.cast::<Table>()) };
     let _ = guarded(|| {
         table.connection.forget_statements();
+        super::kept::disconnected(table.connection.db());
         Ok(())
     });
     ffi::SQLITE_OK

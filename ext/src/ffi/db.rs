@@ -11,6 +11,7 @@ use std::ptr;
 use nuda_core::value::{OwnedValue, Value};
 use sqlite3_ext::ffi;
 
+use super::kept;
 use super::value::bytes;
 use crate::error::{Error, Result};
 
@@ -76,7 +77,17 @@ impl Db {
         }
     }
 
+    /// Prepares a statement, or takes one that is kept (see [`super::kept`]).
     pub(crate) fn prepare(self, sql: &str) -> Result<Stmt> {
+        let keep = kept::is_keepable(sql);
+        if keep && let Some(raw) = kept::take(self, sql) {
+            let kept = Some(sql.into());
+            return Ok(Stmt {
+                db: self,
+                raw,
+                kept,
+            });
+        }
         let mut raw = ptr::null_mut();
         let len = c_int::try_from(sql.len()).map_err(|_| Error::refused("SQL too long"))?;
         // SAFETY: the handle is open, the text is `len` bytes long, the tail is not wanted.
@@ -92,7 +103,12 @@ impl Db {
         if code != ffi::SQLITE_OK || raw.is_null() {
             return Err(self.error(code));
         }
-        Ok(Stmt { db: self, raw })
+        let kept = keep.then(|| sql.into());
+        Ok(Stmt {
+            db: self,
+            raw,
+            kept,
+        })
     }
 
     /// Runs statements that answer no rows anybody wants.
@@ -300,6 +316,8 @@ impl Setting {
 pub(crate) struct Stmt {
     db: Db,
     raw: *mut ffi::sqlite3_stmt,
+    /// Its text, if it is given back after use.
+    kept: Option<Box<str>>,
 }
 
 impl Stmt {
@@ -455,6 +473,9 @@ impl Stmt {
 
 impl Drop for Stmt {
     fn drop(&mut self) {
+        if let Some(sql) = self.kept.take() {
+            return kept::give(self.db, sql, self.raw);
+        }
         // SAFETY: prepared by `Db::prepare`, finalized once.
         unsafe {
             ffi::sqlite3_finalize(self.raw);

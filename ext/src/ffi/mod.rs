@@ -1,6 +1,6 @@
 //! Everything `unsafe` of the extension: thin, safe wrappers over SQLite's C interface.
 //!
-//! [`db`] runs SQL, [`own`] opens further connections, [`function`] registers scalar functions, [`capture_table`] is the virtual
+//! [`db`] runs SQL, [`kept`] keeps statements prepared, [`own`] opens further connections, [`function`] registers scalar functions, [`capture_table`] is the virtual
 //! table behind the capture triggers, [`rows_table`] turns a function into a table. All calls
 //! go through the routine table that the host handed to the entry point, so that the library
 //! works with whatever SQLite loaded it. Every callback catches panics: none crosses into C.
@@ -10,6 +10,7 @@ pub(crate) mod capture_table;
 pub(crate) mod db;
 pub(crate) mod entry;
 pub(crate) mod function;
+mod kept;
 pub(crate) mod own;
 pub(crate) mod rows_table;
 pub(crate) mod value;

@@ -152,6 +152,7 @@ unsafe extern "C" fn connect(
             source,
         }))
         .cast();
+        super::kept::connected(registered.connection.db());
     }
     ffi::SQLITE_OK
 }
@@ -161,6 +162,7 @@ unsafe extern "C" fn disconnect(table: *mut ffi::sqlite3_vtab) -> c_int {
     let table = unsafe { Box::from_raw(table.cast::<Table>()) };
     let _ = guarded(|| {
         table.connection.forget_statements();
+        super::kept::disconnected(table.connection.db());
         Ok(())
     });
     ffi::SQLITE_OK

@@ -66,6 +66,7 @@ impl State {
         let request = Request {
             partition: self.partition?,
             within_ms: self.timeout_ms,
+            here: self.here,
             ask,
         };
         let reply = self.client.ask(&request);

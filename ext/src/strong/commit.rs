@@ -176,6 +176,13 @@ impl Session {
         self.state().accepted.is_some()
     }
 
+    /// Whether the running transaction has its place in the daemon's log.
+    pub(crate) fn is_in_log(&self) -> bool {
+        let state = self.state();
+        let accepted = state.accepted.as_ref();
+        accepted.is_some_and(|accepted| !accepted.id.is_empty())
+    }
+
     /// `nuda_txn_status(id)`.
     pub(crate) fn txn_status(&self, db: Db, text: &str) -> Result<&'static str> {
         let id = TxnId::parse(text)

@@ -50,6 +50,8 @@ struct State {
     standing: Option<Standing>,
     /// The next transaction must begin at this position or later.
     after: Seq,
+    /// The file is at this position or beyond: this connection has committed it here.
+    here: Seq,
     /// What was seen and written here, or was handed over; once anybody asked.
     seen: Option<Token>,
     /// There while the read level is session.
@@ -89,6 +91,7 @@ impl Session {
                 partition: None,
                 standing: None,
                 after: 0,
+                here: 0,
                 seen: None,
                 watcher: None,
                 boot,
@@ -118,6 +121,7 @@ impl Session {
     pub(crate) fn committed(&self, wrote: bool) {
         let mut state = self.state();
         if let Some(accepted) = state.accepted.take() {
+            state.here = accepted.position;
             state.last = accepted;
         } else if wrote {
             state.last = Last {

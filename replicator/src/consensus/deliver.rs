@@ -5,15 +5,20 @@
 //! itself says what it has: what the origin's commit recorded, or what another member brought,
 //! is a duplicate and skipped. Nobody's acknowledgement waits for any of this; a strong read
 //! does, and a snapshot of the log.
+//!
+//! What an application on this node proposed, it is about to commit itself: it is left alone for
+//! that, since asking for the file's write lock at that moment would only make both wait for
+//! each other. Transactions of others that follow each other quickly are applied together, unless
+//! somebody waits for them.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nuda_core::certify::{Entry, Proposal};
 use nuda_core::site::{PartitionId, Seq, Site};
 use openraft::EntryPayload;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::log::Log;
 use crate::error::{Error, Result};
@@ -29,17 +34,67 @@ const RETRY: Duration = Duration::from_millis(50);
 /// Whoever waits for a position looks again after this long, whatever happened.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// How long an application may take for the commit of what it proposed, and how long if somebody
+/// waits for that.
+const OWN: Duration = Duration::from_millis(100);
+const OWN_HURRIED: Duration = Duration::from_millis(2);
+
+/// The pause between two turns at a file for which nobody waits.
+const GATHER: Duration = Duration::from_millis(25);
+
 /// Where an accepted transaction lies.
 pub(crate) struct Place {
     pub(crate) position: Seq,
     pub(crate) log: Log,
     pub(crate) index: u64,
+    /// Since when an application on this node may commit it; `None` for those of others.
+    pub(crate) own_since: Option<Instant>,
+}
+
+/// What a partition's worker does next.
+enum Next {
+    Apply(Vec<Place>),
+    Wait(Duration),
+    End,
+}
+
+/// What is accepted and not in the file yet.
+#[derive(Default)]
+struct Queue {
+    places: VecDeque<Place>,
+    /// When the file was written last.
+    turned: Option<Instant>,
+    /// How many wait for the file.
+    waiting: usize,
+    /// Somebody began to wait, or there is more to apply.
+    news: Arc<Notify>,
+}
+
+impl Queue {
+    fn next(&self, now: Instant) -> Next {
+        let Some(first) = self.places.front() else {
+            return Next::End;
+        };
+        let hurried = self.waiting > 0;
+        let all_own = self.places.iter().all(|place| place.own_since.is_some());
+        let due = match first.own_since {
+            Some(since) if all_own => since + if hurried { OWN_HURRIED } else { OWN },
+            _ if hurried => now,
+            _ => self.turned.map_or(now, |turned| turned + GATHER),
+        };
+        match due.saturating_duration_since(now) {
+            Duration::ZERO => {
+                Next::Apply(self.places.iter().take(TURN).map(Place::again).collect())
+            }
+            left => Next::Wait(left),
+        }
+    }
 }
 
 /// What is accepted and not known to be in its file.
 #[derive(Default)]
 pub(crate) struct Delivery {
-    queues: Mutex<HashMap<PartitionId, VecDeque<Place>>>,
+    queues: Mutex<HashMap<PartitionId, Queue>>,
     /// Partitions with a worker.
     running: Mutex<HashSet<PartitionId>>,
     /// Where each file is.
@@ -60,10 +115,11 @@ impl Delivery {
         partition: PartitionId,
         place: Place,
     ) {
-        lock(&self.queues)
-            .entry(partition)
-            .or_default()
-            .push_back(place);
+        let mut queues = lock(&self.queues);
+        let queue = queues.entry(partition).or_default();
+        queue.news.notify_one();
+        queue.places.push_back(place);
+        drop(queues);
         self.begin(node, partition);
     }
 
@@ -77,18 +133,22 @@ impl Delivery {
 
     async fn work(self: Arc<Self>, node: Arc<Node>, partition: PartitionId) {
         loop {
-            let turn = self.turn(partition);
-            if turn.is_empty() {
-                lock(&self.running).remove(&partition);
-                // Something may have been queued since.
-                if lock(&self.queues)
-                    .get(&partition)
-                    .is_some_and(|q| !q.is_empty())
-                {
-                    self.begin(&node, partition);
+            let (next, news) = self.next(partition);
+            let turn = match next {
+                Next::Apply(turn) => turn,
+                Next::Wait(left) => {
+                    let _ = tokio::time::timeout(left, news.notified()).await;
+                    continue;
                 }
-                return;
-            }
+                Next::End => {
+                    lock(&self.running).remove(&partition);
+                    // Something may have been queued since.
+                    if !matches!(self.next(partition).0, Next::End) {
+                        self.begin(&node, partition);
+                    }
+                    return;
+                }
+            };
             let Some(at) = node.partitions.by_id(partition) else {
                 // Not here, or not opened yet: what is here later comes from a snapshot.
                 tokio::time::sleep(LOOK).await;
@@ -98,7 +158,10 @@ impl Delivery {
                 .on_partition(at, move |node, at, host| host.deliver(node, at, &turn))
                 .await;
             match done {
-                Ok(reached) => self.reach(partition, reached),
+                Ok(reached) => {
+                    self.delivered(partition, reached);
+                    self.reach(partition, reached);
+                }
                 Err(e) => {
                     tracing::debug!(%partition, error = %e, "an accepted transaction is not applied yet");
                     tokio::time::sleep(RETRY).await;
@@ -107,20 +170,36 @@ impl Delivery {
         }
     }
 
-    /// The next places of a partition; they stay queued until the file has them.
-    fn turn(&self, partition: PartitionId) -> Vec<Place> {
-        let queues = lock(&self.queues);
-        let queue = queues.get(&partition);
-        queue
-            .map(|queue| queue.iter().take(TURN).map(Place::again).collect())
-            .unwrap_or_default()
+    /// What comes next for a partition, and who tells that this has changed. Places stay queued
+    /// until the file has them.
+    fn next(&self, partition: PartitionId) -> (Next, Arc<Notify>) {
+        let mut queues = lock(&self.queues);
+        let queue = queues.entry(partition).or_default();
+        (queue.next(Instant::now()), Arc::clone(&queue.news))
+    }
+
+    /// A turn at a file is over.
+    fn delivered(&self, partition: PartitionId, position: Seq) {
+        if let Some(queue) = lock(&self.queues).get_mut(&partition) {
+            queue.places.retain(|place| place.position > position);
+            queue.turned = Some(Instant::now());
+        }
+    }
+
+    /// Somebody waits for a file, or no longer does.
+    fn waits(&self, partition: PartitionId, more: bool) {
+        let mut queues = lock(&self.queues);
+        let queue = queues.entry(partition).or_default();
+        if more {
+            queue.waiting += 1;
+            queue.news.notify_one();
+        } else {
+            queue.waiting = queue.waiting.saturating_sub(1);
+        }
     }
 
     /// A file is at this position.
     pub(crate) fn reach(&self, partition: PartitionId, position: Seq) {
-        if let Some(queue) = lock(&self.queues).get_mut(&partition) {
-            queue.retain(|place| place.position > position);
-        }
         let mut reached = lock(&self.reached);
         let at = reached
             .entry(partition)
@@ -146,6 +225,10 @@ impl Delivery {
                 .or_insert_with(|| watch::Sender::new(0))
                 .subscribe()
         };
+        if *at.borrow_and_update() >= position {
+            return Ok(());
+        }
+        let _waiter = Waiter::new(self, partition);
         loop {
             if *at.borrow_and_update() >= position {
                 return Ok(());
@@ -210,12 +293,29 @@ impl Delivery {
     }
 }
 
+/// Somebody waits for a file, until this is dropped.
+struct Waiter<'a>(&'a Delivery, PartitionId);
+
+impl<'a> Waiter<'a> {
+    fn new(delivery: &'a Delivery, partition: PartitionId) -> Self {
+        delivery.waits(partition, true);
+        Self(delivery, partition)
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.0.waits(self.1, false);
+    }
+}
+
 impl Place {
     fn again(&self) -> Self {
         Self {
             position: self.position,
             log: self.log.clone(),
             index: self.index,
+            own_since: self.own_since,
         }
     }
 

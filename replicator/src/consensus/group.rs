@@ -11,6 +11,7 @@ use nuda_core::certify::{Answer, Entry, Foreseen};
 use nuda_core::control::{Reply, Standing};
 use nuda_core::site::PartitionId;
 use openraft::error::{ClientWriteError, RaftError};
+use openraft::raft::AppendEntriesResponse;
 use openraft::{BasicNode, ServerState, Snapshot};
 
 use super::engine;
@@ -65,6 +66,7 @@ impl Group {
         let lines = Lines {
             node: Arc::clone(node),
             group: kept.id,
+            log: log.clone(),
             acknowledged: Acknowledged::default(),
         };
         let config = Arc::new(config().validate().map_err(engine)?);
@@ -300,7 +302,17 @@ impl Group {
         self.check_log(acknowledged).await?;
         Ok(match call {
             EngineCall::Append(rpc) => {
-                Response::Append(self.raft.append_entries(rpc).await.map_err(engine)?)
+                let last = rpc.entries.last().map(|entry| entry.log_id);
+                let upto = last.or(rpc.prev_log_id).map_or(0, |id| id.index);
+                let answer = self.raft.append_entries(rpc).await.map_err(engine)?;
+                match &answer {
+                    AppendEntriesResponse::Success => self.log.flushed(upto).await,
+                    AppendEntriesResponse::PartialSuccess(Some(id)) => {
+                        self.log.flushed(id.index).await;
+                    }
+                    _ => {}
+                }
+                Response::Append(answer)
             }
             EngineCall::Vote(rpc) => Response::Vote(self.raft.vote(rpc).await.map_err(engine)?),
             EngineCall::Snapshot { vote, meta, data } => {

@@ -1,8 +1,14 @@
 //! One group's log in the store, as the engine wants it.
 //!
-//! Entries are readable as soon as they are appended, from memory; the engine hears that they
-//! are there when the store has fsynced them. Memory holds the tail, up to a bound: older
-//! entries are read from the file.
+//! Entries are readable as soon as they are appended, from memory, and the engine goes on at
+//! once: it would otherwise stand still for every fsync, and followers would get an entry only
+//! after the leader's disk had it. What the engine concludes from an entry stays inside until
+//! [`Log::flushed`] says that this node's disk has it: a follower's acknowledgement, the leader's
+//! word to others that something is committed, and every decision wait for that. So a crash
+//! takes nothing that anybody outside the process has heard of. A change of members is the
+//! exception: the engine itself acts on it, so it is told when the disk has it.
+//!
+//! Memory holds the tail, up to a bound: older entries are read from the file.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -11,10 +17,11 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use openraft::storage::{LogFlushed, LogState, RaftLogReader, RaftLogStorage};
-use openraft::{OptionalSend, RaftLogId, StorageIOError, Vote};
+use openraft::{EntryPayload, OptionalSend, RaftLogId, StorageIOError, Vote};
 use rusqlite::{OptionalExtension, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 
 use super::store::Store;
 use super::types::{LogEntry, LogId, StorageError, Types};
@@ -35,6 +42,8 @@ pub(crate) struct Log {
     store: Arc<Store>,
     number: i64,
     state: Arc<Mutex<State>>,
+    /// Entries up to this index are on disk, and may leave memory.
+    flushed: Arc<watch::Sender<u64>>,
 }
 
 struct State {
@@ -43,8 +52,8 @@ struct State {
     last: Option<LogId>,
     tail: BTreeMap<u64, Arc<[u8]>>,
     tail_bytes: usize,
-    /// Entries up to this index are on disk, and may leave memory.
-    flushed: u64,
+    /// How often the end was cut off: what was queued before says nothing about what follows.
+    cuts: u64,
 }
 
 impl Log {
@@ -69,19 +78,33 @@ impl Log {
         let purged: Option<LogId> = purged.as_deref().map(read).transpose()?;
         let last: Option<LogEntry> = last.as_deref().map(read).transpose()?;
         let last = last.map(|entry| *entry.get_log_id()).or(purged);
+        let flushed = last.map_or(0, |id| id.index);
         let state = State {
             vote: vote.as_deref().map(read).transpose()?,
             purged,
             last,
             tail: BTreeMap::new(),
             tail_bytes: 0,
-            flushed: last.map_or(0, |id| id.index),
+            cuts: 0,
         };
         Ok(Self {
             store,
             number,
             state: Arc::new(Mutex::new(state)),
+            flushed: Arc::new(watch::Sender::new(flushed)),
         })
+    }
+
+    /// Whether this node's disk has all entries up to `index`.
+    pub(crate) fn has_flushed(&self, index: u64) -> bool {
+        *self.flushed.borrow() >= index
+    }
+
+    /// Waits until this node's disk has all entries up to `index`.
+    pub(crate) async fn flushed(&self, index: u64) {
+        let mut flushed = self.flushed.subscribe();
+        // It cannot end: this log holds the other side.
+        let _ = flushed.wait_for(|upto| *upto >= index).await;
     }
 
     /// One entry, if the log has it.
@@ -150,7 +173,7 @@ impl Log {
         }
         while state.tail_bytes > TAIL_BYTES
             && let Some(first) = state.tail.first_key_value().map(|(index, _)| *index)
-            && first <= state.flushed
+            && first <= *self.flushed.borrow()
         {
             state.forget(first);
         }
@@ -237,9 +260,20 @@ impl RaftLogStorage<Types> for Log {
         I: IntoIterator<Item = LogEntry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
+        let entries: Vec<LogEntry> = entries.into_iter().collect();
+        let members = |entry: &LogEntry| matches!(entry.payload, EntryPayload::Membership(_));
+        let told_later = entries.iter().any(members);
         let rows = self.remember(entries).map_err(failed_write)?;
-        let last = self.state().last;
-        let state = Arc::clone(&self.state);
+        let (last, cuts) = {
+            let state = self.state();
+            (state.last.map_or(0, |id| id.index), state.cuts)
+        };
+        let (state, flushed) = (Arc::clone(&self.state), Arc::clone(&self.flushed));
+        let (at_once, later) = if told_later {
+            (None, Some(callback))
+        } else {
+            (Some(callback), None)
+        };
         self.store.write(
             move |conn| {
                 let mut insert =
@@ -248,12 +282,19 @@ impl RaftLogStorage<Types> for Log {
                     .try_for_each(|(id, body)| insert.execute(params![id, &**body]).map(|_| ()))
             },
             move || {
-                let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-                state.flushed = state.flushed.max(last.map_or(0, |id| id.index));
+                let state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                if state.cuts == cuts {
+                    flushed.send_modify(|upto| *upto = last.max(*upto));
+                }
                 drop(state);
-                callback.log_io_completed(Ok(()));
+                if let Some(callback) = later {
+                    callback.log_io_completed(Ok(()));
+                }
             },
         );
+        if let Some(callback) = at_once {
+            callback.log_io_completed(Ok(()));
+        }
         Ok(())
     }
 
@@ -268,7 +309,9 @@ impl RaftLogStorage<Types> for Log {
             let gone: Vec<u64> = state.tail.range(from.index..).map(|(n, _)| *n).collect();
             gone.into_iter().for_each(|index| state.forget(index));
             state.last = last.map(|entry| *entry.get_log_id()).or(state.purged);
-            state.flushed = state.flushed.min(before.unwrap_or(0));
+            state.cuts += 1;
+            let before = before.unwrap_or(0);
+            self.flushed.send_modify(|upto| *upto = before.min(*upto));
         }
         let (first, end) = (key(self.number, from.index), key(self.number + 1, 0) - 1);
         let written = self.store.written(move |conn| {
@@ -285,6 +328,9 @@ impl RaftLogStorage<Types> for Log {
             gone.into_iter().for_each(|index| state.forget(index));
             state.purged = state.purged.max(Some(upto));
             state.last = state.last.max(Some(upto));
+            // What a snapshot stands for is on disk with it.
+            self.flushed
+                .send_modify(|flushed| *flushed = upto.index.max(*flushed));
         }
         let (first, end) = (key(self.number, 0), key(self.number, upto.index));
         let (number, body) = (self.number, bytes(&upto).map_err(failed_write)?);

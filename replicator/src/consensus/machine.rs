@@ -6,9 +6,11 @@
 //! replaces decisions, never a file: what it skips reaches the file from the other members.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use nuda_core::certify::{Answer, Entry, Group, Outcome};
+use nuda_core::certify::{Answer, Entry, Group, Outcome, Proposal};
 use nuda_core::control::{Reply, Standing};
+use nuda_core::protocol::NodeId;
 use nuda_core::site::{PartitionId, Seq};
 use openraft::storage::RaftStateMachine;
 use openraft::{
@@ -41,6 +43,14 @@ struct State {
     group: Group,
     applied: Option<LogId>,
     membership: StoredMembership<u64, BasicNode>,
+}
+
+/// A transaction that was accepted just now.
+struct Accepted {
+    partition: PartitionId,
+    position: Seq,
+    /// Whose application is about to commit it.
+    origin: NodeId,
 }
 
 /// A snapshot as of one moment, on its way to the store.
@@ -114,8 +124,8 @@ impl State {
         }
     }
 
-    /// Applies one entry; answers also what it accepted.
-    fn apply(&mut self, entry: LogEntry) -> (Verdict, Option<(PartitionId, Seq)>) {
+    /// Applies one entry; answers also what it accepted, and whose.
+    fn apply(&mut self, entry: LogEntry) -> (Verdict, Option<Accepted>) {
         self.applied = Some(entry.log_id);
         let data = match entry.payload {
             EntryPayload::Blank => return (Verdict(Vec::new()), None),
@@ -140,10 +150,15 @@ impl State {
         };
         let before = self.group.partition(partition).map_or(0, |o| o.link.seq);
         let answer = self.group.apply(&entry);
-        let accepted = match answer {
-            Answer::Decided(Outcome::Accepted(position)) if position > before => {
-                Some((partition, position))
-            }
+        let accepted = match (answer, entry) {
+            (
+                Answer::Decided(Outcome::Accepted(position)),
+                Entry::Propose(partition, Proposal { id, .. }),
+            ) if position > before => Some(Accepted {
+                partition,
+                position,
+                origin: id.node,
+            }),
             _ => None,
         };
         let reply = Reply::Decided(answer, self.standing(partition));
@@ -178,18 +193,24 @@ impl RaftStateMachine<Types> for Machine {
         I: IntoIterator<Item = LogEntry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
+        let entries: Vec<LogEntry> = entries.into_iter().collect();
+        if let Some(last) = entries.last() {
+            self.log.flushed(last.log_id.index).await;
+        }
         let mut verdicts = Vec::new();
         for entry in entries {
             let index = entry.log_id.index;
             let (verdict, accepted) = self.state().apply(entry);
-            if let Some((partition, position)) = accepted {
+            if let Some(accepted) = accepted {
                 let delivery = Arc::clone(&self.node.consensus.delivery);
+                let is_own = accepted.origin == self.node.id;
                 let place = Place {
-                    position,
+                    position: accepted.position,
                     log: self.log.clone(),
                     index,
+                    own_since: is_own.then(Instant::now),
                 };
-                delivery.accepted(&self.node, partition, place);
+                delivery.accepted(&self.node, accepted.partition, place);
             }
             verdicts.push(verdict);
         }

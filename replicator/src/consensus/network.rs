@@ -15,6 +15,7 @@ use openraft::raft::{
 };
 use openraft::{BasicNode, OptionalSend, RaftLogId, Snapshot, Vote};
 
+use super::log::Log;
 use super::types::{GroupId, LogId, Types};
 use super::wire::{self, Call, EngineCall, Response};
 use crate::error::{Error, Result};
@@ -30,6 +31,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Lines {
     pub(crate) node: Arc<Node>,
     pub(crate) group: GroupId,
+    pub(crate) log: Log,
     pub(crate) acknowledged: Acknowledged,
 }
 
@@ -41,6 +43,7 @@ pub(crate) type Acknowledged = Arc<Mutex<HashMap<u64, LogId>>>;
 pub(crate) struct Line {
     node: Arc<Node>,
     group: GroupId,
+    log: Log,
     to: u64,
     name: String,
     acknowledged: Acknowledged,
@@ -53,6 +56,7 @@ impl RaftNetworkFactory<Types> for Lines {
         Line {
             node: Arc::clone(&self.node),
             group: self.group,
+            log: self.log.clone(),
             to,
             name: at.addr.clone(),
             acknowledged: Arc::clone(&self.acknowledged),
@@ -61,6 +65,20 @@ impl RaftNetworkFactory<Types> for Lines {
 }
 
 impl Line {
+    /// Nobody hears that an entry is committed before this node's disk has it: the engine has
+    /// counted this node when it took the entry.
+    async fn hold_back(&self, rpc: &mut AppendEntriesRequest<Types>) {
+        let Some(committed) = rpc.leader_commit else {
+            return;
+        };
+        if rpc.entries.is_empty() {
+            self.log.flushed(committed.index).await;
+        } else if !self.log.has_flushed(committed.index) {
+            // Entries need not wait for it; the next message says it.
+            rpc.leader_commit = None;
+        }
+    }
+
     fn acknowledged(&self) -> MutexGuard<'_, HashMap<u64, LogId>> {
         self.acknowledged
             .lock()
@@ -102,9 +120,10 @@ fn other_answer() -> Error {
 impl RaftNetwork<Types> for Line {
     async fn append_entries(
         &mut self,
-        rpc: AppendEntriesRequest<Types>,
+        mut rpc: AppendEntriesRequest<Types>,
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, RpcError> {
+        self.hold_back(&mut rpc).await;
         let last = rpc.entries.last().map(|entry| *entry.get_log_id());
         let last = last.or(rpc.prev_log_id);
         match self.call(EngineCall::Append(rpc)).await {

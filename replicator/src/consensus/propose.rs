@@ -32,7 +32,7 @@ const WITHIN_MAX: Duration = Duration::from_secs(60);
 pub(crate) async fn answer(node: &Arc<Node>, request: Request) -> Reply {
     let within = Duration::from_millis(request.within_ms).min(WITHIN_MAX);
     let until = Instant::now() + within;
-    let partition = request.partition;
+    let (partition, here) = (request.partition, request.here);
     let Some(group) = ordered(node, partition, until).await else {
         return Reply::NotCommitted(not_ordered(node, partition));
     };
@@ -41,10 +41,12 @@ pub(crate) async fn answer(node: &Arc<Node>, request: Request) -> Reply {
             Some(_) => Reply::Ready(group.standing(partition)),
             None => Reply::NotCommitted(no_leader(node, &group, partition)),
         },
+        Ask::Reach(position) if position <= here => Reply::Ready(group.standing(partition)),
         Ask::Reach(position) => reach(node, &group, partition, position, until).await,
         Ask::ReachAll => {
             let call = |_| Call::position(group.id, partition);
             match ask_leader(node, &group, partition, until, call).await {
+                Reply::Ready(standing) if standing.position <= here => Reply::Ready(standing),
                 Reply::Ready(standing) => {
                     reach(node, &group, partition, standing.position, until).await
                 }

@@ -1,4 +1,5 @@
-//! The wire in production: HTTP/1.1, one kept connection per peer and direction, zstd bodies.
+//! The wire in production: HTTP/1.1, one kept connection per peer and direction, zstd bodies; and
+//! for the ordered log a kept stream (`stream`), since a commit waits for every one of its calls.
 //!
 //! Answers are read with a bound, never trusted to be small. An answer that is no success
 //! carries one line of text for people; its status says what the program makes of it.
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 
+use super::stream::Streams;
 use super::{
     Answer, HEADER_CLOCK, HEADER_NODE, HEADER_NODE_ID, HEADER_PROTOCOL, PROTOCOL, Route, Transport,
     body,
@@ -20,6 +22,8 @@ use crate::metrics::Metrics;
 /// The client side.
 pub(crate) struct Http {
     client: reqwest::Client,
+    streams: Arc<Streams>,
+    timeout: Duration,
     me: Identity,
     metrics: Arc<Metrics>,
 }
@@ -40,6 +44,8 @@ impl Http {
             .map_err(|e| Error::internal(format!("cannot make an HTTP client; {e}")))?;
         Ok(Self {
             client,
+            streams: Arc::default(),
+            timeout,
             me,
             metrics,
         })
@@ -48,9 +54,18 @@ impl Http {
 
 impl Transport for Http {
     fn call(&self, address: String, route: Route, plain: Vec<u8>) -> Answer {
-        let client = self.client.clone();
         let me = self.me.clone();
         let metrics = Arc::clone(&self.metrics);
+        if route == Route::Consensus {
+            let (streams, timeout) = (Arc::clone(&self.streams), self.timeout);
+            return Box::pin(async move {
+                let (answer, sent, received) = streams.call(&address, &me, &plain, timeout).await?;
+                metrics.bytes_sent.add(sent as u64);
+                metrics.bytes_received.add(received as u64);
+                Ok(answer)
+            });
+        }
+        let client = self.client.clone();
         Box::pin(async move {
             let packed = body::pack(&plain)?;
             drop(plain);

@@ -10,6 +10,8 @@ pub(crate) mod body;
 pub(crate) mod http;
 pub(crate) mod outbox;
 pub(crate) mod server;
+pub(crate) mod stream;
+mod stream_server;
 pub(crate) mod wire;
 
 use std::future::Future;
@@ -20,7 +22,7 @@ use crate::limits;
 
 /// Version of everything that travels between nodes. A node answers any other version with a
 /// refusal that says which one it speaks.
-pub(crate) const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 2;
 
 /// The protocol version of a request.
 pub(crate) const HEADER_PROTOCOL: &str = "nuda-protocol";
@@ -42,19 +44,13 @@ pub(crate) enum Route {
     Ask,
     /// A piece of a snapshot.
     Piece,
-    /// The ordered log.
+    /// The ordered log: calls on a kept stream.
     Consensus,
 }
 
 impl Route {
-    /// All of them.
-    pub(crate) const ALL: [Self; 5] = [
-        Self::Hello,
-        Self::Messages,
-        Self::Ask,
-        Self::Piece,
-        Self::Consensus,
-    ];
+    /// Those that are posted, one by one.
+    pub(crate) const POSTED: [Self; 4] = [Self::Hello, Self::Messages, Self::Ask, Self::Piece];
 
     /// Its path.
     pub(crate) fn path(self) -> &'static str {

@@ -21,8 +21,9 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::wire::{Frame, Hello, Piece, Receipt, Refused, RefusedKind};
-use super::{HEADER_CLOCK, HEADER_NODE, HEADER_PROTOCOL, PROTOCOL, Route, answers, body};
-use crate::consensus;
+use super::{
+    HEADER_CLOCK, HEADER_NODE, HEADER_PROTOCOL, PROTOCOL, Route, answers, body, stream_server,
+};
 use crate::error::{Error, Kind, Result};
 use crate::health;
 use crate::limits;
@@ -59,7 +60,8 @@ pub(crate) async fn run(node: Arc<Node>, listener: TcpListener) {
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(limits::HEADER_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service);
+                .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades();
             let mut connection = std::pin::pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
@@ -81,7 +83,14 @@ fn router(node: Arc<Node>) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics));
-    for route in Route::ALL {
+    let stream = |State(node): State<Arc<Node>>, request: Request| async move {
+        let judged = caller(&node, request.headers());
+        judged
+            .and_then(|from| stream_server::upgrade(&node, from, request))
+            .unwrap_or_else(|e| refusal(&node, Route::Consensus, &e))
+    };
+    router = router.route(Route::Consensus.path(), get(stream));
+    for route in Route::POSTED {
         router = router.route(
             route.path(),
             post(
@@ -116,23 +125,25 @@ async fn answer(node: Arc<Node>, route: Route, request: Request) -> Response {
     let answered = answered.unwrap_or_else(|_| Err(Error::retry("the request took too long")));
     match answered.and_then(|plain| body::pack(&plain)) {
         Ok(packed) => Body::from(packed).into_response(),
-        Err(e) => {
-            let status = match e.kind {
-                Kind::Retry | Kind::Unsent => StatusCode::SERVICE_UNAVAILABLE,
-                Kind::Refused => StatusCode::BAD_REQUEST,
-                Kind::NotFound => StatusCode::NOT_FOUND,
-                Kind::Incompatible => StatusCode::UPGRADE_REQUIRED,
-                Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            };
-            match e.kind {
-                Kind::Incompatible => node.metrics.requests_incompatible.add(1),
-                Kind::Retry | Kind::Unsent => {}
-                _ => node.metrics.requests_refused.add(1),
-            }
-            tracing::debug!(path = route.path(), error = %e, "refused");
-            (status, format!("{e}\n")).into_response()
-        }
+        Err(e) => refusal(&node, route, &e),
     }
+}
+
+fn refusal(node: &Node, route: Route, e: &Error) -> Response {
+    let status = match e.kind {
+        Kind::Retry | Kind::Unsent => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::Refused => StatusCode::BAD_REQUEST,
+        Kind::NotFound => StatusCode::NOT_FOUND,
+        Kind::Incompatible => StatusCode::UPGRADE_REQUIRED,
+        Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    match e.kind {
+        Kind::Incompatible => node.metrics.requests_incompatible.add(1),
+        Kind::Retry | Kind::Unsent => {}
+        _ => node.metrics.requests_refused.add(1),
+    }
+    tracing::debug!(path = route.path(), error = %e, "refused");
+    (status, format!("{e}\n")).into_response()
 }
 
 async fn handle(node: &Arc<Node>, route: Route, request: Request) -> Result<Vec<u8>> {
@@ -166,7 +177,7 @@ async fn handle(node: &Arc<Node>, route: Route, request: Request) -> Result<Vec<
             Ok(serde_json::to_vec(&receipt)?)
         }
         Route::Ask => answers::answer(node, &from, &plain).await,
-        Route::Consensus => consensus::propose::called(node, &plain).await,
+        Route::Consensus => Err(Error::refused("the ordered log has a stream of its own")),
         Route::Piece => {
             let piece: Piece = serde_json::from_slice(&plain)?;
             let node = Arc::clone(node);
