@@ -133,7 +133,7 @@ impl Node {
 
     /// Calls a peer by name.
     pub(crate) async fn call(&self, name: &str, route: Route, body: Vec<u8>) -> Result<Vec<u8>> {
-        if self.peers.is_cut(name) {
+        if self.peers.is_cut_to(name) {
             return Err(Error::unsent(format!(
                 "cannot reach {name}; traffic is cut by `nuda fault`"
             )));

@@ -4,7 +4,7 @@
 //! one name are reported, never merged. What is known only while running (last contact, why
 //! it failed, clock difference, faults) stays in memory. Nothing here sends.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -12,6 +12,7 @@ use nuda_core::protocol::NodeId;
 use nuda_core::site::is_valid_name;
 
 use crate::clock;
+use crate::control::Faults;
 use crate::dir::write_atomically;
 use crate::error::{Error, Result};
 use crate::limits;
@@ -51,8 +52,8 @@ pub(crate) struct Peers {
     /// Two who learn something at once write the file one after the other.
     saving: Mutex<()>,
     known: Mutex<BTreeMap<String, Peer>>,
-    /// For tests: names of nodes with which all traffic is dropped.
-    cut: Mutex<HashSet<String>>,
+    /// For tests: traffic that is dropped.
+    faults: Mutex<Faults>,
 }
 
 impl Peers {
@@ -67,7 +68,7 @@ impl Peers {
             file,
             saving: Mutex::default(),
             known: Mutex::default(),
-            cut: Mutex::default(),
+            faults: Mutex::default(),
         };
         for entry in kept {
             if let Err(e) = peers.learn(&entry) {
@@ -214,31 +215,50 @@ impl Peers {
         })
     }
 
-    /// For tests: drops all traffic with these nodes, and with no others.
-    pub(crate) fn set_cut(&self, names: Vec<String>) {
-        *self.cut.lock().unwrap_or_else(PoisonError::into_inner) = names.into_iter().collect();
+    /// For tests: drops this traffic and no other.
+    pub(crate) fn set_faults(&self, faults: Faults) {
+        *self.faults() = faults;
     }
 
-    /// Whether traffic with this node is dropped.
-    pub(crate) fn is_cut(&self, name: &str) -> bool {
-        let cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
-        cut.contains(name)
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether traffic with the node at this address is dropped.
+    /// Whether calls to this node are dropped.
+    pub(crate) fn is_cut_to(&self, name: &str) -> bool {
+        let faults = self.faults();
+        has(&faults.cut, name) || has(&faults.mute, name)
+    }
+
+    /// Whether calls from this node are dropped.
+    pub(crate) fn is_cut_from(&self, name: &str) -> bool {
+        let faults = self.faults();
+        has(&faults.cut, name) || has(&faults.deaf, name)
+    }
+
+    /// Whether answers to this node are dropped.
+    pub(crate) fn is_unanswered(&self, name: &str) -> bool {
+        has(&self.faults().unanswered, name)
+    }
+
+    /// Whether calls to the node at this address are dropped.
     pub(crate) fn is_address_cut(&self, address: &str) -> bool {
         let name = self
             .lock()
             .values()
             .find(|p| p.entry.address == address)
             .map(|p| p.entry.name.clone());
-        name.is_some_and(|name| self.is_cut(&name))
+        name.is_some_and(|name| self.is_cut_to(&name))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Peer>> {
         // Every change of the list is whole: a panic elsewhere leaves it usable.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn has(names: &[String], name: &str) -> bool {
+    names.iter().any(|n| n == name)
 }
 
 fn signed(ms: u64) -> i64 {

@@ -17,17 +17,9 @@ fn writer() {
     support::write_as_told();
 }
 
-fn library() -> Option<String> {
-    let found = std::fs::read_dir("/usr/lib").ok()?.flatten().find_map(|e| {
-        let file = e.path().join("faketime/libfaketimeMT.so.1");
-        file.exists().then_some(file)
-    });
-    Some(found?.to_str()?.to_owned())
-}
-
 /// Three nodes; the clocks of c's daemon and applications are off by so much.
 fn with_clock(offset: &str) -> Option<Nodes> {
-    let Some(library) = library() else {
+    let Some(library) = support::faketime() else {
         support::skipped("wrong clocks: no libfaketime; apt-get install faketime");
         return None;
     };

@@ -1,10 +1,11 @@
-//! `nuda fault` (hidden): makes a daemon started with --allow-faults drop traffic with nodes.
+//! `nuda fault` (hidden): makes a daemon started with --allow-faults drop traffic with nodes, in both
+//! directions or in one.
 
 use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::control::{Request, client};
+use crate::control::{Faults, Request, client};
 use crate::error::Result;
 
 #[derive(Debug, Args)]
@@ -12,13 +13,27 @@ pub(super) struct Fault {
     /// Nodes to drop all traffic with; none heals everything.
     #[arg(long, value_delimiter = ',')]
     cut: Vec<String>,
+    /// Nodes that this one's calls do not reach.
+    #[arg(long, value_delimiter = ',')]
+    mute: Vec<String>,
+    /// Nodes whose calls do not reach this one.
+    #[arg(long, value_delimiter = ',')]
+    deaf: Vec<String>,
+    /// Nodes that never hear what became of their calls, which are carried out.
+    #[arg(long, value_delimiter = ',')]
+    unanswered: Vec<String>,
     #[command(flatten)]
     target: super::Target,
 }
 
 impl Fault {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let request = Request::Fault { cut: self.cut };
+        let request = Request::Fault(Faults {
+            cut: self.cut,
+            mute: self.mute,
+            deaf: self.deaf,
+            unanswered: self.unanswered,
+        });
         let _: serde_json::Value = client::ask(&self.target.dir(), &request, super::progress)?;
         Ok(ExitCode::SUCCESS)
     }

@@ -27,8 +27,22 @@ pub(crate) enum Request {
     Status { partition: Option<String> },
     /// `nuda verify`.
     Verify { partition: String, timeout_ms: u64 },
-    /// `nuda fault`: drop traffic with these nodes only.
-    Fault { cut: Vec<String> },
+    /// `nuda fault`: drop this traffic and no other.
+    Fault(Faults),
+}
+
+/// Traffic to be dropped, by the names of nodes.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Faults {
+    /// In both directions.
+    pub(crate) cut: Vec<String>,
+    /// Calls to these.
+    pub(crate) mute: Vec<String>,
+    /// Calls from these.
+    pub(crate) deaf: Vec<String>,
+    /// Answers to these; what they asked is done.
+    pub(crate) unanswered: Vec<String>,
 }
 
 /// One line of an answer.

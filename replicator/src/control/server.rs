@@ -89,12 +89,12 @@ async fn carry_out(
             let found = task::verify::run(node, &partition, timeout, progress).await?;
             Ok(serde_json::to_value(found)?)
         }
-        Request::Fault { .. } if !node.config.allow_faults => Err(Error::refused(
+        Request::Fault(_) if !node.config.allow_faults => Err(Error::refused(
             "this daemon takes no faults; start it with --allow-faults, for tests only",
         )),
-        Request::Fault { cut } => {
-            tracing::warn!(?cut, "traffic is cut");
-            node.peers.set_cut(cut);
+        Request::Fault(faults) => {
+            tracing::warn!(?faults, "traffic is cut");
+            node.peers.set_faults(faults);
             Ok(serde_json::json!({}))
         }
     }

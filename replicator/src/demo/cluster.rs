@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 
 use super::PARTITION;
-use crate::control::{Request, client};
+use crate::control::{Faults, Request, client};
 use crate::dir::DataDir;
 use crate::error::{Error, Result};
 use crate::status::NodeStatus;
@@ -103,7 +103,13 @@ impl Cluster {
     /// Makes a node drop all traffic with these others.
     pub(super) fn cut(&self, node: &str, from: &[&str]) -> Result<()> {
         let cut = from.iter().map(|n| (*n).to_owned()).collect();
-        let _: serde_json::Value = self.ask(node, &Request::Fault { cut })?;
+        let _: serde_json::Value = self.ask(
+            node,
+            &Request::Fault(Faults {
+                cut,
+                ..Faults::default()
+            }),
+        )?;
         Ok(())
     }
 

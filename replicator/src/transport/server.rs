@@ -162,6 +162,14 @@ async fn handle(node: &Arc<Node>, route: Route, request: Request) -> Result<Vec<
     } else {
         body::unpack(&packed, plain_limit)?
     };
+    let answer = carry_out(node, route, &from, plain).await;
+    if node.peers.is_unanswered(&from) {
+        return Err(Error::retry("the answer is cut off by `nuda fault`"));
+    }
+    answer
+}
+
+async fn carry_out(node: &Arc<Node>, route: Route, from: &str, plain: Vec<u8>) -> Result<Vec<u8>> {
     match route {
         Route::Hello => {
             let hello: Hello = serde_json::from_slice(&plain)?;
@@ -169,14 +177,14 @@ async fn handle(node: &Arc<Node>, route: Route, request: Request) -> Result<Vec<
             Ok(serde_json::to_vec(&task::gossip::hello(node))?)
         }
         Route::Messages => {
-            node.heard(&from);
-            let node = Arc::clone(node);
+            node.heard(from);
+            let (node, from) = (Arc::clone(node), from.to_owned());
             let work = move || messages(&node, &from, &plain);
             // Summaries compare a thousand partitions: not on an async thread.
             let receipt = tokio::task::spawn_blocking(work).await??;
             Ok(serde_json::to_vec(&receipt)?)
         }
-        Route::Ask => answers::answer(node, &from, &plain).await,
+        Route::Ask => answers::answer(node, from, &plain).await,
         Route::Consensus => Err(Error::refused("the ordered log has a stream of its own")),
         Route::Piece => {
             let piece: Piece = serde_json::from_slice(&plain)?;
@@ -206,7 +214,7 @@ fn caller(node: &Arc<Node>, headers: &HeaderMap) -> Result<String> {
     if !nuda_core::site::is_valid_name(name) {
         return Err(Error::refused("the request does not say which node calls"));
     }
-    if node.peers.is_cut(name) {
+    if node.peers.is_cut_from(name) {
         return Err(Error::retry("traffic is cut by `nuda fault`"));
     }
     // Before anything it brings is looked at: own changes are judged by it.

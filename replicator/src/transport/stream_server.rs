@@ -87,12 +87,16 @@ async fn serve(
 }
 
 async fn answer(node: &Arc<Node>, frame: Frame, from: &str) -> Result<Vec<u8>> {
-    if node.peers.is_cut(from) {
+    if node.peers.is_cut_from(from) {
         return Err(Error::retry("traffic is cut by `nuda fault`"));
     }
     let plain = frame.content(from)?;
     let limit = node.config.request_timeout;
-    tokio::time::timeout(limit, consensus::propose::called(node, &plain))
+    let answer = tokio::time::timeout(limit, consensus::propose::called(node, &plain))
         .await
-        .unwrap_or_else(|_| Err(Error::retry("the request took too long")))
+        .unwrap_or_else(|_| Err(Error::retry("the request took too long")));
+    if node.peers.is_unanswered(from) {
+        return Err(Error::retry("the answer is cut off by `nuda fault`"));
+    }
+    answer
 }

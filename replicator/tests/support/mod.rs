@@ -30,6 +30,8 @@ pub(crate) struct Nodes {
     pub(crate) envs: Vec<(String, String)>,
     /// Under which command they run.
     pub(crate) under: Vec<String>,
+    /// Where nodes listen each time that they are started; the others take a free port.
+    pub(crate) listen: HashMap<String, String>,
 }
 
 impl Nodes {
@@ -47,6 +49,7 @@ impl Nodes {
             flags: flags.iter().map(ToString::to_string).collect(),
             envs: Vec::new(),
             under: Vec::new(),
+            listen: HashMap::new(),
         };
         for name in names {
             nodes.run(name);
@@ -75,8 +78,9 @@ impl Nodes {
             .unwrap();
         let mut command = under(&self.under, NUDA);
         command
-            .envs(self.envs.iter().cloned())
-            .args(["serve", "--listen", "127.0.0.1:0", "--allow-faults"])
+            .envs(self.envs_of(name))
+            .args(["serve", "--allow-faults", "--listen"])
+            .arg(self.listen.get(name).map_or("127.0.0.1:0", String::as_str))
             .args([
                 "--log",
                 "debug,hyper_util=info,reqwest=info,openraft=off",
@@ -90,6 +94,12 @@ impl Nodes {
             command.args(["--peer", seed]);
         }
         command
+    }
+
+    /// The environment of a node and its applications: `{node}` is its name there.
+    pub(crate) fn envs_of(&self, name: &str) -> Vec<(String, String)> {
+        let of = |(key, value): &(String, String)| (key.clone(), value.replace("{node}", name));
+        self.envs.iter().map(of).collect()
     }
 
     /// Waits until it answers and knows the other nodes that run.
@@ -248,7 +258,7 @@ impl Nodes {
 }
 
 /// A command that runs under another one, if any.
-fn under(outer: &[String], program: &str) -> Command {
+pub(crate) fn under(outer: &[String], program: &str) -> Command {
     match outer.split_first() {
         Some((first, rest)) => {
             let mut command = Command::new(first);
@@ -268,7 +278,7 @@ impl Nodes {
         let program = std::env::current_exe().unwrap();
         let child = under(&self.under, program.to_str().unwrap())
             .args(["--exact", "writer", "--ignored", "--nocapture"])
-            .envs(self.envs.iter().cloned())
+            .envs(self.envs_of(name))
             .env("WRITE_TO", self.file(name, "org"))
             .env("WRITE_PREFIX", prefix)
             .env("WRITE_COUNT", count.to_string())
@@ -350,6 +360,27 @@ pub(crate) fn succeeds(program: &str, args: &[&str]) -> bool {
     done.is_ok_and(|status| status.success())
 }
 
+/// The library that gives processes another clock, if it is installed.
+pub(crate) fn faketime() -> Option<String> {
+    let found = std::fs::read_dir("/usr/lib").ok()?.flatten().find_map(|e| {
+        let file = e.path().join("faketime/libfaketimeMT.so.1");
+        file.exists().then_some(file)
+    });
+    Some(found?.to_str()?.to_owned())
+}
+
+/// An address that is free and that no client's end of a connection takes by chance.
+pub(crate) fn free_address() -> String {
+    let mut port = 20_000 + u16::try_from(std::process::id() % 6_000).unwrap() * 2;
+    loop {
+        let address = format!("127.0.0.1:{port}");
+        if std::net::TcpListener::bind(&address).is_ok() {
+            return address;
+        }
+        port += 1;
+    }
+}
+
 /// Something mounted at a node's directory, gone when dropped.
 pub(crate) struct Mounted(pub(crate) PathBuf);
 
@@ -364,6 +395,11 @@ impl Drop for Nodes {
         for child in self.running.values_mut() {
             let _ = child.kill();
             let _ = child.wait();
+        }
+        // What a failed run left may be worth a look.
+        if std::thread::panicking() && std::env::var_os("NUDA_KEEP").is_some() {
+            self.home.disable_cleanup(true);
+            eprintln!("kept: {}", self.home.path().display());
         }
     }
 }

@@ -1,0 +1,50 @@
+//! Histories: what real applications were told by three real daemons while things went wrong, and
+//! whether any order of strictly serializable transactions explains it.
+//!
+//! In reading order: `workloads` (what is asked), `application` and `applications` (processes that
+//! do it), `history` (what was asked and told), `cluster`, `faults`, `run` (all of that
+//! together), `check` (pure checkers). `docs/testing.md` says how to run it for long and how to
+//! repeat a run.
+
+// A test fails by panicking, in its helpers too.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod application;
+mod applications;
+mod check;
+mod cluster;
+mod faults;
+mod history;
+mod rng;
+mod run;
+#[path = "../support/mod.rs"]
+mod support;
+mod workloads;
+
+use run::Plan;
+
+#[test]
+#[ignore = "run by the other tests, as an application"]
+fn application() {
+    application::serve();
+}
+
+/// Every kind of fault in half a minute, from a fixed seed.
+#[test]
+fn short() {
+    Plan::short().run().unwrap_or_else(|why| panic!("{why}"));
+}
+
+/// `NUDA_PROOF_SECONDS=600 NUDA_PROOF_SEED=7 cargo test -p nuda-replicator --test histories soak -- --ignored --nocapture`
+#[test]
+#[ignore = "as long as NUDA_PROOF_SECONDS says"]
+fn soak() {
+    Plan::from_environment()
+        .run()
+        .unwrap_or_else(|why| panic!("{why}"));
+}
