@@ -39,7 +39,7 @@ use std::collections::BTreeSet;
 use crate::hlc::Stamp;
 use crate::row::{Cell, Change};
 use crate::site::{Dot, Site};
-use crate::types::{self, ColumnType, Write, Wrote};
+use crate::types::{self, ColumnType, Write, Wrote, text};
 use crate::value::Value;
 use crate::version_vector::VersionVector;
 
@@ -255,7 +255,8 @@ fn overruled<'a>(edit: &Event<'a>, delete: &Event<'a>, lost: &mut Vec<Lost<'a>>)
             value: match cell {
                 Cell::Value(value) => *value,
                 Cell::Add(n) => Value::Int(shown(*n)),
-                Cell::Set(_) => Value::Null,
+                Cell::Text(edit) => text::only_insertion(edit).map_or(Value::Null, Value::Text),
+                Cell::Set(_) | Cell::Doc(_) => Value::Null,
             },
             reason: Reason::Deleted,
         }));

@@ -15,7 +15,8 @@
 //!
 //! A cell is a value (see [`crate::value`]); or, tagged `0x20`, a signed difference, which a
 //! `COUNTER` ships; or, tagged `0x21`, the elements that an `ORSET` gained and lost
-//! ([`crate::types::orset`]). Types added later take further tags; a reader that meets an
+//! ([`crate::types::orset`]); or, tagged `0x22` or `0x23`, the sized edit of a text
+//! ([`crate::types::text`]) or a document ([`crate::types::doc::edit`]), which is not looked into here. Types added later take further tags; a reader that meets an
 //! unknown tag ([`DecodeError::is_newer`]) keeps the changeset as a whole and waits for an
 //! upgrade. Whether a cell suits its column is for the applier to check
 //! ([`crate::types::ColumnType::fits`]): this module knows no schema.
@@ -58,10 +59,16 @@ pub enum Cell<'a> {
     Add(i128),
     /// What a set gained and lost.
     Set(orset::Edit<'a>),
+    /// An edit of a text, encoded.
+    Text(&'a [u8]),
+    /// An edit of a document, encoded.
+    Doc(&'a [u8]),
 }
 
 impl<'a> Cell<'a> {
     pub(crate) const SET: u8 = 0x21;
+    const TEXT: u8 = 0x22;
+    const DOC: u8 = 0x23;
 
     /// Appends the encoded form.
     pub fn encode(self, out: &mut Vec<u8>) {
@@ -72,6 +79,14 @@ impl<'a> Cell<'a> {
                 put_signed(out, n);
             }
             Self::Set(edit) => edit.encode(out),
+            Self::Text(edit) => {
+                out.push(Self::TEXT);
+                put_sized(out, edit);
+            }
+            Self::Doc(edit) => {
+                out.push(Self::DOC);
+                put_sized(out, edit);
+            }
         }
     }
 
@@ -89,6 +104,12 @@ impl<'a> Cell<'a> {
                 Ok(Self::Add(n))
             }
             Self::SET => orset::Edit::decode(reader).map(Self::Set),
+            Self::TEXT => reader
+                .sized("an edit of a text", limits::VALUE_BYTES)
+                .map(Self::Text),
+            Self::DOC => reader
+                .sized("an edit of a document", limits::VALUE_BYTES)
+                .map(Self::Doc),
             tag => Value::decode_tagged(tag, reader).map(Self::Value),
         }
     }
@@ -103,6 +124,10 @@ pub enum OwnedCell {
     Add(i128),
     /// See [`Cell::Set`].
     Set(orset::OwnedEdit),
+    /// See [`Cell::Text`].
+    Text(Vec<u8>),
+    /// See [`Cell::Doc`].
+    Doc(Vec<u8>),
 }
 
 impl OwnedCell {
@@ -113,6 +138,8 @@ impl OwnedCell {
             Self::Value(value) => Cell::Value(value.as_ref()),
             Self::Add(n) => Cell::Add(*n),
             Self::Set(edit) => Cell::Set(edit.as_ref()),
+            Self::Text(edit) => Cell::Text(edit),
+            Self::Doc(edit) => Cell::Doc(edit),
         }
     }
 }
@@ -123,6 +150,8 @@ impl From<Cell<'_>> for OwnedCell {
             Cell::Value(value) => Self::Value(value.into()),
             Cell::Add(n) => Self::Add(n),
             Cell::Set(edit) => Self::Set(edit.into()),
+            Cell::Text(edit) => Self::Text(edit.to_vec()),
+            Cell::Doc(edit) => Self::Doc(edit.to_vec()),
         }
     }
 }

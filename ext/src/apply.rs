@@ -79,9 +79,12 @@ impl Need {
 }
 
 /// Why a changeset is not applied now.
-enum Stop {
+pub(crate) enum Stop {
+    /// Until something else is here.
     Wait(Need, String),
+    /// It contradicts what is here under its name.
     Fork(String),
+    /// For this error.
     Fail(Error),
 }
 
@@ -129,7 +132,17 @@ pub(crate) fn apply(
     let outcome = connection
         .while_applying(|| atomically(db, || deliver(connection, &state, &part, must_cover)));
     db.switch(Setting::ForeignKeys, foreign_keys)?;
+    if outcome.is_err() || !db.is_autocommit() {
+        forget_states(connection);
+    }
     outcome.map(|outcome| (part.dot, outcome))
+}
+
+/// What was applied is rolled back, or may be.
+fn forget_states(connection: &Connection) {
+    if let Ok(mut applier) = connection.applier.try_borrow_mut() {
+        applier.index.states.forget();
+    }
 }
 
 fn deliver(
@@ -361,6 +374,7 @@ fn apply_whole(
     match apply_rows(connection, sites, whole, (&state, &own), &seen) {
         Ok(()) => db.exec("RELEASE nuda_changeset")?,
         Err(stop) => {
+            forget_states(connection);
             db.exec("ROLLBACK TO nuda_changeset; RELEASE nuda_changeset")?;
             connection.forget_tables();
             return Err(stop);
@@ -423,6 +437,10 @@ fn apply_rows(
         match &whole.content {
             Content::Arrived(part) => log::insert(db, key, part, Some(&seen_here), &images)?,
             Content::Waiting => log::complete(db, key, number == 0, &seen_here, &images)?,
+        }
+        if is_concurrent {
+            // A later part may bring back what this one hid.
+            applier.index.add_images(key, &images)?;
         }
     }
     replaced::settle(connection)?;

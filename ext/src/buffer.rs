@@ -28,9 +28,11 @@ pub(crate) struct Event<'a> {
     /// Hash of table and key.
     pub(crate) row: u64,
     pub(crate) payload: &'a [u8],
+    /// Of an update: the way back to old values (see [`crate::undo`]).
+    pub(crate) undo: &'a [u8],
 }
 
-const HEADER: usize = 1 + 4 + 8 + 4;
+const HEADER: usize = 1 + 4 + 8 + 4 + 4;
 
 /// A savepoint's place in the transaction.
 #[derive(Debug, Clone)]
@@ -66,7 +68,7 @@ impl Buffer {
     }
 
     /// Appends an event.
-    pub(crate) fn push(&mut self, kind: Kind, table: u32, row: u64, payload: &[u8]) {
+    pub(crate) fn push(&mut self, kind: Kind, table: u32, row: u64, payload: &[u8], undo: &[u8]) {
         self.events.push(match kind {
             Kind::Insert => 1,
             Kind::Update => 2,
@@ -76,9 +78,12 @@ impl Buffer {
         self.events.extend_from_slice(&table.to_le_bytes());
         self.events.extend_from_slice(&row.to_le_bytes());
         // A row is bounded by SQLite at 2^31 bytes.
-        let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-        self.events.extend_from_slice(&length.to_le_bytes());
+        for bytes in [payload, undo] {
+            let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            self.events.extend_from_slice(&length.to_le_bytes());
+        }
         self.events.extend_from_slice(payload);
+        self.events.extend_from_slice(undo);
     }
 
     /// The numbers of the tables that events belong to.
@@ -196,9 +201,15 @@ impl<'a> Iterator for Iter<'a> {
             l1,
             l2,
             l3,
+            u0,
+            u1,
+            u2,
+            u3,
         ] = *header;
         let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
         let (payload, rest) = rest.split_at_checked(length)?;
+        let length = u32::from_le_bytes([u0, u1, u2, u3]) as usize;
+        let (undo, rest) = rest.split_at_checked(length)?;
         self.rest = rest;
         Some(Event {
             kind: match kind {
@@ -210,6 +221,7 @@ impl<'a> Iterator for Iter<'a> {
             table: u32::from_le_bytes([t0, t1, t2, t3]),
             row: u64::from_le_bytes([r0, r1, r2, r3, r4, r5, r6, r7]),
             payload,
+            undo,
         })
     }
 }
@@ -225,11 +237,11 @@ mod tests {
     #[test]
     fn savepoints_truncate() {
         let mut buffer = Buffer::default();
-        buffer.push(Kind::Insert, 1, 10, b"a");
+        buffer.push(Kind::Insert, 1, 10, b"a", b"");
         buffer.savepoint(0);
-        buffer.push(Kind::Update, 1, 11, b"bb");
+        buffer.push(Kind::Update, 1, 11, b"bb", b"");
         buffer.savepoint(1);
-        buffer.push(Kind::Delete, 1, 12, b"");
+        buffer.push(Kind::Delete, 1, 12, b"", b"");
         buffer.rollback_to(1);
         assert_eq!(rows(&buffer), [10, 11]);
         buffer.rollback_to(0);
@@ -241,7 +253,7 @@ mod tests {
     #[test]
     fn unknown_savepoint_means_the_beginning() {
         let mut buffer = Buffer::default();
-        buffer.push(Kind::Insert, 1, 10, b"a");
+        buffer.push(Kind::Insert, 1, 10, b"a", b"");
         buffer.rollback_to(3);
         assert!(buffer.is_empty());
     }
@@ -250,7 +262,7 @@ mod tests {
     fn a_late_joiner_does_not_move_a_mark() {
         let mut buffer = Buffer::default();
         buffer.savepoint(0);
-        buffer.push(Kind::Insert, 1, 10, b"a");
+        buffer.push(Kind::Insert, 1, 10, b"a", b"");
         buffer.savepoint(0);
         buffer.rollback_to(0);
         assert!(buffer.is_empty());
@@ -259,11 +271,11 @@ mod tests {
     #[test]
     fn rollback_undoes_a_part_and_restores_what_it_held() {
         let mut buffer = Buffer::default();
-        buffer.push(Kind::Insert, 1, 10, b"a");
+        buffer.push(Kind::Insert, 1, 10, b"a", b"");
         buffer.savepoint(0);
-        buffer.push(Kind::Insert, 1, 11, b"b");
+        buffer.push(Kind::Insert, 1, 11, b"b", b"");
         buffer.spilled();
-        buffer.push(Kind::Insert, 1, 12, b"c");
+        buffer.push(Kind::Insert, 1, 12, b"c", b"");
         buffer.spilled();
         assert_eq!(buffer.parts(), 2);
         buffer.rollback_to(0);

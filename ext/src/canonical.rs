@@ -8,9 +8,9 @@
 
 use nuda_core::value::{OwnedValue, Value};
 
-use crate::capture::unfit;
 use crate::connection::Connection;
 use crate::error::{Error, Result};
+use crate::event::unfit;
 use crate::ffi::db::{Db, Setting};
 use crate::ffi::value::Args;
 use crate::tracked::{Column, Table, quote};

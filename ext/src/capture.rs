@@ -6,7 +6,6 @@
 //! and the record are committed together or not at all. Nothing else is written.
 
 use nuda_core::changeset::{ChainHash, ChainHasher, Header};
-use nuda_core::codec::put_varint;
 use nuda_core::limits;
 use nuda_core::site::Dot;
 use nuda_core::value::{OwnedValue, Value};
@@ -15,6 +14,7 @@ use crate::buffer::{Buffer, Kind};
 use crate::connection::Connection;
 use crate::drift::Drift;
 use crate::error::{Error, Result};
+use crate::event::{self, Scratch};
 use crate::ffi::value::Args;
 use crate::identity;
 use crate::images;
@@ -25,7 +25,7 @@ use crate::record::{self, Record};
 use crate::shadow::{self, Sites, State, to_i64};
 use crate::strong::commit::{self, Candidate};
 use crate::track;
-use crate::tracked::{Column, Table, Tables};
+use crate::tracked::{Table, Tables};
 use crate::triggers;
 
 /// What a trigger's first argument says, besides the table: `table * 16 + call`.
@@ -94,10 +94,7 @@ pub(crate) struct Capture {
     record: Option<Record>,
     /// The hash over the parts that are in the log, unless a rollback took some back.
     hasher: Option<ChainHasher>,
-    /// Scratch space for encoded rows.
-    payload: Vec<u8>,
-    /// Scratch space for an update's changed columns.
-    cells: Vec<u8>,
+    pub(crate) scratch: Scratch,
     /// Pieces of a wide row: old values, new values.
     pieces: (Vec<OwnedValue>, Vec<OwnedValue>),
     /// Tables that got columns since their triggers were made: their rows are read again.
@@ -172,15 +169,15 @@ pub(crate) fn captured(connection: &Connection, args: Args<'_>) -> Result<()> {
     let mut capture = connection.capture()?;
     let capture = &mut *capture;
     match call {
-        Call::Insert => insert(capture, &table, |n| args.get(n + 1))?,
-        Call::Delete => delete(capture, &table, |n| args.get(n + 1))?,
+        Call::Insert => event::insert(capture, &table, |n| args.get(n + 1))?,
+        Call::Delete => event::delete(capture, &table, |n| args.get(n + 1))?,
         Call::Update => {
             let value = |n: usize, new: usize| args.get(2 * n + 1 + new);
-            update(capture, &table, |n| value(n, 0), |n| value(n, 1))?;
+            event::update(capture, &table, |n| value(n, 0), |n| value(n, 1))?;
         }
         Call::Collides => {
             if db.replaces() {
-                delete(capture, &table, |n| args.get(n + 1))?;
+                event::delete(capture, &table, |n| args.get(n + 1))?;
             }
             // Not spilled here: the row that goes is still there.
             return Ok(());
@@ -188,7 +185,7 @@ pub(crate) fn captured(connection: &Connection, args: Args<'_>) -> Result<()> {
         Call::WideCollides => {
             let row = std::mem::take(&mut capture.pieces.0);
             if db.replaces() {
-                delete(capture, &table, side(&row))?;
+                event::delete(capture, &table, side(&row))?;
             }
             return Ok(());
         }
@@ -205,9 +202,9 @@ pub(crate) fn captured(connection: &Connection, args: Args<'_>) -> Result<()> {
         Call::WideInsert | Call::WideUpdate | Call::WideDelete => {
             let (old, new) = std::mem::take(&mut capture.pieces);
             match call {
-                Call::WideInsert => insert(capture, &table, side(&new))?,
-                Call::WideDelete => delete(capture, &table, side(&old))?,
-                _ => update(capture, &table, side(&old), side(&new))?,
+                Call::WideInsert => event::insert(capture, &table, side(&new))?,
+                Call::WideDelete => event::delete(capture, &table, side(&old))?,
+                _ => event::update(capture, &table, side(&old), side(&new))?,
             }
         }
     }
@@ -273,173 +270,13 @@ fn side<'a>(values: &'a [OwnedValue]) -> impl Fn(usize) -> Value<'a> {
     |n| values.get(n).map_or(Value::Null, OwnedValue::as_ref)
 }
 
-fn insert<'a>(
-    capture: &mut Capture,
-    table: &Table,
-    new: impl Fn(usize) -> Value<'a>,
-) -> Result<()> {
-    let payload = &mut capture.payload;
-    let row = begin_row(payload, table, &new)?;
-    for (n, column) in table.columns.iter().enumerate().skip(table.at.key_columns) {
-        let value = new(n);
-        checked_size(table, column, value)?;
-        match column
-            .kind
-            .stored(value)
-            .map_err(|why| unfit(table, column, &why))?
-        {
-            None => column.kind.initial(value).encode(payload),
-            Some(stored) => column.kind.initial(stored.as_ref()).encode(payload),
-        }
-    }
-    capture
-        .buffer
-        .push(Kind::Insert, table.at.number, row, payload);
-    Ok(())
-}
-
-fn delete<'a>(
-    capture: &mut Capture,
-    table: &Table,
-    old: impl Fn(usize) -> Value<'a>,
-) -> Result<()> {
-    let payload = &mut capture.payload;
-    let row = begin_row(payload, table, &old)?;
-    for n in table.at.key_columns..table.columns.len() {
-        old(n).encode(payload);
-    }
-    capture
-        .buffer
-        .push(Kind::Delete, table.at.number, row, payload);
-    Ok(())
-}
-
-fn update<'a>(
-    capture: &mut Capture,
-    table: &Table,
-    old: impl Fn(usize) -> Value<'a>,
-    new: impl Fn(usize) -> Value<'a>,
-) -> Result<()> {
-    let keys = table.at.key_columns;
-    if (0..keys).any(|n| old(n).canonical_key() != new(n).canonical_key()) {
-        // A changed key is another row.
-        delete(capture, table, old)?;
-        return insert(capture, table, new);
-    }
-    if (0..keys).any(|n| differs(old(n), new(n))) {
-        return Err(Error::constraint(format!(
-            "{}: a key cannot change its spelling only (1 to 1.0); delete the row and insert it",
-            table.name
-        )));
-    }
-    let Capture {
-        buffer,
-        payload,
-        cells,
-        ..
-    } = capture;
-    cells.clear();
-    let (mut count, mut previous) = (0, 0);
-    let is_edited = |n: usize| differs(old(n), new(n));
-    for (n, column) in table.columns.iter().enumerate().skip(keys) {
-        let with = table.group(n).unwrap_or_default();
-        if !is_edited(n) && !with.iter().any(|n| is_edited(*n)) {
-            continue;
-        }
-        let (old, new) = (old(n), new(n));
-        checked_size(table, column, new)?;
-        let before = cells.len();
-        put_varint(cells, (n - previous) as u64);
-        let edited = column.kind.edit(old, new, cells);
-        if edited.map_err(|why| unfit(table, column, &why))? {
-            count += 1;
-            previous = n;
-        } else {
-            // The same set in another spelling.
-            cells.truncate(before);
-        }
-    }
-    // A column that the trigger does not know may have changed: the commit looks.
-    if count == 0 && table.drift != Drift::Added {
-        return Ok(());
-    }
-    let row = begin_row(payload, table, &old)?;
-    put_varint(payload, count);
-    payload.extend_from_slice(cells);
-    buffer.push(Kind::Update, table.at.number, row, payload);
-    Ok(())
-}
-
-/// Whether a column's value changed, to the last bit.
-fn differs(old: Value<'_>, new: Value<'_>) -> bool {
-    match (old, new) {
-        (Value::Real(a), Value::Real(b)) => a.to_bits() != b.to_bits(),
-        (a, b) => a != b,
-    }
-}
-
-/// Refuses what is too large to travel.
-fn checked_size(table: &Table, column: &Column, value: Value<'_>) -> Result<()> {
-    if let Value::Text(bytes) | Value::Blob(bytes) = value
-        && bytes.len() > limits::VALUE_BYTES
-    {
-        return Err(Error::constraint(format!(
-            "{}.{}: a value of {} bytes is too large to replicate (limit {})",
-            table.name,
-            column.name,
-            bytes.len(),
-            limits::VALUE_BYTES
-        )));
-    }
-    Ok(())
-}
-
-/// A value that the column's type cannot hold.
-pub(crate) fn unfit(table: &Table, column: &Column, why: &str) -> Error {
-    Error::constraint(format!(
-        "{} {}.{}: {why}",
-        column.kind.name(),
-        table.name,
-        column.name
-    ))
-}
-
-/// Starts a payload with the row's key; answers what identifies the row within the buffer.
-/// Refuses keys that identify nothing.
-fn begin_row<'a>(
-    payload: &mut Vec<u8>,
-    table: &Table,
-    value: &impl Fn(usize) -> Value<'a>,
-) -> Result<u64> {
-    payload.clear();
-    let mut is_canonical = true;
-    for (n, column) in table.key().enumerate() {
-        let value = value(n);
-        if value == Value::Null {
-            return Err(Error::constraint(format!(
-                "{}: NULL in the primary key identifies no row; give every row a key",
-                table.name
-            )));
-        }
-        checked_size(table, column, value)?;
-        is_canonical &= !matches!(value, Value::Real(_));
-        value.encode(payload);
-    }
-    if is_canonical {
-        return Ok(crate::index::fingerprint(table.at.number, payload));
-    }
-    let mut key = Vec::with_capacity(payload.len());
-    for n in 0..table.at.key_columns {
-        value(n).canonical_key().encode(&mut key);
-    }
-    Ok(crate::index::fingerprint(table.at.number, &key))
-}
-
 /// Adds a table's definition to the running transaction.
 pub(crate) fn define(connection: &Connection, definition: &[u8]) -> Result<()> {
     let mut capture = connection.capture()?;
     let row = crate::index::fingerprint(0, definition);
-    capture.buffer.push(Kind::Definition, 0, row, definition);
+    capture
+        .buffer
+        .push(Kind::Definition, 0, row, definition, &[]);
     Ok(())
 }
 
@@ -450,7 +287,7 @@ pub(crate) fn existing_row(
     values: &[OwnedValue],
 ) -> Result<()> {
     let mut capture = connection.capture()?;
-    insert(&mut capture, table, |n| {
+    event::insert(&mut capture, table, |n| {
         values.get(n).map_or(Value::Null, OwnedValue::as_ref)
     })?;
     if capture.buffer.len() >= limits::SPILL_BYTES {

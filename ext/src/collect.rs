@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::ffi::db::Db;
 use crate::identity;
 use crate::images;
+use crate::kept_states;
 use crate::log;
 use crate::shadow::{self, Sites, State, damaged, to_i64};
 use crate::track::atomically;
@@ -113,6 +114,7 @@ pub(crate) fn collect(connection: &Connection, vouched: Option<&str>) -> Result<
         return Ok((0, before.to_string()));
     }
     atomically(db, || {
+        kept_states::keep((db, &sites), &*connection.tables()?, (&before, &goal))?;
         let dropped = drop_records(db, &state, &sites, &goal)?;
         db.run(
             "UPDATE main.nuda_state SET frontier = ?",

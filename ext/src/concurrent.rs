@@ -21,6 +21,7 @@ use crate::ffi::db::Db;
 use crate::index::fingerprint;
 use crate::log;
 use crate::shadow::{Sites, damaged};
+use crate::states::States;
 
 /// A row's table and key, as changes name it.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +33,16 @@ pub(crate) struct RowName<'a> {
 impl RowName<'_> {
     pub(crate) fn fingerprint(&self) -> u64 {
         row_fingerprint(self.table, self.key)
+    }
+
+    /// The name of one of its cells.
+    pub(crate) fn cell(&self, column: usize) -> Vec<u8> {
+        let mut name = self.table.to_be_bytes().to_vec();
+        name.extend_from_slice(&u32::try_from(column).unwrap_or(u32::MAX).to_be_bytes());
+        for value in self.key {
+            value.canonical_key().encode(&mut name);
+        }
+        name
     }
 
     pub(crate) fn is(&self, table: u32, key: &[Value<'_>]) -> bool {
@@ -94,6 +105,8 @@ pub(crate) struct LogIndex {
     decoded: HashMap<u64, Decoded>,
     /// About how many bytes `decoded` holds; it starts over when they are too many.
     held: usize,
+    /// What concurrent edits of texts and documents need to know.
+    pub(crate) states: States,
 }
 
 /// The changes behind the first `places` entries of a fingerprint.
@@ -106,9 +119,18 @@ struct Decoded {
 /// A change, and the row it belongs to: two rows may share a fingerprint.
 #[derive(Debug)]
 struct NamedChange {
+    /// The how-many-th place of the fingerprint it is from.
+    place: usize,
     table: u32,
     key: Vec<OwnedValue>,
     change: Rc<Found>,
+}
+
+impl NamedChange {
+    fn is_of(&self, row: RowName<'_>) -> bool {
+        let key: Vec<Value<'_>> = self.key.iter().map(OwnedValue::as_ref).collect();
+        row.is(self.table, &key)
+    }
 }
 
 /// Bytes of changes kept decoded, over all rows.
@@ -231,27 +253,9 @@ impl LogIndex {
         site: Site,
         seen: &VersionVector,
     ) -> Result<Vec<Rc<Found>>> {
-        let fingerprint = row.fingerprint();
-        let Some(places) = self.changes.get(&fingerprint) else {
+        let Some(decoded) = self.decode(db, sites, row)? else {
             return Ok(Vec::new());
         };
-        if self.held > DECODED {
-            self.decoded.clear();
-            self.held = 0;
-        }
-        let decoded = self.decoded.entry(fingerprint).or_default();
-        for place in places.iter().skip(decoded.places) {
-            let Some(table) = self.tables.get(place.table as usize) else {
-                continue;
-            };
-            if let Some(part) = open_part(&mut self.open, db, sites, place.key)?
-                && let Some((named, bytes)) = part.change(place, *table)?
-            {
-                decoded.changes.push(named);
-                self.held += bytes;
-            }
-        }
-        decoded.places = places.len();
         let mut found: Vec<Rc<Found>> = decoded
             .changes
             .iter()
@@ -259,14 +263,61 @@ impl LogIndex {
                 let dot = named.change.dot;
                 dot.site != site && dot.seq > seen.get(dot.site)
             })
-            .filter(|named| {
-                let key: Vec<Value<'_>> = named.key.iter().map(OwnedValue::as_ref).collect();
-                row.is(named.table, &key)
-            })
+            .filter(|named| named.is_of(row))
             .map(|named| Rc::clone(&named.change))
             .collect();
         found.sort_by_key(|change| (change.dot, change.index));
         Ok(found)
+    }
+
+    /// All changes of a row from its `first` place on, and how many places there are.
+    pub(crate) fn changes_from(
+        &mut self,
+        db: Db,
+        sites: &Sites,
+        row: RowName<'_>,
+        first: usize,
+    ) -> Result<(Vec<Rc<Found>>, usize)> {
+        let Some(decoded) = self.decode(db, sites, row)? else {
+            return Ok((Vec::new(), 0));
+        };
+        let start = decoded.changes.partition_point(|named| named.place < first);
+        let rest = decoded.changes.get(start..).unwrap_or_default();
+        let of_row = rest.iter().filter(|named| named.is_of(row));
+        let found = of_row.map(|named| Rc::clone(&named.change)).collect();
+        Ok((found, decoded.places))
+    }
+
+    /// Reads what is in the log of the rows that share a fingerprint and was not read yet.
+    fn decode(&mut self, db: Db, sites: &Sites, row: RowName<'_>) -> Result<Option<&Decoded>> {
+        let fingerprint = row.fingerprint();
+        let Some(places) = self.changes.get(&fingerprint) else {
+            return Ok(None);
+        };
+        if self.held > DECODED {
+            self.decoded.clear();
+            self.held = 0;
+        }
+        let decoded = self.decoded.entry(fingerprint).or_default();
+        for (number, place) in places.iter().enumerate().skip(decoded.places) {
+            let Some(table) = self.tables.get(place.table as usize) else {
+                continue;
+            };
+            if let Some(part) = open_part(&mut self.open, db, sites, place.key)?
+                && let Some((mut named, bytes)) = part.change(place, *table)?
+            {
+                named.place = number;
+                decoded.changes.push(named);
+                self.held += bytes;
+            }
+        }
+        decoded.places = places.len();
+        Ok(Some(decoded))
+    }
+
+    /// Makes images known that were just stored.
+    pub(crate) fn add_images(&mut self, key: i64, images: &[u8]) -> Result<()> {
+        index_images(images, key, &mut self.images)
     }
 
     /// The log keys of images of a row.
@@ -295,9 +346,8 @@ impl LogIndex {
                 continue;
             };
             if let Some((named, _)) = part.change(place, *table)? {
-                let key: Vec<Value<'_>> = named.key.iter().map(OwnedValue::as_ref).collect();
                 let is_delete = matches!(named.change.change, OwnedChange::Delete);
-                if is_delete && row.is(named.table, &key) {
+                if is_delete && named.is_of(row) {
                     keys.push(place.key);
                 }
             }
@@ -350,6 +400,7 @@ impl OpenPart {
         let bytes = before.saturating_sub(reader.left()) + size_of::<NamedChange>();
         let (_, _, part) = log::split(self.key);
         let named = NamedChange {
+            place: 0,
             table: table.number,
             key: row.key.iter().map(|value| (*value).into()).collect(),
             change: Rc::new(Found {

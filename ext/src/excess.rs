@@ -7,6 +7,7 @@ use nuda_core::merge;
 pub(crate) use nuda_core::merge::shown as clamped;
 use nuda_core::value::Value;
 
+use crate::concurrent::RowName;
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
 
@@ -20,12 +21,11 @@ pub(crate) struct CounterCell<'a> {
 
 impl CounterCell<'_> {
     fn name(&self) -> Vec<u8> {
-        let mut name = self.table.to_be_bytes().to_vec();
-        name.extend_from_slice(&u32::try_from(self.column).unwrap_or(u32::MAX).to_be_bytes());
-        for value in self.key {
-            value.canonical_key().encode(&mut name);
+        RowName {
+            table: self.table,
+            key: self.key,
         }
-        name
+        .cell(self.column)
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) struct Shape {
 }
 
 /// Types that the design names and this version does not have yet.
-const LATER_TYPES: &[&str] = &["DOC", "TEXTDOC"];
+const LATER_TYPES: &[&str] = &["DOC"];
 
 /// Looks at table `name` of the main database, which is to be replicated.
 pub(crate) fn inspect(db: Db, name: &str, is_strong: bool) -> Result<Shape> {
@@ -299,7 +299,7 @@ fn refuse_narrow_types(
     for column in columns.iter().filter(|_| strict != 0) {
         let wanted = match column.kind {
             ColumnType::Counter => ["INTEGER", "INT", "ANY"],
-            ColumnType::MvReg | ColumnType::OrSet => ["TEXT", "TEXT", "ANY"],
+            ColumnType::MvReg | ColumnType::OrSet | ColumnType::TextDoc => ["TEXT", "TEXT", "ANY"],
             ColumnType::Lww | ColumnType::MaxReg | ColumnType::MinReg => continue,
         };
         let fits = declared

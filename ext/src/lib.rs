@@ -4,16 +4,17 @@
 //! `nuda` daemon (or by anybody, see `nuda_changes_since`), and merged elsewhere. In the order
 //! in which an UPDATE travels:
 //!
-//! - `triggers` hand rows to `ffi::capture_table`, `capture` buffers them (`buffer`), and at the
+//! - `triggers` hand rows to `ffi::capture_table`, `capture` buffers them (`event`, `buffer`), and at the
 //!   commit writes the `net` effect as one `record` of the `log`; `keys` sees to it that two
-//!   sites never invent the same key, `canonical` that sets have one form;
+//!   sites never invent the same key, `canonical` that sets have one form, and `undo` that several edits of
+//!   one text become one;
 //! - `changes` reads records, `apply` delivers them elsewhere, in order and whole; `arrive`
 //!   brings tables (`replaced`: those that come again), `rows` changes rows, asking `concurrent` what the change had not seen and
-//!   `nuda_core::merge` what that amounts to; `images` keeps what deletes hid, `conflicts`
+//!   `nuda_core::merge` what that amounts to (`states` and `placed`: to a text or document); `images` keeps what deletes hid, `conflicts`
 //!   reports what lost, `guard` keeps user triggers from writing twice;
-//! - `collect` drops what nobody needs, `renumber` and `mend` repair what was
+//! - `collect` drops what nobody needs (`kept_states`: all but what edits that stay have not seen), `renumber` and `mend` repair what was
 //!   written under a wrong site or stamp or before a re-seed (`local`: what is not
-//!   replicated), `digest` proves equality;
+//!   replicated, `texts_again`), `digest` proves equality;
 //! - `identity` and `noticed` find out that a file was copied or put back;
 //! - `strong` asks the replicated log for a place before a strong transaction commits, and waits
 //!   before a strong read begins;
@@ -37,6 +38,7 @@ mod definition;
 mod digest;
 mod drift;
 mod error;
+mod event;
 mod excess;
 mod ffi;
 mod functions;
@@ -46,6 +48,7 @@ mod images;
 mod index;
 mod inspect;
 mod json;
+mod kept_states;
 mod keys;
 mod local;
 mod log;
@@ -53,6 +56,7 @@ mod mend;
 mod net;
 mod noticed;
 mod parked;
+mod placed;
 mod record;
 mod renumber;
 mod replaced;
@@ -60,10 +64,13 @@ mod rows;
 mod shadow;
 mod signal;
 mod sql;
+mod states;
 mod strong;
+mod texts_again;
 mod track;
 mod tracked;
 mod triggers;
+mod undo;
 mod waiting;
 
 pub use error::Error;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use nuda_core::changeset::{ChainHash, ChainHasher, Header};
 use nuda_core::hlc::Stamp;
-use nuda_core::merge::Rank;
+use nuda_core::merge::{Rank, Rules};
 use nuda_core::row::{BodyReader, Cell, Change, Item, RowChange};
 use nuda_core::site::{Seq, Site};
 use nuda_core::value::{OwnedValue, Value};
@@ -23,6 +23,7 @@ use crate::guard::{self, Write};
 use crate::local;
 use crate::log;
 use crate::shadow::{self, Sites, damaged};
+use crate::texts_again::Texts;
 use crate::track::atomically;
 use crate::tracked::{ColumnType, Table, quote};
 
@@ -250,8 +251,10 @@ fn reissue_rows(connection: &Rc<Connection>) -> Result<u64> {
     let mut whole = HashSet::new();
     let mut donors = HashMap::new();
     let mut count = 0;
-    for body in lacking(db)? {
-        let mut reader = BodyReader::new(&body);
+    let bodies = lacking(db)?;
+    let mut texts = Texts::read(&bodies, &tables)?;
+    for body in &bodies {
+        let mut reader = BodyReader::new(body);
         let mut table = None;
         while let Some(item) = reader.next_item()? {
             match item {
@@ -263,7 +266,8 @@ fn reissue_rows(connection: &Rc<Connection>) -> Result<u64> {
                     if !whole.contains(&name) {
                         let here = row_as_it_is(db, table, &row.key)?;
                         let donor = donors.entry(name).or_insert_with(|| here.clone());
-                        if reissue_row(connection, table, &row, here, donor.as_deref())? {
+                        let present = (here, donor.as_deref());
+                        if reissue_row(connection, table, &row, present, &mut texts)? {
                             whole.insert(name);
                         }
                     }
@@ -329,8 +333,8 @@ fn reissue_row(
     connection: &Connection,
     table: &Table,
     row: &RowChange<'_>,
-    here: Option<Vec<OwnedValue>>,
-    donor: Option<&[OwnedValue]>,
+    (here, donor): (Option<Vec<OwnedValue>>, Option<&[OwnedValue]>),
+    texts: &mut Texts,
 ) -> Result<bool> {
     let db = connection.db();
     let announce = |write| {
@@ -360,7 +364,7 @@ fn reissue_row(
         }
         (Change::Insert(cells), None) => {
             announce(Write::Insert);
-            insert_again(db, table, cells)?;
+            insert_again(db, table, cells, texts)?;
             return Ok(false);
         }
         (Change::Update(cells), Some(_)) => cells.clone(),
@@ -376,6 +380,15 @@ fn reissue_row(
         if let Cell::Add(added) = cell {
             set.push(format!("{name} = {name} + ?{place}"));
             made.push(OwnedValue::Int(clamped(added)));
+            continue;
+        }
+        if column.kind.has_state() {
+            let now = here.as_deref().and_then(|row| row.get(n));
+            let now = now.map_or(Value::Null, OwnedValue::as_ref);
+            if let Some(text) = texts.again(db, table, (&row.key, n), now)? {
+                set.push(format!("{name} = ?{place}"));
+                made.push(text);
+            }
             continue;
         }
         let met = if column.kind.is_assigned() {
@@ -401,21 +414,32 @@ fn reissue_row(
     Ok(false)
 }
 
-fn insert_again(db: Db, table: &Table, cells: &[Cell<'_>]) -> Result<()> {
+fn insert_again(db: Db, table: &Table, cells: &[Cell<'_>], texts: &mut Texts) -> Result<()> {
     let columns: Vec<String> = table
         .columns
         .iter()
         .take(cells.len())
         .map(|c| quote(&c.name))
         .collect();
-    let values: Vec<Value<'_>> = cells
+    let mut values: Vec<OwnedValue> = cells
         .iter()
         .map(|cell| match cell {
-            Cell::Value(value) => *value,
-            Cell::Add(n) => Value::Int(clamped(*n)),
-            Cell::Set(_) => Value::Null,
+            Cell::Value(value) => (*value).into(),
+            Cell::Add(n) => OwnedValue::Int(clamped(*n)),
+            Cell::Set(_) | Cell::Text(_) | Cell::Doc(_) => OwnedValue::Null,
         })
         .collect();
+    let key: Vec<OwnedValue> = values.iter().take(table.at.key_columns).cloned().collect();
+    let key: Vec<Value<'_>> = key.iter().map(OwnedValue::as_ref).collect();
+    for (n, value) in values.iter_mut().enumerate() {
+        // With all that was written to it later.
+        if table.column_type(n).has_state()
+            && let Some(text) = texts.again(db, table, (&key, n), Value::Null)?
+        {
+            *value = text;
+        }
+    }
+    let values: Vec<Value<'_>> = values.iter().map(OwnedValue::as_ref).collect();
     let places = vec!["?"; columns.len()].join(", ");
     db.run(
         &format!(

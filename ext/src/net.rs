@@ -5,7 +5,8 @@
 //! events, the registers' values are read from the row itself as it stands now: triggers of
 //! the user may run before ours, so the order of arrival need not be the order of writing.
 //! Counters need no order, their differences add up; nor do sets, whose elements come and go
-//! in turns ([`orset::Net`]). A row updated and then deleted ships
+//! in turns ([`orset::Net`]). An edit of a text is the difference between the row as it stands and
+//! the text before the first edit, found by undoing them ([`undo`]). A row updated and then deleted ships
 //! both, so that every replica keeps the same image of it.
 
 use std::collections::{HashMap, HashSet};
@@ -24,6 +25,7 @@ use crate::ffi::db::Db;
 use crate::keys;
 use crate::shadow::damaged;
 use crate::tracked::{ColumnType, Table, Tables};
+use crate::undo;
 
 /// A part of a changeset's body, and the images of the rows that it deletes.
 #[derive(Debug, Default)]
@@ -204,14 +206,22 @@ struct Touched {
     added: i128,
     /// What a set gained and lost.
     elements: orset::Net,
+    /// The way back from a text as it stands.
+    path: undo::Path,
+    /// The text before, where the way back begins elsewhere.
+    before: Option<OwnedValue>,
 }
+
+/// Stands for a value that is not known: no column with a path holds it, so what comes after it
+/// is assigned.
+const LOST: OwnedValue = OwnedValue::Blob(Vec::new());
 
 impl Touched {
     fn add(&mut self, cell: Cell<'_>) {
         match cell {
             Cell::Add(n) => self.added = merge::add(self.added, n),
             Cell::Set(edit) => self.elements.add(edit),
-            Cell::Value(_) => {}
+            Cell::Value(_) | Cell::Text(_) | Cell::Doc(_) => {}
         }
     }
 
@@ -225,11 +235,29 @@ impl Touched {
             self.add(Cell::Add(i128::from(*new) - i128::from(old)));
         }
         self.elements.replace(old.as_ref(), new.as_ref());
+        self.before = Some(old.clone());
     }
 
     fn join(&mut self, other: &Self) {
         self.added = merge::add(self.added, other.added);
         self.elements.join(&other.elements);
+    }
+
+    /// Appends the cell of the column that went from a value to `now`; `false` if of nothing.
+    fn put(&self, kind: ColumnType, now: Value<'_>, cell: &mut Vec<u8>) -> bool {
+        match kind {
+            ColumnType::Counter if self.added == 0 => return false,
+            ColumnType::Counter => Cell::Add(self.added).encode(cell),
+            ColumnType::OrSet => self.elements.encode(now, cell),
+            kind if kind.has_state() => {
+                let before = self.before.clone().or_else(|| self.path.origin(now));
+                let before = before.unwrap_or(LOST);
+                return !same(before.as_ref(), now)
+                    && kind.edit(before.as_ref(), now, cell).unwrap_or(false);
+            }
+            _ => Cell::Value(now).encode(cell),
+        }
+        true
     }
 }
 
@@ -283,6 +311,9 @@ impl History {
                     column += usize::try_from(reader.varint("a column")?).unwrap_or(usize::MAX);
                     let cell = Cell::decode(&mut reader)?;
                     self.touched.entry(column).or_default().add(cell);
+                }
+                for (column, step) in undo::read(event.undo)? {
+                    self.touched.entry(column).or_default().path.add(step);
                 }
             }
         }
@@ -426,6 +457,13 @@ impl History {
                     (ColumnType::OrSet, old, Some(Cell::Value(new))) if !same(old, new) => {
                         touched.entry(n).or_default().elements.replace(old, new);
                     }
+                    (kind, old, _) if kind.has_state() => {
+                        // What came after the insert is in the row.
+                        let path = self.touched_before.get(&n).map(|touched| &touched.path);
+                        let before = path.map_or_else(|| Some(old.into()), |p| p.origin(old));
+                        let touched = touched.entry(n).or_default();
+                        touched.before = Some(before.unwrap_or(LOST));
+                    }
                     (kind, old, _)
                         if kind.is_assigned()
                             && now.get(n).is_some_and(|value| !same(value.as_ref(), old)) =>
@@ -458,15 +496,11 @@ impl History {
             .chain(with.map(|n| (n, &untouched)))
             .filter_map(|(n, touched)| {
                 let column = self.table.columns.get(*n).filter(|c| !c.is_key)?;
-                let value = values.get(*n)?.as_ref();
                 let mut cell = Vec::new();
-                match column.kind {
-                    ColumnType::Counter if touched.added == 0 => return None,
-                    ColumnType::Counter => Cell::Add(touched.added).encode(&mut cell),
-                    ColumnType::OrSet => touched.elements.encode(value, &mut cell),
-                    _ => Cell::Value(value).encode(&mut cell),
-                }
-                Some((*n, cell))
+                let value = values.get(*n)?.as_ref();
+                touched
+                    .put(column.kind, value, &mut cell)
+                    .then_some((*n, cell))
             })
             .collect();
         if columns.is_empty() {

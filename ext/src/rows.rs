@@ -10,11 +10,12 @@ use std::rc::Rc;
 use nuda_core::changeset::Header;
 use nuda_core::merge::{Event, Plan, merge};
 use nuda_core::row::{Cell, Change, RowChange};
-use nuda_core::types::Write;
+use nuda_core::types::{Write, edited};
 use nuda_core::value::{OwnedValue, Value};
 use nuda_core::version_vector::VersionVector;
 use sqlite3_ext::ffi::SQLITE_CONSTRAINT_UNIQUE;
 
+use crate::apply::Stop;
 use crate::concurrent::{Found, LogIndex, RowName};
 use crate::conflicts;
 use crate::error::{Error, Result};
@@ -25,6 +26,7 @@ use crate::images::Images;
 use crate::keys;
 use crate::net::NetEffect;
 use crate::parked::Parked;
+use crate::placed;
 use crate::shadow::Sites;
 use crate::tracked::{Table, quote};
 
@@ -248,6 +250,10 @@ impl Applying<'_> {
                     OwnedValue::Int(excess::add(self.db, &cell, *count, *added)?)
                 }
                 (Write::Set(step), now) => step.apply(now.map_or(Value::Null, OwnedValue::as_ref)),
+                (Write::Edit(cell), now) => {
+                    let now = now.map_or(Value::Null, OwnedValue::as_ref);
+                    edited(*cell, now).ok_or_else(|| placed::misfit(table, *n))?
+                }
                 _ => OwnedValue::Null,
             });
         }
@@ -255,7 +261,7 @@ impl Applying<'_> {
         let mut values = key.to_vec();
         for ((_, write), made) in writes.iter().zip(&made) {
             values.push(match write {
-                Write::Set(_) => made.as_ref(),
+                Write::Set(_) | Write::Edit(_) => made.as_ref(),
                 Write::Add(_) if *made != OwnedValue::Null => made.as_ref(),
                 write => absolute(write),
             });
@@ -439,26 +445,25 @@ impl Applying<'_> {
             conflicts::record(self.db, table, &row.key, loss)?;
         }
         match (plan, now) {
-            (Plan::Keep, _) => Ok(()),
+            (Plan::Keep, None) => self.edit_image(table, row, &incoming, &events),
+            (Plan::Keep, Some(_)) => Ok(()),
             (Plan::Hide, _) => self.hide(table, &row.key),
-            (Plan::Update(writes), Some(now)) => self.update(table, &row.key, &writes, &now),
+            (Plan::Update(writes), Some(now)) => {
+                let writes = self.placed(table, &incoming, &row.key, writes, &now)?;
+                self.update(table, &row.key, &writes, &now)
+            }
             (Plan::Revive(writes) | Plan::Update(writes), _) => {
-                self.revive(table, &row.key, &writes)
+                self.revive(table, &row.key, &incoming, writes)
             }
             (Plan::Insert(writes), None) => {
                 // What an older life held is reset; its image must not come back.
-                self.images.take(
-                    self.db,
-                    self.index.as_deref(),
-                    RowName {
-                        table: table.at.number,
-                        key: &row.key,
-                    },
-                )?;
+                let image = self.take_image(table, &row.key)?.unwrap_or_default();
+                let writes = self.placed(table, &incoming, &row.key, writes, &image)?;
                 self.settle(table, &row.key, &writes)?;
                 self.insert(table, &writes)
             }
-            (Plan::Insert(mut writes), Some(_)) => {
+            (Plan::Insert(writes), Some(now)) => {
+                let mut writes = self.placed(table, &incoming, &row.key, writes, &now)?;
                 self.settle(table, &row.key, &writes)?;
                 writes.retain(|(n, _)| *n >= table.at.key_columns);
                 self.overwrite(table, &row.key, &writes)
@@ -503,21 +508,14 @@ impl Applying<'_> {
     }
 
     /// Brings a hidden row back from its image, and edits it.
-    fn revive(
+    fn revive<'w>(
         &mut self,
         table: &Rc<Table>,
         key: &[Value<'_>],
-        writes: &[(usize, Write<'_>)],
+        incoming: &Event<'w>,
+        writes: Vec<(usize, Write<'w>)>,
     ) -> Result<()> {
-        let name = RowName {
-            table: table.at.number,
-            key,
-        };
-        let image = match self.images.take(self.db, self.index.as_deref(), name)? {
-            Some(image) => Some(image),
-            None => self.net.take_image(table, key)?,
-        };
-        let Some(image) = image else {
+        let Some(image) = self.take_image(table, key)? else {
             return Err(Error::corrupt(format!(
                 "{}: a row that is edited on another node is missing here; re-seed this replica \
                  (`nuda verify` shows which tables differ)",
@@ -529,8 +527,26 @@ impl Applying<'_> {
             .enumerate()
             .map(|(n, value)| (n, Write::Value(value.as_ref())))
             .collect();
+        let now = image_row(table, &image);
+        let writes = self.placed(table, incoming, key, writes, &now)?;
         self.insert(table, &values)?;
-        self.update(table, key, writes, &image_row(table, &image))
+        self.update(table, key, &writes, &now)
+    }
+
+    /// Takes the image of a hidden row.
+    pub(crate) fn take_image(
+        &mut self,
+        table: &Rc<Table>,
+        key: &[Value<'_>],
+    ) -> Result<Option<Vec<OwnedValue>>> {
+        let name = RowName {
+            table: table.at.number,
+            key,
+        };
+        match self.images.take(self.db, self.index.as_deref(), name)? {
+            Some(image) => Ok(Some(image)),
+            None => self.net.take_image(table, key),
+        }
     }
 }
 
@@ -541,7 +557,7 @@ fn is_collision(table: &Table, error: &Error) -> bool {
 }
 
 /// A row for [`Applying::update`]: the image, padded to the table's width.
-fn image_row(table: &Table, image: &[OwnedValue]) -> Vec<OwnedValue> {
+pub(crate) fn image_row(table: &Table, image: &[OwnedValue]) -> Vec<OwnedValue> {
     let mut row = image.to_vec();
     row.resize(table.columns.len(), OwnedValue::Null);
     row
@@ -552,41 +568,43 @@ fn initial(cell: Cell<'_>) -> Value<'_> {
     match cell {
         Cell::Value(value) => value,
         Cell::Add(n) => Value::Int(clamped(n)),
-        Cell::Set(_) => Value::Null,
+        Cell::Set(_) | Cell::Text(_) | Cell::Doc(_) => Value::Null,
     }
 }
 
 /// What a new life's column shows.
-fn absolute<'w>(write: &'w Write<'_>) -> Value<'w> {
+pub(crate) fn absolute<'w>(write: &'w Write<'_>) -> Value<'w> {
     match write {
         Write::Value(value) => *value,
         Write::Made(value) => value.as_ref(),
         Write::Add(n) => Value::Int(clamped(*n)),
-        Write::Set(_) => Value::Null,
+        Write::Set(_) | Write::Edit(_) | Write::Placed(_) => Value::Null,
     }
 }
 
 /// Whether a change fits the table's column types.
-pub(crate) fn check_types(table: &Table, change: &Change<'_>) -> Result<()> {
-    let fits = |n: usize, cell: &Cell<'_>, is_insert: bool| {
-        table
-            .columns
-            .get(n)
-            .is_some_and(|column| column.kind.fits(cell, is_insert))
+pub(crate) fn check_types(table: &Table, change: &Change<'_>) -> std::result::Result<(), Stop> {
+    let check = |n: usize, cell: &Cell<'_>, is_insert: bool| {
+        let fits = match table.columns.get(n) {
+            Some(column) => column.kind.fits(cell, is_insert)?,
+            None => false,
+        };
+        if fits {
+            return Ok(());
+        }
+        Err(Stop::from(Error::corrupt(format!(
+            "a change of {} does not fit its column types; refused",
+            table.name
+        ))))
     };
-    let ok = match change {
-        Change::Insert(cells) => cells
+    match change {
+        Change::Insert(cells) => {
+            let mut cells = cells.iter().enumerate();
+            cells.try_for_each(|(n, cell)| check(n, cell, true))
+        }
+        Change::Update(cells) => cells
             .iter()
-            .enumerate()
-            .all(|(n, cell)| fits(n, cell, true)),
-        Change::Update(cells) => cells.iter().all(|(n, cell)| fits(*n, cell, false)),
-        Change::Delete => true,
-    };
-    if ok {
-        return Ok(());
+            .try_for_each(|(n, cell)| check(*n, cell, false)),
+        Change::Delete => Ok(()),
     }
-    Err(Error::corrupt(format!(
-        "a change of {} does not fit its column types; refused",
-        table.name
-    )))
 }

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::ffi::db::Db;
 
 /// Version of the shadow tables' layout.
-pub(crate) const LAYOUT: i64 = 2;
+pub(crate) const LAYOUT: i64 = 3;
 
 /// What `nuda_init` creates and `nuda_eject` drops, besides triggers and capture tables.
 pub(crate) const DEFINITIONS: &str = "
@@ -71,6 +71,7 @@ CREATE TABLE nuda_column(
   PRIMARY KEY (number, position)
 ) WITHOUT ROWID;
 CREATE TABLE nuda_excess(cell BLOB PRIMARY KEY, kept TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE nuda_cell(cell BLOB PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID; -- see `states`
 CREATE TABLE nuda_conflicts(
   id INTEGER PRIMARY KEY,
   at_ms INTEGER NOT NULL, \"table\" TEXT NOT NULL, \"key\" TEXT NOT NULL, \"column\" TEXT,
@@ -105,6 +106,7 @@ pub(crate) const OBJECTS: &[(&str, &str)] = &[
     ("TABLE", "nuda_peers"),
     ("TABLE", "nuda_protocol"),
     ("TABLE", "nuda_conflicts"),
+    ("TABLE", "nuda_cell"),
     ("TABLE", "nuda_excess"),
     ("TABLE", "nuda_column"),
     ("TABLE", "nuda_table"),

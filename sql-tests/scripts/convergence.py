@@ -32,11 +32,12 @@ def cluster(folder):
     a.execute("select nuda_init('p')")
     a.execute("select nuda_join('a')")
     a.execute("create table t(id text primary key, x, y, n counter, hi maxreg integer, "
-              "lo minreg text, mv mvreg text, tags orset)")
-    a.execute("create table u(k1 int, k2 text, v text, primary key(k1, k2)) without rowid")
+              "lo minreg text, mv mvreg text, tags orset, body textdoc)")
+    a.execute("create table u(k1 int, k2 text, v text, body textdoc, primary key(k1, k2)) "
+              "without rowid")
     # Rows of w are never deleted: what was written to them can be accounted for.
     a.execute("create table w(id text primary key, n counter, hi maxreg integer, lo minreg integer, "
-              "mv mvreg integer, tags orset)")
+              "mv mvreg integer, tags orset, body textdoc)")
     a.execute("select nuda_track('t'), nuda_track('w')")
     a.execute("select nuda_track('u', 'eventual', 'delete_wins')")
     # Rows of i have invented keys, and are never deleted either.
@@ -62,12 +63,30 @@ def some(rnd):
     return "[" + " ,".join(f'"{e}"' for e in rnd.choices("abcdefg", k=rnd.randrange(6))) + "]"
 
 
+def typed(rnd, text):
+    """What a person makes of a text."""
+    words = (text or "").split(" ")
+    at = rnd.randrange(len(words))
+    what = rnd.random()
+    if what < 0.05:
+        return None
+    if what < 0.5:
+        words.insert(at, rnd.choice(["red", "green", "blü\u0301", "\U0001d11e", "", "x\ny"]))
+    elif what < 0.8:
+        del words[at:at + rnd.randrange(1, 3)]
+    else:
+        words[at] = rnd.choice(["one", "two"])
+    return " ".join(words)
+
+
 class Ledger:
     """What was acknowledged of the rows of w."""
 
     def __init__(self):
         self.sums, self.added, self.removed, self.assigned, self.count = {}, {}, {}, [], 0
         self.invented = set()
+        # Characters typed, each in one place only, and those taken away.
+        self.typed, self.erased, self.character = {}, {}, 0x10000
 
     def invent(self, rnd, c):
         """Rows whose keys SQLite invents, some of them taken back."""
@@ -96,11 +115,21 @@ class Ledger:
 
     def write(self, rnd, c):
         row, self.count = f"w{rnd.randrange(2)}", self.count + 1
-        what, number = rnd.choice(["n", "tags", "tags", "hi", "lo", "mv"]), rnd.randrange(-99, 100)
+        what = rnd.choice(["n", "tags", "tags", "hi", "lo", "mv", "body", "body", "body"])
+        number = rnd.randrange(-99, 100)
         before = vector(value(c, "select nuda_version_vector()"))
         if what == "n":
             c.execute("update w set n=n+? where id=?", (number, row))
             self.sums[row] = self.sums.get(row, 0) + number
+        elif what == "body":
+            now = value(c, "select body from w where id=?", row) or ""
+            at = rnd.randrange(len(now) + 1)
+            gone = now[at:at + rnd.choice([0, 0, 1, 3])]
+            new = "".join(chr(self.character + n) for n in range(rnd.choice([0, 1, 1, 4])))
+            self.character += len(new)
+            c.execute("update w set body=? where id=?", (now[:at] + new + now[at + len(gone):], row))
+            self.typed.setdefault(row, []).append(new)
+            self.erased.setdefault(row, set()).update(gone)
         elif what == "tags":
             now = set(json.loads(value(c, "select tags from w where id=?", row) or "[]"))
             gone = {e for e in now if rnd.random() < 0.3}
@@ -125,7 +154,14 @@ class Ledger:
         wrong = sorted(self.invented.symmetric_difference(found))
         if len(found) != len(self.invented):
             wrong.append((len(found), len(self.invented)))
-        for row, n, hi, lo, mv, tags in c.execute("select * from w"):
+        for row, n, hi, lo, mv, tags, body in c.execute("select * from w"):
+            erased = self.erased.get(row, set())
+            kept = ["".join(ch for ch in run if ch not in erased) for run in self.typed.get(row, [])]
+            if sorted(body or "") != sorted("".join(kept)):
+                wrong.append((row, "body", body, kept))
+            # What was typed at once stays in order.
+            wrong += [(row, "order", run) for run in kept
+                      if run != "".join(ch for ch in body or "" if ch in run)]
             mv = json.loads(mv) if str(mv).startswith("[") else [mv]
             wanted = {
                 "n": (n, self.sums.get(row, 0)),
@@ -146,9 +182,9 @@ def vector(text):
 def statement(rnd, c):
     key, r = f"k{rnd.randrange(6)}", rnd.random()
     if r < 0.25:
-        c.execute("insert or replace into t values(?,?,?,?,?,?,?,?)",
+        c.execute("insert or replace into t values(?,?,?,?,?,?,?,?,?)",
                   (key, rnd.random(), rnd.randrange(9), rnd.randrange(9), rnd.randrange(9),
-                   str(rnd.randrange(9)), rnd.choice("abc"), some(rnd)))
+                   str(rnd.randrange(9)), rnd.choice("abc"), some(rnd), typed(rnd, "a b c")))
     elif r < 0.4:
         c.execute("delete from t where id=?", (key,))
     elif r < 0.6:
@@ -163,9 +199,16 @@ def statement(rnd, c):
         c.execute("update t set mv=? where id=?", (rnd.choice("abcde"), key))
     elif r < 0.83:
         c.execute("update t set tags=? where id=?", (some(rnd), key))
+    elif r < 0.86:
+        for table, column, name in rnd.sample([("t", "id", key), ("u", "k2", key)], 2):
+            found = c.execute(f"select rowid, body from t where id=?" if table == "t" else
+                              "select k1, body from u where k2=?", (name,)).fetchone()
+            if found:
+                c.execute(f"update {table} set body=? where {column}=?",
+                          (typed(rnd, found[1]), name))
     elif r < 0.88:
-        c.execute("insert into u values(?,?,?) on conflict do update set v=excluded.v",
-                  (rnd.randrange(3), key, str(rnd.random())))
+        c.execute("insert into u values(?,?,?,?) on conflict do update set v=excluded.v",
+                  (rnd.randrange(3), key, str(rnd.random()), typed(rnd, "u v w")))
     elif r < 0.91:
         c.execute("delete from u where k2=?", (key,))
     else:
@@ -178,7 +221,8 @@ def large_transaction(rnd, c):
     for _ in range(20):
         for _ in range(3):
             statement(rnd, c)
-        c.execute("insert into u values(9, 'large', ?) on conflict do update set v=excluded.v",
+        c.execute("insert into u values(9, 'large', ?, 'l') on conflict do update set v=excluded.v, "
+                  "body=body||'x'",
                   (str(rnd.random()) * 12_000,))
     c.execute("commit")
 

@@ -36,7 +36,9 @@ def main(folder):
     a.execute("CREATE TABLE t(id TEXT PRIMARY KEY, v, n COUNTER)")
     a.execute("CREATE TABLE m(id TEXT PRIMARY KEY, hi MAXREG INT, lo MINREG INT, mv MVREG TEXT, "
               "tags ORSET)")
-    ask(a, "SELECT nuda_track('t'), nuda_track('m')")
+    a.execute("CREATE TABLE d(id TEXT PRIMARY KEY, body TEXTDOC)")
+    ask(a, "SELECT nuda_track('t'), nuda_track('m'), nuda_track('d')")
+    a.execute("INSERT INTO d VALUES ('1', 'one two three'), ('2', 'alone'), ('3', 'gone')")
     a.execute("INSERT INTO m VALUES ('1', 5, 5, 'old', '[\"x\",\"y\",\"z\"]'), ('2', 5, 5, 'old', NULL)")
     a.execute("INSERT INTO t VALUES ('1', 'x', 10), ('2', 'y', 20), ('3', 'z', 30), ('4', 'w', 40)")
     a.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -57,6 +59,12 @@ def main(folder):
         "UPDATE m SET hi = 7, lo = 3, mv = 'B', tags = '[\"z\",\"b\",\"c\"]' WHERE id = '1'",
         "UPDATE m SET hi = 99, tags = '[1]' WHERE id = '2'",
         "INSERT INTO m VALUES ('3', 1, 1, 'b', '[2]')",
+        "UPDATE d SET body = 'one and two three' WHERE id = '1'",
+        "UPDATE d SET body = body || ', four' WHERE id = '1'",
+        "UPDATE d SET body = 'not alone' WHERE id = '2'",
+        "UPDATE d SET body = 'gone?' WHERE id = '3'",
+        "INSERT INTO d VALUES ('4', 'from b'), ('5', 'b only')",
+        "UPDATE d SET body = body || ', later' WHERE id IN ('4', '5')",
     ):
         b.execute(sql)
     for sql in (
@@ -65,6 +73,9 @@ def main(folder):
         "DELETE FROM t WHERE id = '4'",
         "UPDATE m SET hi = 8, lo = 4, mv = 'A', tags = '[\"x\",\"y\",\"z\",\"a\"]' WHERE id = '1'",
         "INSERT INTO m VALUES ('3', 2, 2, 'a', '[3]')",
+        "UPDATE d SET body = 'Zero, ' || body WHERE id = '1'",
+        "DELETE FROM d WHERE id = '3'",
+        "INSERT INTO d VALUES ('4', 'from a ')",
     ):
         a.execute(sql)
     ask(a, "SELECT nuda_collect(nuda_version_vector())")
@@ -84,6 +95,10 @@ def main(folder):
     wanted = [("1", 8, 3, '["A","B"]', '["a","b","c","z"]'), ("2", 99, 5, "old", "[1]"),
               ("3", 2, 1, '["a","b"]', "[2,3]")]
     assert rows == wanted, rows
+    rows = a.execute("SELECT body FROM d ORDER BY id").fetchall()
+    wanted = ["Zero, one and two three, four", "not alone", "gone?", "from b, laterfrom a ",
+              "b only, later"]
+    assert [body for (body,) in rows] == wanted, rows
     assert ask(a, "SELECT nuda_digest()") == ask(b, "SELECT nuda_digest()")
     print("re-seeded without losing an increment, an element, a value, a row or a delete")
 

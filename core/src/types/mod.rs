@@ -7,7 +7,9 @@
 //! concurrent changes and the value that is there, never the history.
 //!
 //! [`sequence`] merges concurrent edits by position; [`text`] is a text's edit, and needs the
-//! former only while edits are concurrent; [`doc`] are edits of documents. No column uses them yet.
+//! former only while edits are concurrent; [`doc`] are edits of documents. Beside the value such
+//! an edit needs to know who did what: a [`state`], made from the log while anything is concurrent.
+//! [`rebase`] makes edits again on another text.
 //!
 //! [`lww`] and [`counter`] look at every live write. The others ask for the *frontier*: the
 //! live writes that no other live write of the column saw.
@@ -18,9 +20,12 @@ pub mod extremum;
 pub mod lww;
 pub mod mvreg;
 pub mod orset;
+pub mod rebase;
 pub mod sequence;
+pub mod state;
 pub mod text;
 
+use crate::error::DecodeError;
 use crate::merge::{Event, Lost};
 use crate::row::Cell;
 use crate::value::{OwnedValue, Value};
@@ -40,6 +45,8 @@ pub enum ColumnType {
     MvReg,
     /// A set of JSON values; an add wins over a concurrent remove.
     OrSet,
+    /// A text; concurrent edits are all kept.
+    TextDoc,
 }
 
 /// Why a column cannot hold a value; in words that follow the column's name.
@@ -47,13 +54,14 @@ pub type Unfit = String;
 
 impl ColumnType {
     /// All types, in the order in which they are documented.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Lww,
         Self::Counter,
         Self::MaxReg,
         Self::MinReg,
         Self::MvReg,
         Self::OrSet,
+        Self::TextDoc,
     ];
 
     /// The name in a declaration.
@@ -66,6 +74,7 @@ impl ColumnType {
             Self::MinReg => "MINREG",
             Self::MvReg => "MVREG",
             Self::OrSet => "ORSET",
+            Self::TextDoc => "TEXTDOC",
         }
     }
 
@@ -80,7 +89,7 @@ impl ColumnType {
     /// Whether a write is an assignment: it ships the value, not a difference.
     #[must_use]
     pub fn is_assigned(self) -> bool {
-        !matches!(self, Self::Counter | Self::OrSet)
+        !matches!(self, Self::Counter | Self::OrSet | Self::TextDoc)
     }
 
     /// Whether the column's text has one canonical form that differs from what may be written.
@@ -100,6 +109,7 @@ impl ColumnType {
             Self::MaxReg | Self::MinReg => extremum::check(value).map(|()| None),
             Self::MvReg => mvreg::check(value).map(|()| None),
             Self::OrSet => orset::stored(value),
+            Self::TextDoc => text::check(value).map(|()| None),
         }
     }
 
@@ -112,6 +122,12 @@ impl ColumnType {
         }
     }
 
+    /// Whether an edit needs a [`state::State`] while others are concurrent with it.
+    #[must_use]
+    pub fn has_state(self) -> bool {
+        matches!(self, Self::TextDoc)
+    }
+
     /// Appends the cell that an UPDATE from `old` to `new` ships; answers `false` if it ships
     /// nothing. The two values differ.
     ///
@@ -120,6 +136,7 @@ impl ColumnType {
     pub fn edit(self, old: Value<'_>, new: Value<'_>, out: &mut Vec<u8>) -> Result<bool, Unfit> {
         match self {
             Self::OrSet => return orset::diff(old, new, out),
+            Self::TextDoc => text::edit(old, new, out)?,
             Self::Counter => counter::diff(old, new)?.encode(out),
             _ => {
                 self.stored(new)?;
@@ -130,11 +147,12 @@ impl ColumnType {
     }
 
     /// What becomes of a column that shows `now`, if its row is there, when a write that had
-    /// not seen it is made again after it. A counter's difference is for the caller to add.
+    /// not seen it is made again after it. A counter's difference is for the caller to add, and
+    /// so is an edit that says only where.
     #[must_use]
     pub fn again(self, now: Option<Value<'_>>, cell: Cell<'_>) -> Option<OwnedValue> {
         let value = match (cell, now) {
-            (Cell::Add(_), _) => return None,
+            (Cell::Add(_) | Cell::Text(_) | Cell::Doc(_), _) => return None,
             (Cell::Set(edit), now) => {
                 return Some(orset::Step::all_of(edit).apply(now.unwrap_or(Value::Null)));
             }
@@ -153,15 +171,22 @@ impl ColumnType {
     }
 
     /// Whether an INSERT may ship this cell, and an UPDATE may.
-    #[must_use]
-    pub fn fits(self, cell: &Cell<'_>, is_insert: bool) -> bool {
-        match (self, cell) {
+    ///
+    /// # Errors
+    /// An edit that is malformed, or of a kind that only a newer version knows.
+    pub fn fits(self, cell: &Cell<'_>, is_insert: bool) -> Result<bool, DecodeError> {
+        Ok(match (self, cell) {
             (Self::Counter, Cell::Add(_)) => true,
             (Self::OrSet, Cell::Value(value)) => is_insert && orset::is_stored(*value),
             (Self::OrSet, Cell::Set(edit)) => !is_insert && edit.is_canonical(),
+            (Self::TextDoc, Cell::Value(value)) => text::check(*value).is_ok(),
+            (Self::TextDoc, Cell::Text(edit)) => {
+                let edit = text::TextDelta::decode(edit)?;
+                !is_insert && !edit.delta.is_empty()
+            }
             (Self::Counter, _) => false,
             (_, cell) => matches!(cell, Cell::Value(_)),
-        }
+        })
     }
 }
 
@@ -184,6 +209,19 @@ impl<'a> Wrote<'a, '_> {
     }
 }
 
+/// The value `now` with an edit done to it that is of just that value; `None` if it is not.
+#[must_use]
+pub fn edited(cell: Cell<'_>, now: Value<'_>) -> Option<OwnedValue> {
+    match cell {
+        Cell::Text(edit) => {
+            let edit = text::TextDelta::decode(edit).ok()?;
+            let text = edit.apply(text::shown(now)?)?;
+            Some(OwnedValue::Text(text.into_bytes()))
+        }
+        _ => None,
+    }
+}
+
 /// What a merge writes to a column.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Write<'a> {
@@ -195,6 +233,19 @@ pub enum Write<'a> {
     Add(i128),
     /// The set's elements without some and with others.
     Set(orset::Step<'a>),
+    /// The value with this edit done to it, which is of just that value.
+    Edit(Cell<'a>),
+    /// What the cell's [`state::State`] makes of this write.
+    Placed(Placed<'a>),
+}
+
+/// A write that meets concurrent ones, and whose place only a state knows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Placed<'a> {
+    /// The write.
+    pub cell: Cell<'a>,
+    /// Whether the column is NULL if nothing is left in it.
+    pub null_if_empty: bool,
 }
 
 impl<'a> Write<'a> {
@@ -205,8 +256,20 @@ impl<'a> Write<'a> {
             Cell::Value(value) => Self::Value(value),
             Cell::Add(n) => Self::Add(n),
             Cell::Set(edit) => Self::Set(orset::Step::all_of(edit)),
+            Cell::Text(_) | Cell::Doc(_) => Self::Edit(cell),
         }
     }
+}
+
+/// Whether the whole frontier left NULL.
+fn null_if_empty<'a>(mine: Option<&Wrote<'a, '_>>, others: &[Wrote<'a, '_>]) -> bool {
+    mine.into_iter()
+        .chain(frontier(others.iter()))
+        .all(|write| match write.cell {
+            Cell::Set(edit) => edit.leaves_null(),
+            Cell::Value(value) => value == Value::Null,
+            Cell::Add(_) | Cell::Text(_) | Cell::Doc(_) => false,
+        })
 }
 
 /// What the column of a row becomes when `mine` meets the live concurrent writes `others`;
@@ -227,6 +290,10 @@ pub fn merge_edit<'a>(
             .then(|| Write::of(mine.cell)),
         ColumnType::Counter => Some(Write::of(mine.cell)),
         ColumnType::OrSet => Some(orset::merge_edit(mine, others)),
+        ColumnType::TextDoc => Some(Write::Placed(Placed {
+            cell: mine.cell,
+            null_if_empty: null_if_empty(Some(&mine), others),
+        })),
         _ => Some(merge_life(kind, column, Some(mine), others, lost)),
     }
 }
@@ -253,6 +320,16 @@ pub fn merge_life<'a>(
         }
         ColumnType::MvReg => mvreg::join(mine, others),
         ColumnType::OrSet => Write::Made(orset::merge_life(mine, others)),
+        ColumnType::TextDoc => {
+            let cell = mine.map_or(Cell::Value(Value::Null), |mine| mine.cell);
+            if others.is_empty() {
+                return Write::of(cell);
+            }
+            Write::Placed(Placed {
+                cell,
+                null_if_empty: null_if_empty(mine.as_ref(), others),
+            })
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::json;
 use crate::limits;
 use crate::merge::Event;
 use crate::row::Cell;
-use crate::types::{Unfit, Wrote, frontier};
+use crate::types::{Unfit, Wrote, null_if_empty};
 use crate::value::{OwnedValue, Value};
 
 /// The elements of a set, in order, each in its canonical form.
@@ -426,21 +426,6 @@ fn shown<'e>(elements: impl Iterator<Item = &'e [u8]>, null_if_empty: bool) -> O
     OwnedValue::Text(text(elements))
 }
 
-fn leaves_null(cell: Cell<'_>) -> bool {
-    match cell {
-        Cell::Set(edit) => edit.leaves_null,
-        Cell::Value(value) => value == Value::Null,
-        Cell::Add(_) => false,
-    }
-}
-
-/// Whether the whole frontier left NULL.
-fn null_if_empty<'a>(mine: Option<&Wrote<'a, '_>>, others: &[Wrote<'a, '_>]) -> bool {
-    mine.into_iter()
-        .chain(frontier(others.iter()))
-        .all(|write| leaves_null(write.cell))
-}
-
 /// The step that an edit makes on a set, among live concurrent writes.
 pub(crate) fn merge_edit<'a>(mine: Wrote<'a, '_>, others: &[Wrote<'a, '_>]) -> super::Write<'a> {
     let Cell::Set(edit) = mine.cell else {
@@ -500,7 +485,7 @@ fn standing(others: &[Wrote<'_, '_>], is_wanted: impl Fn(&[u8]) -> bool) -> Hash
                 let set = Set::of(value);
                 set.iter().for_each(|element| add(element, write.event));
             }
-            Cell::Add(_) => {}
+            Cell::Add(_) | Cell::Text(_) | Cell::Doc(_) => {}
         }
     }
     standing

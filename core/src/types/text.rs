@@ -12,10 +12,68 @@
 //! It ends with the bytes. Only the first place may keep 0, and each inserts or deletes something.
 
 use crate::codec::{Reader, put_bytes, put_sized, put_varint};
+use crate::diff;
 use crate::error::DecodeError;
 use crate::limits;
+use crate::row::Cell;
+use crate::value::Value;
 
+use super::Unfit;
 use super::sequence::Delta;
+
+/// Whether the column can hold this value.
+///
+/// # Errors
+/// It is neither NULL nor text in UTF-8.
+pub fn check(value: Value<'_>) -> Result<(), Unfit> {
+    match value {
+        Value::Null => Ok(()),
+        Value::Text(text) => match std::str::from_utf8(text) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(format!(
+                "the text is not UTF-8 at position {}",
+                error.valid_up_to() + 1
+            )),
+        },
+        _ => Err("only text and NULL are held; CAST the value AS TEXT".into()),
+    }
+}
+
+/// The text that a value shows; none for NULL and for what is no text.
+#[must_use]
+pub(crate) fn shown<'v>(value: Value<'v>) -> Option<&'v str> {
+    match value {
+        Value::Text(text) => std::str::from_utf8(text).ok(),
+        _ => None,
+    }
+}
+
+/// Appends what an UPDATE ships: what was done to the text, or the value if one of them is NULL.
+///
+/// # Errors
+/// The column cannot hold the new value.
+pub fn edit(old: Value<'_>, new: Value<'_>, out: &mut Vec<u8>) -> Result<(), Unfit> {
+    check(new)?;
+    match (shown(old), shown(new)) {
+        (Some(old), Some(new)) => {
+            let mut bytes = Vec::new();
+            diff::text::diff(old, new, diff::text::STEPS).encode(&mut bytes);
+            Cell::Text(&bytes).encode(out);
+        }
+        _ => Cell::Value(new).encode(out),
+    }
+    Ok(())
+}
+
+/// The characters that an encoded edit inserts, if it does at one place only.
+#[must_use]
+pub(crate) fn only_insertion(edit: &[u8]) -> Option<&[u8]> {
+    let mut reader = Reader::new(edit);
+    reader.varint("kept characters").ok()?;
+    reader.varint("deleted characters").ok()?;
+    let text = reader.sized("inserted characters", limits::VALUE_BYTES);
+    text.ok().filter(|_| reader.is_empty())
+}
 
 /// An edit of a text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,6 +96,25 @@ impl TextDelta {
             self.inserted
         };
         Self { delta, inserted }
+    }
+
+    /// The same edit of a text of `length` characters: what it deletes beyond does not exist.
+    #[must_use]
+    pub fn clipped(self, length: u64) -> Self {
+        let mut delta = Delta::new();
+        let mut left = length;
+        for edit in self.delta.edits() {
+            let kept = edit.keep.min(left);
+            let deleted = edit.delete.min(left - kept);
+            left -= kept + deleted;
+            delta.keep(kept);
+            delta.insert(edit.insert);
+            delta.delete(deleted);
+        }
+        Self {
+            delta: delta.end(),
+            ..self
+        }
     }
 
     /// The edit that puts `text` in the place of `length` characters.

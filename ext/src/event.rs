@@ -1,0 +1,199 @@
+//! A row's change as an event of the buffer: what a trigger handed over, checked and encoded.
+//!
+//! An event holds what its change would ship if the row had no other in this transaction, so that
+//! the usual case is copied and nothing more. For columns whose edits say where and not what,
+//! it also holds how to get back to the old value (see [`crate::undo`]).
+
+use nuda_core::codec::put_varint;
+use nuda_core::limits;
+use nuda_core::value::Value;
+
+use crate::buffer::Kind;
+use crate::capture::Capture;
+use crate::drift::Drift;
+use crate::error::{Error, Result};
+use crate::tracked::{Column, Table};
+use crate::undo;
+
+/// Space that is used again for every event.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    /// An encoded row.
+    payload: Vec<u8>,
+    /// An update's changed columns.
+    cells: Vec<u8>,
+    /// The way back.
+    undo: Vec<u8>,
+}
+
+/// A new row.
+pub(crate) fn insert<'a>(
+    capture: &mut Capture,
+    table: &Table,
+    new: impl Fn(usize) -> Value<'a>,
+) -> Result<()> {
+    let payload = &mut capture.scratch.payload;
+    let row = begin_row(payload, table, &new)?;
+    for (n, column) in table.columns.iter().enumerate().skip(table.at.key_columns) {
+        let value = new(n);
+        checked_size(table, column, value)?;
+        match column
+            .kind
+            .stored(value)
+            .map_err(|why| unfit(table, column, &why))?
+        {
+            None => column.kind.initial(value).encode(payload),
+            Some(stored) => column.kind.initial(stored.as_ref()).encode(payload),
+        }
+    }
+    capture
+        .buffer
+        .push(Kind::Insert, table.at.number, row, payload, &[]);
+    Ok(())
+}
+
+/// A row that goes.
+pub(crate) fn delete<'a>(
+    capture: &mut Capture,
+    table: &Table,
+    old: impl Fn(usize) -> Value<'a>,
+) -> Result<()> {
+    let payload = &mut capture.scratch.payload;
+    let row = begin_row(payload, table, &old)?;
+    for n in table.at.key_columns..table.columns.len() {
+        old(n).encode(payload);
+    }
+    capture
+        .buffer
+        .push(Kind::Delete, table.at.number, row, payload, &[]);
+    Ok(())
+}
+
+/// A row whose values change.
+pub(crate) fn update<'a>(
+    capture: &mut Capture,
+    table: &Table,
+    old: impl Fn(usize) -> Value<'a>,
+    new: impl Fn(usize) -> Value<'a>,
+) -> Result<()> {
+    let keys = table.at.key_columns;
+    if (0..keys).any(|n| old(n).canonical_key() != new(n).canonical_key()) {
+        // A changed key is another row.
+        delete(capture, table, old)?;
+        return insert(capture, table, new);
+    }
+    if (0..keys).any(|n| differs(old(n), new(n))) {
+        return Err(Error::constraint(format!(
+            "{}: a key cannot change its spelling only (1 to 1.0); delete the row and insert it",
+            table.name
+        )));
+    }
+    let Capture {
+        buffer,
+        scratch: Scratch {
+            payload,
+            cells,
+            undo,
+        },
+        ..
+    } = capture;
+    cells.clear();
+    undo.clear();
+    let (mut count, mut previous) = (0, 0);
+    let is_edited = |n: usize| differs(old(n), new(n));
+    for (n, column) in table.columns.iter().enumerate().skip(keys) {
+        let with = table.group(n).unwrap_or_default();
+        if !is_edited(n) && !with.iter().any(|n| is_edited(*n)) {
+            continue;
+        }
+        let (old, new) = (old(n), new(n));
+        checked_size(table, column, new)?;
+        let before = cells.len();
+        put_varint(cells, (n - previous) as u64);
+        let edited = column.kind.edit(old, new, cells);
+        if edited.map_err(|why| unfit(table, column, &why))? {
+            count += 1;
+            previous = n;
+            if column.kind.has_state() {
+                undo::put(undo, n, old, new);
+            }
+        } else {
+            // The same set in another spelling.
+            cells.truncate(before);
+        }
+    }
+    // A column that the trigger does not know may have changed: the commit looks.
+    if count == 0 && table.drift != Drift::Added {
+        return Ok(());
+    }
+    let row = begin_row(payload, table, &old)?;
+    put_varint(payload, count);
+    payload.extend_from_slice(cells);
+    buffer.push(Kind::Update, table.at.number, row, payload, undo);
+    Ok(())
+}
+
+/// Whether a column's value changed, to the last bit.
+fn differs(old: Value<'_>, new: Value<'_>) -> bool {
+    match (old, new) {
+        (Value::Real(a), Value::Real(b)) => a.to_bits() != b.to_bits(),
+        (a, b) => a != b,
+    }
+}
+
+/// Refuses what is too large to travel.
+fn checked_size(table: &Table, column: &Column, value: Value<'_>) -> Result<()> {
+    if let Value::Text(bytes) | Value::Blob(bytes) = value
+        && bytes.len() > limits::VALUE_BYTES
+    {
+        return Err(Error::constraint(format!(
+            "{}.{}: a value of {} bytes is too large to replicate (limit {})",
+            table.name,
+            column.name,
+            bytes.len(),
+            limits::VALUE_BYTES
+        )));
+    }
+    Ok(())
+}
+
+/// A value that the column's type cannot hold.
+pub(crate) fn unfit(table: &Table, column: &Column, why: &str) -> Error {
+    Error::constraint(format!(
+        "{} {}.{}: {why}",
+        column.kind.name(),
+        table.name,
+        column.name
+    ))
+}
+
+/// Starts a payload with the row's key; answers what identifies the row within the buffer.
+/// Refuses keys that identify nothing.
+fn begin_row<'a>(
+    payload: &mut Vec<u8>,
+    table: &Table,
+    value: &impl Fn(usize) -> Value<'a>,
+) -> Result<u64> {
+    payload.clear();
+    let mut is_canonical = true;
+    for (n, column) in table.key().enumerate() {
+        let value = value(n);
+        if value == Value::Null {
+            return Err(Error::constraint(format!(
+                "{}: NULL in the primary key identifies no row; give every row a key",
+                table.name
+            )));
+        }
+        checked_size(table, column, value)?;
+        is_canonical &= !matches!(value, Value::Real(_));
+        value.encode(payload);
+    }
+    if is_canonical {
+        return Ok(crate::index::fingerprint(table.at.number, payload));
+    }
+    let mut key = Vec::with_capacity(payload.len());
+    for n in 0..table.at.key_columns {
+        value(n).canonical_key().encode(&mut key);
+    }
+    Ok(crate::index::fingerprint(table.at.number, &key))
+}
