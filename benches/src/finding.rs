@@ -14,6 +14,8 @@ pub(crate) struct Finding {
     pub(crate) unit: &'static str,
     pub(crate) must: Option<f64>,
     pub(crate) aim: Option<f64>,
+    /// The bounds are the least that is good, not the most.
+    pub(crate) rises: bool,
     /// The number, or why it could not be had.
     pub(crate) value: Result<f64, String>,
 }
@@ -26,6 +28,7 @@ impl Finding {
             unit,
             must: None,
             aim: None,
+            rises: false,
             value: Ok(value),
         }
     }
@@ -37,12 +40,20 @@ impl Finding {
             unit: "",
             must: None,
             aim: None,
+            rises: false,
             value: Err(why.to_owned()),
         }
     }
 
     pub(crate) fn must(mut self, must: f64) -> Self {
         self.must = Some(must);
+        self
+    }
+
+    /// The same for a number that is better the greater it is.
+    pub(crate) fn at_least(mut self, must: f64) -> Self {
+        self.must = Some(must);
+        self.rises = true;
         self
     }
 
@@ -57,10 +68,17 @@ impl Finding {
         };
         // Rounded as it is printed.
         let value = (value * 100.0).round() / 100.0;
+        let keeps = |bound: f64| {
+            if self.rises {
+                value >= bound
+            } else {
+                value <= bound
+            }
+        };
         match (self.must, self.aim) {
             (None, _) => "no bound",
-            (Some(must), _) if value > must || value.is_nan() => "MISSED",
-            (_, Some(aim)) if value <= aim => "aim met",
+            (Some(must), _) if !keeps(must) => "MISSED",
+            (_, Some(aim)) if keeps(aim) => "aim met",
             _ => "met",
         }
     }
@@ -125,6 +143,15 @@ mod tests {
         assert_eq!(verdict(1.304), "met");
         assert_eq!(verdict(1.31), "MISSED");
         assert_eq!(verdict(percentile(&mut [], 50)), "MISSED");
+        let rate = |value| {
+            Finding::new("strong", "a rate", "", value)
+                .at_least(1.0)
+                .aim(3.0)
+        };
+        assert_eq!(rate(0.99).verdict(), "MISSED");
+        assert_eq!(rate(1.0).verdict(), "met");
+        assert_eq!(rate(3.0).verdict(), "aim met");
+        assert_eq!(rate(f64::NAN).verdict(), "MISSED");
         assert_eq!(Finding::skipped("strong", "x", "etcd").verdict(), "skipped");
     }
 

@@ -14,10 +14,15 @@
 //! id whose outcome may have been forgotten is told from one that was never seen: it is
 //! [`Answer::Expired`], and a proposal under it is not accepted.
 //!
+//! A transaction may have been run for several clients (`nuda_exec`): a proposal then names the
+//! ids of their statements, and what each answered. They share its outcome if it is accepted; if it
+//! is not, nothing is decided on them, and they may be run again. A proposal with a statement that
+//! has an outcome already comes too late.
+//!
 //! An effect never outlives its cause: what an accepted changeset had seen is in the log
 //! before it, was on every member already (`base`), or travels in its proposal.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::changeset::{ChainHash, ChainHasher, Header, Level, Part, put_vector, read_vector};
@@ -25,78 +30,14 @@ use crate::codec::{Reader, put_sized, put_varint};
 use crate::error::DecodeError;
 use crate::hlc::Stamp;
 use crate::limits;
-use crate::protocol::NodeId;
+use crate::outcomes::Outcomes;
 use crate::site::{Dot, PartitionId, Seq, Site};
+pub use crate::transaction_id::TxnId;
 use crate::version_vector::VersionVector;
 
-/// The version of entries and snapshots that this build writes and reads.
-pub const ENTRIES: u8 = 1;
-
-/// The name of one attempt to commit: never used for another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TxnId {
-    /// Whose client made it.
-    pub node: NodeId,
-    /// Random, of the connection that made it.
-    pub boot: u64,
-    /// Counted by that connection.
-    pub counter: u64,
-    /// Decisions of the group that its author knew of: it is decided after them.
-    pub born: u64,
-}
-
-impl TxnId {
-    /// Reads what [`fmt::Display`] writes.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut fields = text.split('-');
-        let mut next = |digits: usize| {
-            let field = fields.next()?;
-            let whole = field.len() == digits && field.bytes().all(|b| b.is_ascii_hexdigit());
-            u64::from_str_radix(field, 16).ok().filter(|_| whole)
-        };
-        let id = Self {
-            node: NodeId(next(16)?),
-            boot: next(16)?,
-            counter: next(8)?,
-            born: next(16)?,
-        };
-        fields.next().is_none().then_some(id)
-    }
-
-    /// Appends the encoded form.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.node.0.to_be_bytes());
-        out.extend_from_slice(&self.boot.to_be_bytes());
-        put_varint(out, self.counter);
-        put_varint(out, self.born);
-    }
-
-    /// Reads an encoded id.
-    ///
-    /// # Errors
-    /// Malformed.
-    pub fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            node: NodeId(u64::from_be_bytes(r.array("a transaction id")?)),
-            boot: u64::from_be_bytes(r.array("a transaction id")?),
-            counter: r.bounded("a transaction id", u64::from(u32::MAX))?,
-            born: r.varint("a transaction id")?,
-        })
-    }
-}
-
-impl fmt::Display for TxnId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            node,
-            boot,
-            counter,
-            born,
-        } = self;
-        write!(f, "{node}-{boot:016x}-{counter:08x}-{born:016x}")
-    }
-}
+/// The version of entries and snapshots that this build writes. It reads version 1 too, in which
+/// no statements were run for anybody.
+pub const ENTRIES: u8 = 2;
 
 /// A transaction that asks for its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +51,44 @@ pub struct Proposal {
     pub dependencies: Vec<Vec<u8>>,
     /// Encoded parts of its own changeset, which is numbered under [`Site::LOG_STRONG`].
     pub changeset: Vec<Vec<u8>>,
+    /// The statements that were run in it for clients; none in a client's own transaction.
+    pub statements: Vec<Statement>,
+}
+
+/// A statement that was run for a client, and what it answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// Its name.
+    pub id: TxnId,
+    /// Its answer, at most [`limits::RESULT_BYTES`].
+    pub result: Vec<u8>,
+}
+
+impl Statement {
+    /// Appends several.
+    pub fn encode_all(statements: &[Self], out: &mut Vec<u8>) {
+        put_varint(out, statements.len() as u64);
+        for statement in statements {
+            statement.id.encode(out);
+            put_sized(out, &statement.result);
+        }
+    }
+
+    /// Reads several.
+    ///
+    /// # Errors
+    /// Malformed, or beyond the bounds.
+    pub fn decode_all(r: &mut Reader<'_>) -> Result<Vec<Self>, DecodeError> {
+        let count = r.length("statements", limits::GROUPED_STATEMENTS)?;
+        (0..count)
+            .map(|_| {
+                Ok(Self {
+                    id: TxnId::decode(r)?,
+                    result: r.sized("a result", limits::RESULT_BYTES)?.to_vec(),
+                })
+            })
+            .collect()
+    }
 }
 
 impl Proposal {
@@ -123,13 +102,18 @@ impl Proposal {
                 put_sized(out, part);
             }
         }
+        Statement::encode_all(&self.statements, out);
     }
 
-    /// Reads an encoded proposal. Parts are not looked into.
+    /// Reads a proposal of the present version. Parts are not looked into.
     ///
     /// # Errors
     /// Malformed or beyond [`limits::PROPOSAL_BYTES`].
     pub fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Self::decode_version(r, ENTRIES)
+    }
+
+    fn decode_version(r: &mut Reader<'_>, version: u8) -> Result<Self, DecodeError> {
         let id = TxnId::decode(r)?;
         let base = read_vector(r)?;
         let mut parts = || -> Result<Vec<Vec<u8>>, DecodeError> {
@@ -143,6 +127,10 @@ impl Proposal {
             base,
             dependencies: parts()?,
             changeset: parts()?,
+            statements: match version {
+                1 => Vec::new(),
+                _ => Statement::decode_all(r)?,
+            },
         })
     }
 }
@@ -212,7 +200,7 @@ impl Entry {
     /// Of another version, malformed, or beyond the bounds.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
-        read_version(&mut r)?;
+        let version = read_version(&mut r)?;
         let kind = r.byte("an entry")?;
         let partition = PartitionId(r.array("a partition id")?);
         let entry = match kind {
@@ -221,7 +209,7 @@ impl Entry {
                 link: read_link(&mut r)?,
                 base: read_vector(&mut r)?,
             },
-            1 => Self::Propose(partition, Proposal::decode(&mut r)?),
+            1 => Self::Propose(partition, Proposal::decode_version(&mut r, version)?),
             2 => Self::Abort(partition, TxnId::decode(&mut r)?),
             _ => return Err(DecodeError::Unknown("an entry of this kind")),
         };
@@ -265,7 +253,7 @@ impl fmt::Display for Flaw {
 }
 
 impl Outcome {
-    fn encode(self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(self, out: &mut Vec<u8>) {
         let (kind, number) = match self {
             Self::Accepted(seq) => (0, seq),
             Self::Stale(seq) => (1, seq),
@@ -278,7 +266,7 @@ impl Outcome {
         put_varint(out, number);
     }
 
-    fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let kind = r.byte("an outcome")?;
         let number = r.bounded("an outcome", limits::SEQ - 1)?;
         Ok(match (kind, number) {
@@ -357,13 +345,7 @@ pub struct Ordered {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
     partitions: BTreeMap<PartitionId, Ordered>,
-    /// Decisions taken so far, the forgotten ones too.
-    decided: u64,
-    /// Ids with an outcome, oldest decision first.
-    order: VecDeque<TxnId>,
-    outcomes: BTreeMap<TxnId, Outcome>,
-    /// How many outcomes are kept. A part of the state, so that members agree.
-    window: usize,
+    outcomes: Outcomes,
 }
 
 impl Default for Group {
@@ -378,10 +360,7 @@ impl Group {
     pub fn keeping(window: usize) -> Self {
         Self {
             partitions: BTreeMap::new(),
-            decided: 0,
-            order: VecDeque::new(),
-            outcomes: BTreeMap::new(),
-            window,
+            outcomes: Outcomes::keeping(window),
         }
     }
 
@@ -399,22 +378,19 @@ impl Group {
     /// Decisions taken so far: what a new id is born with.
     #[must_use]
     pub fn decided(&self) -> u64 {
-        self.decided
+        self.outcomes.decided()
     }
 
     /// What is known of an id, without the log being asked: `None` if it is undecided.
     #[must_use]
     pub fn outcome(&self, id: TxnId) -> Option<Answer> {
-        match self.outcomes.get(&id) {
-            Some(outcome) => Some(Answer::Decided(*outcome)),
-            None if id.born < self.forgotten() => Some(Answer::Expired),
-            None => None,
-        }
+        self.outcomes.of(id)
     }
 
-    /// How many decisions have been forgotten.
-    fn forgotten(&self) -> u64 {
-        self.decided.saturating_sub(self.order.len() as u64)
+    /// What an accepted statement answered, if that is still kept.
+    #[must_use]
+    pub fn result(&self, id: TxnId) -> Option<&[u8]> {
+        self.outcomes.result(id)
     }
 
     /// Applies the next entry of the log.
@@ -437,10 +413,20 @@ impl Group {
                 if let Some(known) = self.outcome(proposal.id) {
                     return known;
                 }
+                let late = self.is_late(proposal);
                 let Some(ordered) = self.partitions.get_mut(partition) else {
                     return Answer::NotHere;
                 };
-                let outcome = ordered.certify(*partition, proposal);
+                let outcome = match late {
+                    true => Outcome::Stale(ordered.link.seq),
+                    false => ordered.certify(*partition, proposal),
+                };
+                if let Outcome::Accepted(_) = outcome {
+                    for statement in &proposal.statements {
+                        let result = Some(statement.result.clone());
+                        self.outcomes.decide(statement.id, outcome, result);
+                    }
+                }
                 self.decide(proposal.id, outcome)
             }
             Entry::Abort(partition, id) => match self.outcome(*id) {
@@ -460,6 +446,10 @@ impl Group {
             return Some(Foreseen::Answer(known));
         }
         let ordered = self.partitions.get(&partition)?;
+        if self.is_late(proposal) {
+            let stale = Outcome::Stale(ordered.link.seq);
+            return Some(Foreseen::Answer(Answer::Decided(stale)));
+        }
         match ordered.clone().certify(partition, proposal) {
             stale @ Outcome::Stale(_) => Some(Foreseen::Answer(Answer::Decided(stale))),
             Outcome::Refused(Flaw::Dependencies) => Some(Foreseen::Lacks),
@@ -467,15 +457,14 @@ impl Group {
         }
     }
 
+    /// Whether a statement in it has its outcome, or may have had one.
+    fn is_late(&self, proposal: &Proposal) -> bool {
+        let mut ids = proposal.statements.iter().map(|statement| statement.id);
+        ids.any(|id| self.outcome(id).is_some())
+    }
+
     fn decide(&mut self, id: TxnId, outcome: Outcome) -> Answer {
-        self.decided += 1;
-        self.outcomes.insert(id, outcome);
-        self.order.push_back(id);
-        while self.order.len() > self.window {
-            if let Some(oldest) = self.order.pop_front() {
-                self.outcomes.remove(&oldest);
-            }
-        }
+        self.outcomes.decide(id, outcome, None);
         Answer::Decided(outcome)
     }
 
@@ -483,20 +472,15 @@ impl Group {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![ENTRIES];
-        put_varint(&mut out, self.window as u64);
-        put_varint(&mut out, self.decided);
+        put_varint(&mut out, self.outcomes.window() as u64);
+        put_varint(&mut out, self.decided());
         put_varint(&mut out, self.partitions.len() as u64);
         for (id, ordered) in &self.partitions {
             out.extend_from_slice(&id.0);
             put_link(&mut out, &ordered.link);
             put_vector(&mut out, &ordered.covered);
         }
-        put_varint(&mut out, self.order.len() as u64);
-        for id in &self.order {
-            id.encode(&mut out);
-            let outcome = self.outcomes.get(id).copied();
-            outcome.unwrap_or(Outcome::Aborted).encode(&mut out);
-        }
+        self.outcomes.encode(&mut out);
         out
     }
 
@@ -506,28 +490,25 @@ impl Group {
     /// Of another version, malformed, or beyond the bounds.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
-        read_version(&mut r)?;
+        let version = read_version(&mut r)?;
         let window = r.bounded("a window", limits::OUTCOMES as u64)?;
-        let mut group = Self::keeping(usize::try_from(window).unwrap_or(limits::OUTCOMES));
-        group.decided = r.varint("a count of decisions")?;
+        let window = usize::try_from(window).unwrap_or(limits::OUTCOMES);
+        let decided = r.varint("a count of decisions")?;
+        let mut partitions = BTreeMap::new();
         for _ in 0..r.length("partitions", limits::GROUP_PARTITIONS)? {
             let id = PartitionId(r.array("a partition id")?);
             let ordered = Ordered {
                 link: read_link(&mut r)?,
                 covered: read_vector(&mut r)?,
             };
-            group.partitions.insert(id, ordered);
+            partitions.insert(id, ordered);
         }
-        for _ in 0..r.length("outcomes", group.window)? {
-            let id = TxnId::decode(&mut r)?;
-            group.order.push_back(id);
-            group.outcomes.insert(id, Outcome::decode(&mut r)?);
-        }
+        let outcomes = Outcomes::decode(&mut r, version, (window, decided))?;
         r.end("a group's state")?;
-        if group.outcomes.len() != group.order.len() || group.decided < group.order.len() as u64 {
-            return Err(DecodeError::Invalid("outcomes that contradict each other"));
-        }
-        Ok(group)
+        Ok(Self {
+            partitions,
+            outcomes,
+        })
     }
 }
 
@@ -537,6 +518,10 @@ impl Ordered {
         let Ok(changeset) = Candidate::read(partition, &proposal.changeset) else {
             return Outcome::Refused(Flaw::Malformed);
         };
+        let ids: BTreeSet<TxnId> = proposal.statements.iter().map(|s| s.id).collect();
+        if ids.len() < proposal.statements.len() || ids.contains(&proposal.id) {
+            return Outcome::Refused(Flaw::Malformed);
+        }
         let next = self.link.seq + 1;
         if changeset.header.dot.seq < next {
             return Outcome::Stale(self.link.seq);
@@ -633,9 +618,9 @@ fn carried(partition: PartitionId, parts: &[Vec<u8>]) -> Result<Vec<Dot>, Decode
     }
 }
 
-fn read_version(r: &mut Reader<'_>) -> Result<(), DecodeError> {
+fn read_version(r: &mut Reader<'_>) -> Result<u8, DecodeError> {
     match r.byte("a version")? {
-        ENTRIES => Ok(()),
+        version @ 1..=ENTRIES => Ok(version),
         other => Err(DecodeError::Version(other)),
     }
 }

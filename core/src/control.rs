@@ -15,6 +15,7 @@ use crate::codec::{Reader, put_sized, put_varint};
 use crate::error::DecodeError;
 use crate::limits;
 use crate::site::{PartitionId, Seq};
+use crate::value::{OwnedValue, Value};
 use crate::version_vector::VersionVector;
 
 /// The version of this protocol. Extension and daemon are installed separately.
@@ -27,7 +28,7 @@ pub const FRAME_BYTES: usize = limits::PROPOSAL_BYTES + (1 << 20);
 pub const SOCKET: &str = "strong.sock";
 
 /// What the extension asks about a partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Request {
     /// Which partition.
     pub partition: PartitionId,
@@ -40,7 +41,7 @@ pub struct Request {
 }
 
 /// The questions.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Ask {
     /// Can strong levels be honoured on this file? Answered by [`Reply::Ready`] at once.
     Levels,
@@ -53,6 +54,45 @@ pub enum Ask {
     Propose(Proposal),
     /// What became of it? An undecided one is aborted.
     Settle(TxnId),
+    /// Run this at the leader.
+    Execute(Execution),
+}
+
+/// SQL that is run for a client at the leader, as a transaction of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Execution {
+    /// Its name.
+    pub id: TxnId,
+    /// A statement, or several.
+    pub sql: String,
+    /// Values of its parameters, in order.
+    pub arguments: Vec<OwnedValue>,
+}
+
+impl Execution {
+    /// Appends the encoded form.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        self.id.encode(out);
+        put_sized(out, self.sql.as_bytes());
+        put_varint(out, self.arguments.len() as u64);
+        for value in &self.arguments {
+            value.as_ref().encode(out);
+        }
+    }
+
+    /// Reads an encoded one.
+    ///
+    /// # Errors
+    /// Malformed, or beyond the bounds.
+    pub fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let id = TxnId::decode(r)?;
+        let sql = r.text("SQL", limits::STATEMENT_BYTES)?.to_owned();
+        let count = r.length("arguments", limits::ARGUMENTS)?;
+        let arguments = (0..count)
+            .map(|_| Value::decode(r).map(OwnedValue::from))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { id, sql, arguments })
+    }
 }
 
 /// What a group knows that the next proposal needs.
@@ -81,6 +121,24 @@ pub enum Reply {
     NotCommitted(String),
     /// Nobody can say: why, for people.
     Unknown(String),
+    /// What was to be executed is committed, and in the file.
+    Executed {
+        /// Its place in the order.
+        position: Seq,
+        /// Whether the file of the one who asked has it.
+        is_here: bool,
+        /// Its answer, as JSON; `None` if it is not kept any more.
+        result: Option<String>,
+        /// What the group knows now.
+        standing: Standing,
+    },
+    /// What was to be executed failed, and nothing of it is left.
+    Failed {
+        /// SQLite's (extended) result code.
+        code: i32,
+        /// SQLite's message.
+        why: String,
+    },
 }
 
 impl Request {
@@ -106,6 +164,10 @@ impl Request {
                 out.push(4);
                 id.encode(&mut out);
             }
+            Ask::Execute(execution) => {
+                out.push(5);
+                execution.encode(&mut out);
+            }
         }
         finish(out)
     }
@@ -125,6 +187,7 @@ impl Request {
             2 => Ask::ReachAll,
             3 => Ask::Propose(Proposal::decode(&mut r)?),
             4 => Ask::Settle(TxnId::decode(&mut r)?),
+            5 => Ask::Execute(Execution::decode(&mut r)?),
             _ => return Err(DecodeError::Unknown("a question of this kind")),
         };
         r.end("a question")?;
@@ -164,6 +227,23 @@ impl Reply {
                 out.push(4);
                 put_sized(&mut out, bounded(why).as_bytes());
             }
+            Self::Executed {
+                position,
+                is_here,
+                result,
+                standing,
+            } => {
+                out.push(5);
+                put_varint(&mut out, *position);
+                out.push(u8::from(*is_here) | u8::from(result.is_some()) << 1);
+                put_sized(&mut out, result.as_deref().unwrap_or_default().as_bytes());
+                put_standing(&mut out, standing);
+            }
+            Self::Failed { code, why } => {
+                out.push(6);
+                put_varint(&mut out, u64::from(code.unsigned_abs()));
+                put_sized(&mut out, bounded(why).as_bytes());
+            }
         }
         finish(out)
     }
@@ -180,11 +260,29 @@ impl Reply {
             2 => Self::Lacks(read_standing(&mut r)?),
             3 => Self::NotCommitted(r.text("a reason", REASON_BYTES)?.to_owned()),
             4 => Self::Unknown(r.text("a reason", REASON_BYTES)?.to_owned()),
+            5 => read_executed(&mut r)?,
+            6 => Self::Failed {
+                code: i32::try_from(r.bounded("a code", i32::MAX.unsigned_abs().into())?)
+                    .unwrap_or(1),
+                why: r.text("a reason", REASON_BYTES)?.to_owned(),
+            },
             _ => return Err(DecodeError::Unknown("an answer of this kind")),
         };
         r.end("an answer")?;
         Ok(reply)
     }
+}
+
+fn read_executed(r: &mut Reader<'_>) -> Result<Reply, DecodeError> {
+    let position = r.bounded("a position", limits::SEQ - 1)?;
+    let flags = r.bounded("flags", 3)?;
+    let result = r.text("a result", limits::RESULT_BYTES)?.to_owned();
+    Ok(Reply::Executed {
+        position,
+        is_here: flags & 1 != 0,
+        result: (flags & 2 != 0).then_some(result),
+        standing: read_standing(r)?,
+    })
 }
 
 /// One line for people.
@@ -253,7 +351,7 @@ fn read_standing(r: &mut Reader<'_>) -> Result<Standing, DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::certify::Outcome;
+    use crate::certify::{Outcome, Statement};
     use crate::protocol::NodeId;
     use crate::site::Site;
 
@@ -273,6 +371,15 @@ mod tests {
             base: [(Site::from_u64(99).unwrap(), 4)].into_iter().collect(),
             dependencies: vec![vec![1, 2], vec![]],
             changeset: vec![vec![3; 300]],
+            statements: vec![Statement {
+                id: id(),
+                result: vec![b'x'; 200],
+            }],
+        };
+        let execution = Execution {
+            id: id(),
+            sql: "INSERT INTO t VALUES (?, ?)".to_owned(),
+            arguments: vec![OwnedValue::Null, OwnedValue::Real(1.5)],
         };
         for ask in [
             Ask::Levels,
@@ -280,6 +387,7 @@ mod tests {
             Ask::ReachAll,
             Ask::Propose(proposal),
             Ask::Settle(id()),
+            Ask::Execute(execution),
         ] {
             let request = Request {
                 partition: PartitionId([5; 16]),
@@ -309,7 +417,23 @@ mod tests {
             Reply::Ready(standing.clone()),
             Reply::Decided(Answer::Decided(Outcome::Accepted(3)), standing.clone()),
             Reply::Decided(Answer::Expired, standing.clone()),
-            Reply::Lacks(standing),
+            Reply::Lacks(standing.clone()),
+            Reply::Executed {
+                position: 300,
+                is_here: true,
+                result: Some("{}".to_owned()),
+                standing: standing.clone(),
+            },
+            Reply::Executed {
+                position: 1,
+                is_here: false,
+                result: None,
+                standing,
+            },
+            Reply::Failed {
+                code: 2067,
+                why: "UNIQUE constraint failed: t.x".to_owned(),
+            },
             Reply::NotCommitted("why".to_owned()),
             Reply::Unknown("é".repeat(3_000)),
         ] {

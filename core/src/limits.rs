@@ -67,5 +67,20 @@ pub const PROPOSAL_BYTES: usize = 16 << 20;
 /// megabytes. An older id is answered `expired`.
 pub const OUTCOMES: usize = 1 << 16;
 
+/// What one statement that is run for a client may answer. It travels in the log.
+pub const RESULT_BYTES: usize = 1 << 20;
+
+/// Answers of such statements that a consensus group keeps in all; the oldest go first.
+pub const RESULTS_BYTES: usize = 4 << 20;
+
+/// The text of such a statement or batch, and its arguments, in bytes.
+pub const STATEMENT_BYTES: usize = 8 << 20;
+
+/// Arguments of one call: SQLite's own limit.
+pub const ARGUMENTS: usize = 32_766;
+
+/// Statements of clients that are run in one transaction.
+pub const GROUPED_STATEMENTS: usize = 256;
+
 /// Partitions that one consensus group orders.
 pub const GROUP_PARTITIONS: usize = 1 << 20;

@@ -22,7 +22,7 @@ use crate::mend;
 use crate::noticed;
 use crate::renumber;
 use crate::shadow::{self, Sites};
-use crate::strong::levels;
+use crate::strong::{exec as execution, levels};
 use crate::track;
 
 /// Name, number of arguments (-1: any), whether views may use it, and what it does.
@@ -65,6 +65,8 @@ const FUNCTIONS: &[Definition] = &[
     ("nuda_session", -1, false, session),
     ("nuda_last_commit", 0, false, last_commit),
     ("nuda_txn_status", 1, false, txn_status),
+    ("nuda_exec", -1, false, exec),
+    ("nuda_ran_for", 1, false, ran_for),
 ];
 
 /// Registers all functions and table-valued functions.
@@ -458,6 +460,23 @@ fn last_commit(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
         Some(json) => text(json),
         None => Ok(OwnedValue::Null),
     }
+}
+
+/// `SELECT nuda_exec('sql', args...)`: runs it at the leader, as a strong transaction of its own.
+fn exec(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    let sql = required(&args, 0, "the statement")?;
+    text(execution::exec(connection, sql, args.skip(1))?)
+}
+
+/// `nuda_ran_for(statements)`: the daemon says for whom it runs what it commits next.
+fn ran_for(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    let Value::Blob(encoded) = args.get(0) else {
+        return Err(Error::refused(
+            "the statements are missing; they are a blob",
+        ));
+    };
+    connection.session().ran_for(encoded)?;
+    Ok(OwnedValue::Null)
 }
 
 /// `SELECT nuda_txn_status('id')`: committed, aborted or expired.

@@ -14,6 +14,7 @@
 
 mod encoding;
 mod rng;
+mod statements;
 mod world;
 
 use std::panic::catch_unwind;

@@ -16,7 +16,7 @@ use nuda_core::version_vector::VersionVector;
 use crate::rng::Rng;
 
 const NODES: usize = 3;
-const PARTITION: PartitionId = PartitionId([9; 16]);
+pub(crate) const PARTITION: PartitionId = PartitionId([9; 16]);
 
 /// What is broken on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,7 @@ fn site(node: usize) -> Site {
 }
 
 /// One changeset, whole in one part.
-fn encode(header: &Header, previous: ChainHash, body: &[u8]) -> (Vec<u8>, ChainHash) {
+pub(crate) fn encode(header: &Header, previous: ChainHash, body: &[u8]) -> (Vec<u8>, ChainHash) {
     let encoded = header.encode();
     let mut hasher = ChainHasher::new(previous, &encoded);
     hasher.update(body);
@@ -238,6 +238,7 @@ impl World {
             base: VersionVector::new(),
             dependencies: Vec::new(),
             changeset: vec![bytes],
+            statements: Vec::new(),
         };
         if blind {
             proposal.base = file_seen;

@@ -70,8 +70,10 @@ impl State {
             ask,
         };
         let reply = self.client.ask(&request);
-        if let Reply::Ready(standing) | Reply::Decided(_, standing) | Reply::Lacks(standing) =
-            &reply
+        if let Reply::Ready(standing)
+        | Reply::Decided(_, standing)
+        | Reply::Lacks(standing)
+        | Reply::Executed { standing, .. } = &reply
         {
             self.standing = Some(standing.clone());
         }

@@ -57,19 +57,12 @@ pub(crate) fn propose(connection: &Connection, candidate: &Candidate) -> Result<
     let mut mine = session.state();
     mine.partition = Some(state.partition);
     let node = NodeId::of_name(&state.node);
-    if mine.standing.is_none() {
-        match mine.ask(Ask::Levels) {
-            Some(Reply::Ready(_)) => {}
-            Some(Reply::NotCommitted(why) | Reply::Unknown(why)) => {
-                return Err(not_committed(&why));
-            }
-            _ => return Err(not_committed("the daemon answers something else")),
-        }
-    }
+    mine.learn_standing()?;
     let mut id = mine.next_id(node);
     for _ in 0..TRIES {
         let standing = mine.standing.clone().unwrap_or_default();
-        let proposal = proposal(db, &state, candidate, id, &standing)?;
+        let mut proposal = proposal(db, &state, candidate, id, &standing)?;
+        proposal.statements.clone_from(&mine.ran_for);
         match mine.ask(Ask::Propose(proposal)) {
             Some(Reply::Decided(answer, standing)) => match answer {
                 Answer::Decided(Outcome::Accepted(position)) if position == candidate.seq => {
@@ -91,7 +84,7 @@ pub(crate) fn propose(connection: &Connection, candidate: &Candidate) -> Result<
             Some(Reply::Lacks(_)) => {}
             Some(Reply::NotCommitted(why)) => return Err(not_committed(&why)),
             Some(Reply::Unknown(why)) => return Err(unknown(id, &why)),
-            Some(Reply::Ready(_)) | None => {
+            Some(Reply::Ready(_) | Reply::Executed { .. } | Reply::Failed { .. }) | None => {
                 return Err(not_committed("the daemon answers something else"));
             }
         }
@@ -99,7 +92,7 @@ pub(crate) fn propose(connection: &Connection, candidate: &Candidate) -> Result<
     Err(not_committed("what it saw changes too quickly; try again"))
 }
 
-fn not_committed(why: &str) -> Error {
+pub(super) fn not_committed(why: &str) -> Error {
     let rest = if why.contains("nothing was changed") {
         ""
     } else {
@@ -108,7 +101,7 @@ fn not_committed(why: &str) -> Error {
     Error::refused(format!("strong write not committed: {why}{rest}"))
 }
 
-fn unknown(id: TxnId, why: &str) -> Error {
+pub(super) fn unknown(id: TxnId, why: &str) -> Error {
     Error::refused(format!(
         "the outcome of this strong write is unknown: {why}; it was rolled back here and may still \
          be committed; ask SELECT nuda_txn_status('{id}')"
@@ -116,7 +109,19 @@ fn unknown(id: TxnId, why: &str) -> Error {
 }
 
 impl State {
-    fn next_id(&mut self, node: NodeId) -> TxnId {
+    /// Asks the daemon where the log stands, unless it has said so before.
+    pub(super) fn learn_standing(&mut self) -> Result<()> {
+        if self.standing.is_some() {
+            return Ok(());
+        }
+        match self.ask(Ask::Levels) {
+            Some(Reply::Ready(_)) => Ok(()),
+            Some(Reply::NotCommitted(why) | Reply::Unknown(why)) => Err(not_committed(&why)),
+            _ => Err(not_committed("the daemon answers something else")),
+        }
+    }
+
+    pub(super) fn next_id(&mut self, node: NodeId) -> TxnId {
         self.counter += 1;
         if self.counter > u64::from(u32::MAX) {
             self.counter = 1;
@@ -226,6 +231,7 @@ fn proposal(
         base: base.clone(),
         dependencies: Vec::new(),
         changeset: parts(db, state, dot, candidate.site_id, &mut size)?,
+        statements: Vec::new(),
     };
     let mut since = standing.covered.clone();
     since.join(&base);

@@ -2,7 +2,8 @@
 //!
 //! In reading order: `client` (the daemon's socket), `levels` (setting and showing), `barrier`
 //! (before a read transaction begins), `seen` (what a session has seen, and the second connection
-//! that looks whether the file has it), `commit` (the proposal, inside the commit). The state is
+//! that looks whether the file has it), `commit` (the proposal, inside the commit), `exec` (what runs
+//! at the leader). The state is
 //! shared between the connection and its file, whose barrier must not use the connection; all
 //! of it is behind one lock that is never held while SQL runs on the connection itself.
 //!
@@ -12,12 +13,14 @@
 mod barrier;
 mod client;
 pub(crate) mod commit;
+pub(crate) mod exec;
 pub(crate) mod levels;
 mod seen;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use nuda_core::certify::Statement;
 use nuda_core::control::{SOCKET, Standing};
 use nuda_core::site::{PartitionId, Seq};
 use nuda_core::token::Token;
@@ -60,6 +63,8 @@ struct State {
     boot: u64,
     counter: u64,
     last: Last,
+    /// For whom the daemon runs the transaction that is about to commit.
+    ran_for: Vec<Statement>,
     /// Whether the running transaction is accepted and not yet committed here.
     accepted: Option<Last>,
 }
@@ -97,6 +102,7 @@ impl Session {
                 boot,
                 counter: 0,
                 last: Last::default(),
+                ran_for: Vec::new(),
                 accepted: None,
             }),
         })
@@ -120,6 +126,7 @@ impl Session {
     /// The running transaction was committed here.
     pub(crate) fn committed(&self, wrote: bool) {
         let mut state = self.state();
+        state.ran_for.clear();
         if let Some(accepted) = state.accepted.take() {
             state.here = accepted.position;
             state.last = accepted;
@@ -136,6 +143,7 @@ impl Session {
     /// The running transaction was rolled back here, perhaps after it was accepted.
     pub(crate) fn rolled_back(&self) {
         let mut state = self.state();
+        state.ran_for.clear();
         if let Some(mut accepted) = state.accepted.take() {
             accepted.note = "committed, will be applied";
             state.after = state.after.max(accepted.position);

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nuda_core::certify::{Answer, Entry, Foreseen};
+use nuda_core::certify::{Answer, Entry, Foreseen, TxnId};
 use nuda_core::control::{Reply, Standing};
 use nuda_core::site::PartitionId;
 use openraft::error::{ClientWriteError, RaftError};
@@ -102,6 +102,19 @@ impl Group {
     /// What the next proposal needs to know, as far as this node knows.
     pub(crate) fn standing(&self, partition: PartitionId) -> Standing {
         self.machine.standing(partition)
+    }
+
+    /// What is known of an id, as far as this node knows.
+    pub(crate) fn outcome(&self, id: TxnId) -> Option<Answer> {
+        self.machine.look(|g| g.outcome(id))
+    }
+
+    /// What an accepted statement answered, if that is still kept.
+    pub(crate) fn result(&self, id: TxnId) -> Option<String> {
+        self.machine.look(|g| {
+            let result = g.result(id)?;
+            Some(String::from_utf8_lossy(result).into_owned())
+        })
     }
 
     /// Whether it has its first members.
@@ -275,11 +288,12 @@ impl Group {
                 "this node has lost the end of its consensus log",
             ));
         }
-        if acknowledged <= self.log.last() {
+        if acknowledged <= self.log.greatest() {
             return Ok(());
         }
-        tracing::error!(group = %self.id, "the consensus log ends before what this node acknowledged: it was restored from an older copy; restart the daemon, and it joins its groups anew");
+        // Said once it is so: whoever restarts the daemon then gets what is promised.
         self.store.disown().await?;
+        tracing::error!(group = %self.id, "the consensus log ends before what this node acknowledged: it was restored from an older copy; restart the daemon, and it joins its groups anew");
         self.stop().await;
         Err(Error::refused(
             "this node has lost the end of its consensus log",

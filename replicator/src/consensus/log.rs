@@ -50,6 +50,9 @@ struct State {
     vote: Option<Vote<u64>>,
     purged: Option<LogId>,
     last: Option<LogId>,
+    /// The greatest that this process has held. What was acknowledged may be cut off by a later
+    /// leader, and for a moment nothing is in its place.
+    greatest: Option<LogId>,
     tail: BTreeMap<u64, Arc<[u8]>>,
     tail_bytes: usize,
     /// How often the end was cut off: what was queued before says nothing about what follows.
@@ -83,6 +86,7 @@ impl Log {
             vote: vote.as_deref().map(read).transpose()?,
             purged,
             last,
+            greatest: last,
             tail: BTreeMap::new(),
             tail_bytes: 0,
             cuts: 0,
@@ -145,9 +149,9 @@ impl Log {
         Ok(entries)
     }
 
-    /// The last entry's place.
-    pub(crate) fn last(&self) -> Option<LogId> {
-        self.state().last
+    /// The greatest place that it has held since this process began.
+    pub(crate) fn greatest(&self) -> Option<LogId> {
+        self.state().greatest
     }
 
     /// Where the entries begin and end.
@@ -169,6 +173,7 @@ impl Log {
             state.tail_bytes += body.len();
             state.tail.insert(id.index, Arc::clone(&body));
             state.last = Some(id);
+            state.greatest = state.greatest.max(state.last);
             rows.push((key(self.number, id.index), body));
         }
         while state.tail_bytes > TAIL_BYTES
@@ -328,6 +333,7 @@ impl RaftLogStorage<Types> for Log {
             gone.into_iter().for_each(|index| state.forget(index));
             state.purged = state.purged.max(Some(upto));
             state.last = state.last.max(Some(upto));
+            state.greatest = state.greatest.max(state.last);
             // What a snapshot stands for is on disk with it.
             self.flushed
                 .send_modify(|flushed| *flushed = upto.index.max(*flushed));

@@ -5,7 +5,8 @@
 //! file, one writer, one fsync for all that waits), `log` (a group's log in it), `machine`
 //! (decisions, by `nuda_core::certify`), `wire` and `network` (between nodes), `group` (one
 //! group on this node), `found` (who founds groups and opens partitions), `propose`
-//! (questions of the extension, carried to the leader), `deliver` (accepted transactions into
+//! (questions of the extension, carried to the leader), `execute` and `statement` (what runs at the
+//! leader for others), `deliver` (accepted transactions into
 //! the partitions' files), `socket` (the extension's connections).
 //!
 //! Invariants. Nothing is acknowledged before the log that holds it has been fsynced. A node
@@ -14,6 +15,7 @@
 //! partition's file, save `deliver`, for which nobody's acknowledgement waits.
 
 pub(crate) mod deliver;
+mod execute;
 pub(crate) mod found;
 pub(crate) mod group;
 mod log;
@@ -21,6 +23,7 @@ mod machine;
 mod network;
 pub(crate) mod propose;
 pub(crate) mod socket;
+mod statement;
 mod store;
 pub(crate) mod types;
 pub(crate) mod wire;
@@ -34,6 +37,7 @@ use nuda_core::site::PartitionId;
 use crate::error::{Error, Result};
 use crate::node::Node;
 use deliver::Delivery;
+use execute::Executors;
 use group::Group;
 use store::Store;
 use types::GroupId;
@@ -43,6 +47,7 @@ pub(crate) struct Consensus {
     store: Arc<Store>,
     groups: RwLock<HashMap<GroupId, Arc<Group>>>,
     pub(crate) delivery: Arc<Delivery>,
+    executors: Executors,
 }
 
 impl Consensus {
@@ -53,6 +58,7 @@ impl Consensus {
             store: Arc::new(store),
             groups: RwLock::default(),
             delivery: Arc::new(Delivery::default()),
+            executors: Executors::default(),
         })
     }
 

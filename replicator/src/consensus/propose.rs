@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nuda_core::certify::{Answer, Entry};
-use nuda_core::control::{Ask, Reply, Request};
+use nuda_core::codec::Reader;
+use nuda_core::control::{Ask, Execution, Reply, Request};
+use nuda_core::error::DecodeError;
 use nuda_core::site::PartitionId;
 
 use super::group::{Appended, Group};
@@ -64,6 +66,7 @@ pub(crate) async fn answer(node: &Arc<Node>, request: Request) -> Reply {
             let entry = Entry::Propose(partition, proposal).encode();
             append(node, &group, partition, until, entry).await
         }
+        Ask::Execute(execution) => execute(node, &group, partition, until, &execution).await,
         Ask::Settle(id) => {
             let known = node
                 .consensus
@@ -82,6 +85,45 @@ pub(crate) async fn answer(node: &Arc<Node>, request: Request) -> Reply {
             }
         }
     }
+}
+
+/// Runs something at the leader, and brings its rows here.
+async fn execute(
+    node: &Arc<Node>,
+    group: &Arc<Group>,
+    partition: PartitionId,
+    until: Instant,
+    execution: &Execution,
+) -> Reply {
+    let mut encoded = Vec::new();
+    execution.encode(&mut encoded);
+    let call = |within: Duration| Call::Execute {
+        group: group.id,
+        partition: partition.0,
+        execution: encoded.clone(),
+        within_ms: milliseconds(within),
+    };
+    match ask_leader(node, group, partition, until, call).await {
+        Reply::Executed {
+            position,
+            result,
+            standing,
+            ..
+        } => {
+            let here = reach(node, group, partition, position, until).await;
+            Reply::Executed {
+                position,
+                is_here: matches!(here, Reply::Ready(_)),
+                result,
+                standing,
+            }
+        }
+        other => other,
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The group that orders a partition. One that has just been made gets its log within a moment,
@@ -118,7 +160,7 @@ pub(crate) async fn append(
     let call = |within: Duration| Call::Append {
         group: group.id,
         entry: entry.clone(),
-        within_ms: u64::try_from(within.as_millis()).unwrap_or(u64::MAX),
+        within_ms: milliseconds(within),
     };
     ask_leader(node, group, partition, until, call).await
 }
@@ -222,6 +264,23 @@ async fn handle(node: &Arc<Node>, call: Call) -> Result<Appended> {
             let group = node.consensus.group(group).ok_or_else(missing)?;
             let position = group.position(PartitionId(partition), WITHIN_MAX).await;
             Ok(position)
+        }
+        Call::Execute {
+            group,
+            partition,
+            execution,
+            within_ms,
+        } => {
+            let group = node.consensus.group(group).ok_or_else(missing)?;
+            let within = Duration::from_millis(within_ms).min(WITHIN_MAX);
+            let malformed = |e: DecodeError| Error::refused(format!("malformed: a call; {e}"));
+            let mut reader = Reader::new(&execution);
+            let execution = Execution::decode(&mut reader).map_err(malformed)?;
+            let executors = &node.consensus.executors;
+            let what = (execution, within);
+            Ok(executors
+                .execute(node, &group, PartitionId(partition), what)
+                .await)
         }
         _ => Err(Error::refused("no question for a leader")),
     }

@@ -48,6 +48,13 @@ pub(crate) enum Call {
     /// For the leader: everything acknowledged so far is at or before which position?
     /// Answered as `Append`.
     Position { group: GroupId, partition: [u8; 16] },
+    /// For the leader: run this, a `nuda_core::control::Execution`. Answered as `Append`.
+    Execute {
+        group: GroupId,
+        partition: [u8; 16],
+        execution: Vec<u8>,
+        within_ms: u64,
+    },
 }
 
 impl Call {

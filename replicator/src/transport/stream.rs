@@ -173,10 +173,13 @@ struct Stream {
     next: AtomicU64,
 }
 
+/// The stream to one address, while there is one.
+type Slot = Arc<AsyncMutex<Option<Arc<Stream>>>>;
+
 /// The streams that this node has opened, by address.
 #[derive(Default)]
 pub(crate) struct Streams {
-    open: Mutex<HashMap<String, Arc<AsyncMutex<Option<Arc<Stream>>>>>>,
+    open: Mutex<HashMap<String, Slot>>,
 }
 
 impl Streams {

@@ -23,7 +23,7 @@ use crate::node::Node;
 /// Answers the request for a stream, and serves it from then on.
 pub(crate) fn upgrade(node: &Arc<Node>, from: String, request: Request) -> Result<Response> {
     let wanted = request.headers().get(header::UPGRADE);
-    if !wanted.is_some_and(|name| name == UPGRADE) {
+    if wanted.is_none_or(|name| name != UPGRADE) {
         return Err(Error::refused(format!(
             "this page is the stream between nodes; ask for the upgrade {UPGRADE}"
         )));

@@ -1,0 +1,202 @@
+//! Statements that were run for clients share the outcome of their transaction, once.
+
+use nuda_core::certify::{
+    Answer, Entry, Foreseen, Group, Link, Outcome, Proposal, Statement, TxnId,
+};
+use nuda_core::changeset::{ChainHash, Header, Level};
+use nuda_core::hlc::Stamp;
+use nuda_core::limits;
+use nuda_core::protocol::NodeId;
+use nuda_core::site::{Dot, PartitionId, Seq, Site};
+use nuda_core::version_vector::VersionVector;
+
+use crate::world::{PARTITION, encode};
+
+fn id(counter: u64) -> TxnId {
+    TxnId {
+        node: NodeId::of_name("a"),
+        boot: 5,
+        counter,
+        born: 0,
+    }
+}
+
+fn statement(counter: u64, result: &[u8]) -> Statement {
+    Statement {
+        id: id(counter),
+        result: result.to_vec(),
+    }
+}
+
+/// The writer of a chain of transactions.
+#[derive(Default)]
+struct Chain {
+    seq: Seq,
+    hash: ChainHash,
+}
+
+impl Chain {
+    /// The next transaction, as if it were accepted.
+    fn next(&mut self, counter: u64, statements: Vec<Statement>) -> Proposal {
+        let (proposal, hash) = self.proposal(counter, statements);
+        (self.seq, self.hash) = (self.seq + 1, hash);
+        proposal
+    }
+
+    fn proposal(&self, counter: u64, statements: Vec<Statement>) -> (Proposal, ChainHash) {
+        let seq = self.seq + 1;
+        let header = Header {
+            dot: Dot {
+                site: Site::LOG_STRONG,
+                seq,
+            },
+            stamp: Stamp::from_u64(seq + 1).unwrap(),
+            level: Level::Strong,
+            author: String::new(),
+            rose: VersionVector::new(),
+        };
+        let (part, hash) = encode(&header, self.hash, b"rows");
+        let proposal = Proposal {
+            id: id(counter),
+            base: VersionVector::new(),
+            dependencies: Vec::new(),
+            changeset: vec![part],
+            statements,
+        };
+        (proposal, hash)
+    }
+}
+
+fn opened() -> Group {
+    let mut group = Group::default();
+    group.apply(&Entry::Open {
+        partition: PARTITION,
+        link: Link::default(),
+        base: VersionVector::new(),
+    });
+    group
+}
+
+fn apply(group: &mut Group, proposal: &Proposal) -> Answer {
+    let bytes = Entry::Propose(PARTITION, proposal.clone()).encode();
+    group.apply(&Entry::decode(&bytes).unwrap())
+}
+
+fn accepted(seq: Seq) -> Answer {
+    Answer::Decided(Outcome::Accepted(seq))
+}
+
+#[test]
+fn statements_share_the_outcome_and_their_results_are_remembered() {
+    let (mut group, mut chain) = (opened(), Chain::default());
+    let first = chain.next(1, vec![statement(10, b"ten"), statement(11, b"eleven")]);
+    assert_eq!(apply(&mut group, &first), accepted(1));
+    for (counter, result) in [(10, &b"ten"[..]), (11, b"eleven")] {
+        assert_eq!(group.outcome(id(counter)), Some(accepted(1)));
+        assert_eq!(group.result(id(counter)), Some(result));
+        // Too late for an abort, and a resend changes nothing.
+        assert_eq!(
+            group.apply(&Entry::Abort(PARTITION, id(counter))),
+            accepted(1)
+        );
+    }
+    assert_eq!(apply(&mut group, &first), accepted(1));
+    let copy = Group::decode(&group.encode()).unwrap();
+    assert_eq!(copy, group);
+    assert_eq!(copy.result(id(11)), Some(&b"eleven"[..]));
+}
+
+#[test]
+fn a_statement_is_never_run_into_the_log_twice() {
+    let (mut group, mut chain) = (opened(), Chain::default());
+    apply(&mut group, &chain.next(1, vec![statement(10, b"once")]));
+    // Another leader has run it again, after the first one was committed.
+    let (again, _) = chain.proposal(2, vec![statement(10, b"twice"), statement(11, b"x")]);
+    let stale = Answer::Decided(Outcome::Stale(1));
+    assert_eq!(
+        group.foresee(PARTITION, &again),
+        Some(Foreseen::Answer(stale))
+    );
+    assert_eq!(apply(&mut group, &again), stale);
+    assert_eq!(group.result(id(10)), Some(&b"once"[..]));
+    // The other one is undecided and may be run with others.
+    assert_eq!(group.outcome(id(11)), None);
+    assert_eq!(
+        apply(&mut group, &chain.next(3, vec![statement(11, b"x")])),
+        accepted(2)
+    );
+    // The same for one that was aborted before.
+    group.apply(&Entry::Abort(PARTITION, id(12)));
+    let (late, _) = chain.proposal(4, vec![statement(12, b"late")]);
+    assert_eq!(apply(&mut group, &late), Answer::Decided(Outcome::Stale(2)));
+    assert_eq!(group.partition(PARTITION).unwrap().link.seq, 2);
+}
+
+#[test]
+fn what_is_not_accepted_decides_nothing_on_its_statements() {
+    let (mut group, mut chain) = (opened(), Chain::default());
+    let (overtaken, _) = chain.proposal(1, vec![statement(10, b"x")]);
+    apply(&mut group, &chain.next(2, Vec::new()));
+    assert_eq!(
+        apply(&mut group, &overtaken),
+        Answer::Decided(Outcome::Stale(1))
+    );
+    assert_eq!((group.outcome(id(10)), group.result(id(10))), (None, None));
+    for twice in [
+        vec![statement(11, b"x"), statement(11, b"y")],
+        vec![statement(3, b"its own name")],
+    ] {
+        let (malformed, _) = chain.proposal(3, twice);
+        let answer = apply(&mut group.clone(), &malformed);
+        assert!(
+            matches!(answer, Answer::Decided(Outcome::Refused(_))),
+            "{answer:?}"
+        );
+    }
+}
+
+#[test]
+fn results_are_dropped_before_outcomes_and_alike_everywhere() {
+    let (mut group, mut chain) = (opened(), Chain::default());
+    let large = vec![7; limits::RESULT_BYTES];
+    let count = (limits::RESULTS_BYTES / limits::RESULT_BYTES) as u64 + 2;
+    for n in 0..count {
+        let proposal = chain.next(100 + n, vec![statement(n, &large)]);
+        assert_eq!(apply(&mut group, &proposal), accepted(n + 1));
+        let copy = Group::decode(&group.encode()).unwrap();
+        assert_eq!(copy, group, "a member that began from a snapshot");
+    }
+    assert_eq!(group.outcome(id(0)), Some(accepted(1)));
+    assert_eq!((group.result(id(0)), group.result(id(1))), (None, None));
+    assert!(group.result(id(count - 1)).is_some());
+}
+
+#[test]
+fn entries_and_states_of_the_first_version_are_read() {
+    let (_, mut chain) = (opened(), Chain::default());
+    let proposal = chain.next(1, Vec::new());
+    let entry = Entry::Propose(PARTITION, proposal);
+    let mut old = entry.encode();
+    // Before there were statements, an entry ended with its changeset.
+    assert_eq!((old[0], old.pop()), (2, Some(0)));
+    old[0] = 1;
+    assert_eq!(Entry::decode(&old).unwrap(), entry);
+    let mut group = opened();
+    group.apply(&entry);
+    let mut state = group.encode();
+    assert_eq!((state[0], state.pop()), (2, Some(0)));
+    state[0] = 1;
+    assert_eq!(Group::decode(&state).unwrap(), group);
+    state[0] = 3;
+    assert!(Group::decode(&state).is_err());
+}
+
+#[test]
+fn a_partition_that_is_not_here_decides_nothing() {
+    let mut chain = Chain::default();
+    let proposal = chain.next(1, vec![statement(10, b"x")]);
+    let elsewhere = Entry::Propose(PartitionId([1; 16]), proposal);
+    let mut group = opened();
+    assert_eq!(group.apply(&elsewhere), Answer::NotHere);
+    assert_eq!(group.outcome(id(10)), None);
+}

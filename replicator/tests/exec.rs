@@ -1,0 +1,311 @@
+//! `nuda_exec` across real daemons: it runs once, at the leader, wherever it is called; what fails
+//! disturbs nobody; what was acknowledged is there.
+
+// A test fails by panicking, in its helpers too.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, Error, ToSql, ffi};
+use serde_json::Value;
+
+use support::Nodes;
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+/// Three nodes with a strong and an eventual table.
+fn shop() -> Nodes {
+    let nodes = Nodes::start(&NAMES);
+    nodes.nuda_ok("a", &["create", "org", "--on", "a,b,c"]);
+    let founder = nodes.open("a", "org");
+    founder
+        .execute_batch(
+            "CREATE TABLE stock(id INTEGER PRIMARY KEY, name TEXT UNIQUE, n INT CHECK (n >= 0));
+             CREATE TABLE note(id TEXT PRIMARY KEY, body TEXT);
+             SELECT nuda_track('stock', 'strong');
+             SELECT nuda_track('note');",
+        )
+        .unwrap();
+    for name in NAMES {
+        let conn = nodes.open(name, "org");
+        nodes.eventually("the tables are everywhere and ordered", |_| {
+            conn.prepare("SELECT * FROM stock, note").ok()?;
+            let level = "SELECT nuda_read_consistency('strong')";
+            conn.query_row(level, [], |_| Ok(())).ok()
+        });
+    }
+    nodes
+}
+
+fn exec(conn: &Connection, sql: &str, values: &[&dyn ToSql]) -> rusqlite::Result<Value> {
+    let marks = ", ?".repeat(values.len());
+    let mut all: Vec<&dyn ToSql> = vec![&sql];
+    all.extend(values);
+    let call = format!("SELECT nuda_exec(?{marks})");
+    let text: String = conn.query_row(&call, all.as_slice(), |row| row.get(0))?;
+    Ok(serde_json::from_str(&text).unwrap())
+}
+
+fn code(error: &Error) -> i32 {
+    error.sqlite_error().map_or(0, |e| e.extended_code)
+}
+
+fn leader(nodes: &Nodes) -> String {
+    nodes.eventually("a leader", |nodes| {
+        let status = nodes.status("a");
+        let log = &status["partitions"][0]["log"];
+        log["leader"].as_str().map(str::to_owned)
+    })
+}
+
+#[test]
+fn it_answers_from_any_node_and_its_rows_are_there() {
+    let nodes = shop();
+    for (n, name) in NAMES.into_iter().enumerate() {
+        let conn = nodes.open(name, "org");
+        let sql = "INSERT INTO stock(name, n) VALUES (?, ?) RETURNING id, name, n * 2 AS twice";
+        let answer =
+            exec(&conn, sql, &[&name, &7]).unwrap_or_else(|e| panic!("{e}\n{}", nodes.logs()));
+        assert_eq!(answer["changes"], 1);
+        let id = i64::try_from(n).unwrap() + 1;
+        let expected = serde_json::json!([{ "id": id, "name": name, "twice": 14 }]);
+        assert_eq!(answer["rows"], expected);
+        assert_eq!(answer.get("note"), None);
+        // A plain read of the local file.
+        let seen: i64 = conn
+            .query_row("SELECT count(*) FROM stock", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(seen, id, "on {name}");
+        let status: String = conn
+            .query_row("SELECT nuda_txn_status(?)", [answer["id"].as_str()], |r| {
+                r.get(0)
+            })
+            .unwrap();
+        assert_eq!(status, "committed");
+        let last: String = conn
+            .query_row("SELECT nuda_last_commit() ->> 'position'", [], |r| {
+                r.get::<_, i64>(0).map(|p| p.to_string())
+            })
+            .unwrap();
+        assert_eq!(last, answer["position"].to_string());
+    }
+    // Reading only, and values of every kind there and back.
+    let conn = nodes.open("b", "org");
+    let answer = exec(
+        &conn,
+        "SELECT ? AS a, ? AS b, ? AS c, ? AS d, count(*) AS n FROM stock",
+        &[&None::<i64>, &1.5, &"é\"", &vec![0_u8, 255]],
+    )
+    .unwrap();
+    let expected = serde_json::json!([{ "a": null, "b": 1.5, "c": "é\"", "d": "00ff", "n": 3 }]);
+    assert_eq!(
+        (&answer["rows"], &answer["changes"]),
+        (&expected, &0.into())
+    );
+    nodes.verify("a", "org");
+}
+
+#[test]
+fn a_batch_is_one_transaction_and_an_error_comes_back_as_itself() {
+    let nodes = shop();
+    let conn = nodes.open("b", "org");
+    let two = "INSERT INTO stock(name, n) VALUES (?, ?); UPDATE stock SET n = n + ? WHERE name = ?";
+    let answer = exec(&conn, two, &[&"x", &1, &5, &"x"]).unwrap();
+    assert_eq!(answer["changes"], 2);
+    let left = |name: &str| -> i64 {
+        let sql = "SELECT coalesce(max(n), -1) FROM stock WHERE name = ?";
+        conn.query_row(sql, [name], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(left("x"), 6);
+    // The second statement fails: the first is gone.
+    let error = exec(&conn, two, &[&"y", &1, &-5, &"y"]).unwrap_err();
+    assert_eq!(code(&error), ffi::SQLITE_CONSTRAINT_CHECK, "{error}");
+    assert_eq!(left("y"), -1);
+    let insert = "INSERT INTO stock(name) VALUES (?)";
+    let error = exec(&conn, insert, &[&"x"]).unwrap_err();
+    assert_eq!(code(&error), ffi::SQLITE_CONSTRAINT_UNIQUE, "{error}");
+    assert!(error.to_string().contains("stock.name"), "{error}");
+    for (sql, values, why) in [
+        (insert, &[] as &[&dyn ToSql], "1 values too few"),
+        (insert, &[&"p", &"q"], "1 values too many"),
+        ("INSERT INTO absent VALUES (1)", &[], "no such table"),
+        ("INSERT INTO note VALUES ('a', 'b')", &[], "note is none"),
+        ("DELETE FROM nuda_log", &[], "nuda_log is none"),
+        (
+            "CREATE TABLE t(a)",
+            &[],
+            "nuda_exec reads, and changes rows",
+        ),
+        ("DROP TABLE stock", &[], "nuda_exec"),
+        ("BEGIN; DELETE FROM stock", &[], "one transaction already"),
+        ("DELETE FROM stock; COMMIT", &[], "one transaction already"),
+        (
+            "PRAGMA user_version = 3",
+            &[],
+            "nuda_exec reads, and changes",
+        ),
+        (
+            "SELECT nuda_eject()",
+            &[],
+            "nuda_eject is not for nuda_exec",
+        ),
+        ("ATTACH 'x' AS y", &[], "nuda_exec reads, and changes"),
+    ] {
+        let error = exec(&conn, sql, values).unwrap_err().to_string();
+        assert!(error.contains(why), "{sql}: {error}");
+    }
+    conn.execute_batch("BEGIN").unwrap();
+    let error = exec(&conn, insert, &[&"z"]).unwrap_err().to_string();
+    assert!(error.contains("cannot be part of one"), "{error}");
+    conn.execute_batch("ROLLBACK").unwrap();
+    let sql = "INSERT INTO note SELECT 'n', nuda_exec('DELETE FROM stock')";
+    let error = conn.execute_batch(sql).unwrap_err().to_string();
+    assert!(error.contains("call it in a SELECT"), "{error}");
+    // What runs for ever ends with its caller's patience, and the next one is served.
+    let _: String = conn
+        .query_row("SELECT nuda_timeout(500)", [], |row| row.get(0))
+        .unwrap();
+    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
+                   INSERT INTO stock(n) SELECT i FROM n WHERE i < 0";
+    exec(&conn, endless, &[]).unwrap_err();
+    nodes.eventually("the next call", |_| {
+        exec(&conn, "UPDATE stock SET n = 9 WHERE name = 'x'", &[]).ok()
+    });
+    assert_eq!(left("x"), 9);
+    nodes.verify("a", "org");
+}
+
+#[test]
+fn many_clients_share_transactions_and_none_suffers_from_another() {
+    let nodes = shop();
+    let conn = nodes.open(&leader(&nodes), "org");
+    exec(&conn, "INSERT INTO stock(id, n) VALUES (1, 0), (2, 0)", &[]).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(3);
+    let done: Vec<(i64, i64)> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..12)
+            .map(|n| {
+                let nodes = &nodes;
+                scope.spawn(move || {
+                    let conn = nodes.open(NAMES[n % 3], "org");
+                    let (mut ran, mut failed) = (0, 0);
+                    while Instant::now() < deadline {
+                        // Every third client breaks a CHECK with its second statement.
+                        let sql = if n % 3 == 2 {
+                            "UPDATE stock SET n = n + 1 WHERE id = 2; UPDATE stock SET n = -1"
+                        } else {
+                            "UPDATE stock SET n = n + 1 WHERE id = 1"
+                        };
+                        match exec(&conn, sql, &[]) {
+                            Ok(_) => ran += 1,
+                            Err(e) if code(&e) == ffi::SQLITE_CONSTRAINT_CHECK => failed += 1,
+                            Err(e) => panic!("{e}\n{}", nodes.logs()),
+                        }
+                    }
+                    (ran, failed)
+                })
+            })
+            .collect();
+        clients.into_iter().map(|c| c.join().unwrap()).collect()
+    });
+    let ran: i64 = done.iter().map(|(ran, _)| ran).sum();
+    let failed: i64 = done.iter().map(|(_, failed)| failed).sum();
+    assert!(ran > 0 && failed > 0, "{done:?}");
+    let (one, two): (i64, i64) = conn
+        .query_row(
+            "SELECT sum(n) FILTER (WHERE id = 1), sum(n) FILTER (WHERE id = 2) FROM stock",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .unwrap();
+    assert_eq!((one, two), (ran, 0));
+    let position: i64 =
+        exec(&conn, "UPDATE stock SET n = n WHERE id = 1", &[]).unwrap()["position"]
+            .as_i64()
+            .unwrap();
+    println!("{ran} ran and {failed} failed in 3 s, in {position} transactions");
+    assert!(position < ran, "they share transactions");
+    nodes.verify("c", "org");
+}
+
+#[test]
+fn the_leader_killed_in_mid_work_runs_nothing_twice_and_loses_nothing() {
+    let mut nodes = shop();
+    let leader = leader(&nodes);
+    let others: Vec<&str> = NAMES.into_iter().filter(|n| *n != leader).collect();
+    let insert = "INSERT INTO stock(name) VALUES (?) RETURNING name";
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    // Each client tells what was acknowledged, and what nobody knows.
+    let (acknowledged, open) = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..6)
+            .map(|n| {
+                let conn = nodes.open(others[n % 2], "org");
+                let stop = &stop;
+                scope.spawn(move || {
+                    let (mut known, mut open) = (Vec::new(), Vec::new());
+                    for round in 0.. {
+                        if stop.load(std::sync::atomic::Ordering::Relaxed) {
+                            break;
+                        }
+                        let name = format!("{n}-{round}");
+                        match exec(&conn, insert, &[&name]) {
+                            Ok(answer) => {
+                                let row = answer["rows"][0]["name"].as_str();
+                                assert_eq!(row, Some(name.as_str()), "{answer}");
+                                known.push(name);
+                            }
+                            Err(e) => {
+                                let text = e.to_string();
+                                // Run twice, its second time would find its name taken.
+                                assert!(!text.contains("UNIQUE"), "{text}");
+                                if let Some((_, id)) = text.split_once("nuda_txn_status('") {
+                                    open.push((name, id.split('\'').next().unwrap().to_owned()));
+                                }
+                            }
+                        }
+                    }
+                    (known, open)
+                })
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(500));
+        nodes.kill(&leader);
+        let probe = nodes.open(others[0], "org");
+        nodes.eventually("a new leader runs calls", |_| {
+            exec(&probe, "UPDATE stock SET n = 1 WHERE id = -1", &[]).ok()
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        let ended = clients.into_iter().map(|c| c.join().unwrap());
+        let (known, open): (Vec<_>, Vec<_>) = ended.unzip();
+        (known.concat(), open.concat())
+    });
+    nodes.run(&leader);
+    let conn = nodes.open(others[0], "org");
+    let mut expected = acknowledged;
+    for (name, id) in open {
+        let settled: String = nodes.eventually("the outcome", |_| {
+            let sql = "SELECT nuda_txn_status(?)";
+            conn.query_row(sql, [&id], |row| row.get(0)).ok()
+        });
+        if settled == "committed" {
+            expected.push(name);
+        }
+    }
+    expected.sort();
+    let read = nodes.eventually("a strong read", |nodes| {
+        let conn = nodes.open(&leader, "org");
+        let level = "SELECT nuda_read_consistency('strong')";
+        conn.query_row(level, [], |_| Ok(())).ok()?;
+        let mut query = conn
+            .prepare("SELECT name FROM stock WHERE name IS NOT NULL ORDER BY name")
+            .ok()?;
+        let names = query.query_map([], |row| row.get::<_, String>(0)).ok()?;
+        names.collect::<rusqlite::Result<Vec<_>>>().ok()
+    });
+    println!("{} rows through the death of the leader", read.len());
+    assert!(expected.len() > 20, "too little happened");
+    assert_eq!(read, expected);
+    nodes.verify(&leader, "org");
+}
