@@ -218,13 +218,16 @@ fn compared(
         new("strong update, times etcd's put, p50", "", write / put)
             .must(1.3)
             .aim(0.9),
-        new("the same at read level strong", "", serial / put).must(2.0),
+        new("the same at read level strong", "", serial / put)
+            .must(2.0)
+            .aim(1.5),
         new(
             "strong read, times etcd's linearizable read, p50",
             "",
             read / range,
         )
-        .must(1.0),
+        .must(1.0)
+        .aim(0.6),
         new("rate of 16 clients, times etcd's", "", rate / etcd_rate).at_least(1.0),
         new(
             "rate of 16 clients of nuda_exec, times etcd's",

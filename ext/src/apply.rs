@@ -370,9 +370,9 @@ fn apply_whole(
     if whole.header.stamp <= head.stamp {
         return Err(Error::corrupt("a stamp that runs backwards; refused").into());
     }
-    db.exec("SAVEPOINT nuda_changeset")?;
+    db.run("SAVEPOINT nuda_changeset", &[])?;
     match apply_rows(connection, sites, whole, (&state, &own), &seen) {
-        Ok(()) => db.exec("RELEASE nuda_changeset")?,
+        Ok(()) => db.run("RELEASE nuda_changeset", &[])?,
         Err(stop) => {
             forget_states(connection);
             db.exec("ROLLBACK TO nuda_changeset; RELEASE nuda_changeset")?;

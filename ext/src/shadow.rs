@@ -176,15 +176,18 @@ impl State {
 
 /// Reads the state row; an error with advice if the file is no replica.
 pub(crate) fn state(db: Db) -> Result<State> {
-    if !is_replica(db)? {
-        return Err(Error::refused(
-            "this file is not a replica yet; run SELECT nuda_init('name') or `nuda create`",
-        ));
+    // Whether the file is a replica at all is asked once that is the question: this runs in every
+    // commit.
+    match db.first(State::QUERY, &[]) {
+        Ok(Some(row)) => State::from_row(&row),
+        Ok(None) => Err(damaged("nuda_state")),
+        Err(error) => match is_replica(db)? {
+            true => Err(error),
+            false => Err(Error::refused(
+                "this file is not a replica yet; run SELECT nuda_init('name') or `nuda create`",
+            )),
+        },
     }
-    let row = db
-        .first(State::QUERY, &[])?
-        .ok_or_else(|| damaged("nuda_state"))?;
-    State::from_row(&row)
 }
 
 /// Whether the main database has NUDA's tables.

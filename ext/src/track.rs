@@ -28,8 +28,8 @@ use crate::triggers;
 
 /// Runs `body` in a savepoint: whole or not at all, inside or outside a transaction.
 pub(crate) fn atomically<T>(db: Db, body: impl FnOnce() -> Result<T>) -> Result<T> {
-    db.exec("SAVEPOINT nuda")?;
-    match body().and_then(|value| db.exec("RELEASE nuda").map(|()| value)) {
+    db.run("SAVEPOINT nuda", &[])?;
+    match body().and_then(|value| db.run("RELEASE nuda", &[]).map(|()| value)) {
         Ok(value) => Ok(value),
         Err(error) => {
             // The first error is the one to report; after a full disk or a lost lock SQLite

@@ -2,7 +2,7 @@
 //! parsing them would cost more than running them.
 //!
 //! Who needs one takes it out and gives it back, so that a statement is never used inside itself.
-//! Only statements on the shadow tables are kept. One that names a virtual table of ours would
+//! Only statements on the shadow tables, and a few that name no table, are kept. One that names a virtual table of ours would
 //! keep that table from being disconnected, and the disconnection is what empties this: SQLite
 //! disconnects all virtual tables before it looks for statements that keep a connection from
 //! closing. A connection that has none connected keeps nothing.
@@ -53,6 +53,17 @@ fn key(db: Db) -> usize {
 
 /// Whether a statement of this text may be kept.
 pub(super) fn is_keepable(sql: &str) -> bool {
+    // What surrounds each changeset that is applied, and what every look at the schema asks.
+    const SHORT: [&str; 5] = [
+        "SAVEPOINT nuda",
+        "RELEASE nuda",
+        "SAVEPOINT nuda_changeset",
+        "RELEASE nuda_changeset",
+        "PRAGMA main.schema_version",
+    ];
+    if SHORT.contains(&sql) {
+        return true;
+    }
     let first = sql.split_whitespace().next().unwrap_or_default();
     ["SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE"].contains(&first)
         && sql.contains("main.nuda_")

@@ -40,7 +40,7 @@ const OWN: Duration = Duration::from_millis(100);
 const OWN_HURRIED: Duration = Duration::from_millis(2);
 
 /// The pause between two turns at a file for which nobody waits.
-const GATHER: Duration = Duration::from_millis(25);
+const GATHER: Duration = Duration::from_millis(50);
 
 /// Where an accepted transaction lies.
 pub(crate) struct Place {

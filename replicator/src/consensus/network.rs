@@ -2,6 +2,12 @@
 //!
 //! Every failure is given back as unreachable: the engine pauses and tries again; it never
 //! depends on a message having arrived.
+//!
+//! The engine has one message under way to each voter, and one of them only says what is
+//! committed, after every commit. So that the next entries need not wait for its answer, such a
+//! message goes its own way on a line whose voter has just taken entries: at most one at a time,
+//! and if it was not answered well, the next one is waited for again. A line that confirms a
+//! reader's question has taken no entries, and is always waited for.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -41,6 +47,17 @@ pub(crate) type Acknowledged = Arc<Mutex<HashMap<u64, LogId>>>;
 
 /// The line to one voter.
 pub(crate) struct Line {
+    far: Far,
+    /// The voter has taken entries at the last occasion.
+    takes_entries: bool,
+    /// Whether the latest message that nobody waited for was answered well; `None` while it is
+    /// under way.
+    aside: Arc<Mutex<Option<bool>>>,
+}
+
+/// The voter at the other end.
+#[derive(Clone)]
+struct Far {
     node: Arc<Node>,
     group: GroupId,
     log: Log,
@@ -54,17 +71,21 @@ impl RaftNetworkFactory<Types> for Lines {
 
     async fn new_client(&mut self, to: u64, at: &BasicNode) -> Line {
         Line {
-            node: Arc::clone(&self.node),
-            group: self.group,
-            log: self.log.clone(),
-            to,
-            name: at.addr.clone(),
-            acknowledged: Arc::clone(&self.acknowledged),
+            far: Far {
+                node: Arc::clone(&self.node),
+                group: self.group,
+                log: self.log.clone(),
+                to,
+                name: at.addr.clone(),
+                acknowledged: Arc::clone(&self.acknowledged),
+            },
+            takes_entries: false,
+            aside: Arc::new(Mutex::new(Some(true))),
         }
     }
 }
 
-impl Line {
+impl Far {
     /// Nobody hears that an entry is committed before this node's disk has it: the engine has
     /// counted this node when it took the entry.
     async fn hold_back(&self, rpc: &mut AppendEntriesRequest<Types>) {
@@ -79,14 +100,27 @@ impl Line {
         }
     }
 
-    fn acknowledged(&self) -> MutexGuard<'_, HashMap<u64, LogId>> {
-        self.acknowledged
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// Sends entries, or none, and notes what the voter has acknowledged.
+    async fn append(
+        &self,
+        mut rpc: AppendEntriesRequest<Types>,
+    ) -> Result<AppendEntriesResponse<u64>> {
+        self.hold_back(&mut rpc).await;
+        let last = rpc.entries.last().map(|entry| *entry.get_log_id());
+        let last = last.or(rpc.prev_log_id);
+        let Response::Append(answer) = self.call(EngineCall::Append(rpc)).await? else {
+            return Err(other_answer());
+        };
+        if let (AppendEntriesResponse::Success, Some(last)) = (&answer, last) {
+            let mut acknowledged = lock(&self.acknowledged);
+            let known = acknowledged.entry(self.to).or_insert(last);
+            *known = last.max(*known);
+        }
+        Ok(answer)
     }
 
     async fn call(&self, message: EngineCall) -> Result<Response> {
-        let acknowledged = self.acknowledged().get(&self.to).copied();
+        let acknowledged = lock(&self.acknowledged).get(&self.to).copied();
         let body = wire::encode(&Call::Engine {
             group: self.group,
             to: self.to,
@@ -109,6 +143,29 @@ impl Line {
     }
 }
 
+impl Line {
+    /// Takes the place of the message that nobody waits for, if it is free and the one before was
+    /// answered well.
+    fn may_go_aside(&self) -> bool {
+        let mut aside = lock(&self.aside);
+        match *aside {
+            Some(true) => {
+                *aside = None;
+                true
+            }
+            Some(false) => {
+                *aside = Some(true);
+                false
+            }
+            None => false,
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn unreachable(e: &Error) -> Unreachable {
     Unreachable::new(e)
 }
@@ -120,24 +177,25 @@ fn other_answer() -> Error {
 impl RaftNetwork<Types> for Line {
     async fn append_entries(
         &mut self,
-        mut rpc: AppendEntriesRequest<Types>,
+        rpc: AppendEntriesRequest<Types>,
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, RpcError> {
-        self.hold_back(&mut rpc).await;
-        let last = rpc.entries.last().map(|entry| *entry.get_log_id());
-        let last = last.or(rpc.prev_log_id);
-        match self.call(EngineCall::Append(rpc)).await {
-            Ok(Response::Append(answer)) => {
-                if let (AppendEntriesResponse::Success, Some(last)) = (&answer, last) {
-                    let mut acknowledged = self.acknowledged();
-                    let known = acknowledged.entry(self.to).or_insert(last);
-                    *known = last.max(*known);
-                }
-                Ok(answer)
-            }
-            Ok(_) => Err(unreachable(&other_answer()).into()),
-            Err(e) => Err(unreachable(&e).into()),
+        if !rpc.entries.is_empty() {
+            let answer = self.far.append(rpc).await;
+            self.takes_entries = matches!(answer, Ok(AppendEntriesResponse::Success));
+            return answer.map_err(|e| unreachable(&e).into());
         }
+        if self.takes_entries && self.may_go_aside() {
+            let (far, aside) = (self.far.clone(), Arc::clone(&self.aside));
+            tokio::spawn(async move {
+                let answer = far.append(rpc).await;
+                let well = matches!(answer, Ok(AppendEntriesResponse::Success));
+                *lock(&aside) = Some(well);
+            });
+            return Ok(AppendEntriesResponse::Success);
+        }
+        let answer = self.far.append(rpc).await;
+        answer.map_err(|e| unreachable(&e).into())
     }
 
     async fn vote(
@@ -145,7 +203,7 @@ impl RaftNetwork<Types> for Line {
         rpc: VoteRequest<u64>,
         _option: RPCOption,
     ) -> Result<VoteResponse<u64>, RpcError> {
-        match self.call(EngineCall::Vote(rpc)).await {
+        match self.far.call(EngineCall::Vote(rpc)).await {
             Ok(Response::Vote(answer)) => Ok(answer),
             Ok(_) => Err(unreachable(&other_answer()).into()),
             Err(e) => Err(unreachable(&e).into()),
@@ -165,7 +223,7 @@ impl RaftNetwork<Types> for Line {
             data: *snapshot.snapshot,
         };
         let answer = tokio::select! {
-            answer = self.call(message) => answer,
+            answer = self.far.call(message) => answer,
             closed = cancel => return Err(StreamingError::Closed(closed)),
         };
         match answer {

@@ -181,8 +181,10 @@ fn apply(node: &Arc<Node>, replica: &Replica, parts: &[PartBytes], must: &MustCo
 pub(crate) fn deliver(at: &Partition, replica: &Replica, places: &[Place]) -> Result<()> {
     replica.transaction(|replica| {
         let began = Instant::now();
+        // Known from inside the transaction; what is applied here comes in order.
+        let before = replica.vector()?.get(Site::LOG_STRONG);
         for place in places {
-            if place.position <= replica.vector()?.get(Site::LOG_STRONG) {
+            if place.position <= before {
                 continue;
             }
             let Some(proposal) = place.proposal(at)? else {
