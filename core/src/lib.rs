@@ -29,6 +29,7 @@ pub mod row;
 pub mod site;
 pub mod token;
 mod transaction_id;
+pub mod turns;
 pub mod types;
 pub mod value;
 pub mod version_vector;

@@ -15,6 +15,7 @@
 mod encoding;
 mod rng;
 mod statements;
+mod turns;
 mod world;
 
 use std::panic::catch_unwind;

@@ -251,13 +251,14 @@ impl Worker {
         turn
     }
 
-    /// Brings the file to where the log is, and opens it.
+    /// Waits for the calls' turn, brings the file to where the log is, and opens it.
     fn prepare(&mut self, calls: &VecDeque<Call>) -> Result<()> {
-        let position = self.group.standing(self.partition).position;
         let until = calls.iter().map(|call| call.until).max();
-        let left = until.map_or(Duration::ZERO, |until| {
-            until.saturating_duration_since(Instant::now())
-        });
+        let until = until.unwrap_or_else(Instant::now);
+        let turn = self.group.turn_of_calls(self.partition, until);
+        self.node.runtime.block_on(turn);
+        let position = self.group.standing(self.partition).position;
+        let left = until.saturating_duration_since(Instant::now());
         let delivery = Arc::clone(&self.node.consensus.delivery);
         let reached = self.node.runtime.block_on(async {
             let waiting = delivery.wait(&self.node, self.partition, position);

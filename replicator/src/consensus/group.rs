@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nuda_core::certify::{Answer, Entry, Foreseen, TxnId};
+use nuda_core::certify::{Answer, Entry, Foreseen, Proposal, TxnId};
 use nuda_core::control::{Reply, Standing};
 use nuda_core::site::PartitionId;
+use nuda_core::turns::Contender;
 use openraft::error::{ClientWriteError, RaftError};
 use openraft::raft::AppendEntriesResponse;
 use openraft::{BasicNode, ServerState, Snapshot};
@@ -19,6 +20,7 @@ use super::log::Log;
 use super::machine::Machine;
 use super::network::{Acknowledged, Lines};
 use super::store::{Kept, Store};
+use super::turns::{FairTurns, contender};
 use super::types::{Data, GroupId, LogId, Raft, config};
 use super::wire::{EngineCall, Response};
 use crate::error::{Error, Result};
@@ -39,6 +41,7 @@ pub(crate) struct Group {
     log: Log,
     raft: Raft,
     machine: Machine,
+    turns: FairTurns,
 }
 
 /// What a leader made of an entry.
@@ -84,6 +87,7 @@ impl Group {
             log,
             raft,
             machine,
+            turns: FairTurns::default(),
         })
     }
 
@@ -150,7 +154,8 @@ impl Group {
         self.raft.metrics().borrow().current_term
     }
 
-    /// As the leader: appends an entry and waits for its decision.
+    /// As the leader: appends an entry and waits for its decision. Proposals wait for their turn
+    /// first.
     pub(crate) async fn append(&self, entry: Vec<u8>, within: Duration) -> Appended {
         let began = Instant::now();
         if !self.leads() {
@@ -160,9 +165,44 @@ impl Group {
         if silent.is_some_and(|ms| ms > QUORUM_SILENCE_MS) {
             return Appended::Refused("a majority of the voters does not answer".to_owned());
         }
-        if let Some(reply) = self.judge_early(&entry) {
-            return Appended::Reply(reply);
-        }
+        let proposed = match Entry::decode(&entry) {
+            Ok(Entry::Propose(partition, proposal)) => Some((partition, proposal)),
+            _ => None,
+        };
+        let Some((partition, proposal)) = proposed else {
+            return self.write(entry, within).await;
+        };
+        let who = contender(&proposal);
+        self.turns.arrived(partition, who);
+        let reply = loop {
+            let place = self.turns.place();
+            if let Some(reply) = self.judge_early(partition, &proposal) {
+                break reply;
+            }
+            let left = within.saturating_sub(began.elapsed());
+            match self.turns.permit(partition, who) {
+                Some(_) if left.is_zero() => {
+                    return Appended::Refused("its turn did not come in time".to_owned());
+                }
+                Some(pause) => place.wait(pause.min(left)).await,
+                None => match self.write(entry, left).await {
+                    Appended::Reply(reply) => break reply,
+                    other => return other,
+                },
+            }
+        };
+        self.turns.decided(partition, who, &reply);
+        Appended::Reply(reply)
+    }
+
+    /// Waits until calls of others may be run without being overtaken at once.
+    pub(crate) async fn turn_of_calls(&self, partition: PartitionId, until: Instant) {
+        self.turns.wait(partition, Contender::Calls, until).await;
+    }
+
+    /// Puts an entry into the log and waits for its decision.
+    async fn write(&self, entry: Vec<u8>, within: Duration) -> Appended {
+        let began = Instant::now();
         let write = self.raft.client_write(Data(entry));
         match tokio::time::timeout(within, write).await {
             Err(_) => Appended::Unknown(format!(
@@ -183,11 +223,8 @@ impl Group {
 
     /// What needs no entry: an id that is decided, a snapshot that is stale (positions only
     /// grow), dependencies that would have to travel too.
-    fn judge_early(&self, entry: &[u8]) -> Option<Reply> {
-        let Ok(Entry::Propose(partition, proposal)) = Entry::decode(entry) else {
-            return None;
-        };
-        let verdict = self.machine.look(|g| g.foresee(partition, &proposal))?;
+    fn judge_early(&self, partition: PartitionId, proposal: &Proposal) -> Option<Reply> {
+        let verdict = self.machine.look(|g| g.foresee(partition, proposal))?;
         let standing = self.standing(partition);
         Some(match verdict {
             Foreseen::Answer(answer) => Reply::Decided(answer, standing),

@@ -5,8 +5,8 @@
 //! file, one writer, one fsync for all that waits), `log` (a group's log in it), `machine`
 //! (decisions, by `nuda_core::certify`), `wire` and `network` (between nodes), `group` (one
 //! group on this node), `found` (who founds groups and opens partitions), `propose`
-//! (questions of the extension, carried to the leader), `execute` and `statement` (what runs at the
-//! leader for others), `deliver` (accepted transactions into
+//! (questions of the extension, carried to the leader), `turns` (who is next where many
+//! compete), `execute` and `statement` (what runs at the leader for others), `deliver` (accepted transactions into
 //! the partitions' files), `socket` (the extension's connections).
 //!
 //! Invariants. Nothing is acknowledged before the log that holds it has been fsynced. A node
@@ -25,6 +25,7 @@ pub(crate) mod propose;
 pub(crate) mod socket;
 mod statement;
 mod store;
+mod turns;
 pub(crate) mod types;
 pub(crate) mod wire;
 
