@@ -7,6 +7,7 @@
 use std::ffi::{CStr, CString, c_void};
 use std::os::raw::c_int;
 use std::ptr;
+use std::sync::Arc;
 
 use nuda_core::value::{OwnedValue, Value};
 use sqlite3_ext::ffi;
@@ -79,9 +80,8 @@ impl Db {
 
     /// Prepares a statement, or takes one that is kept (see [`super::kept`]).
     pub(crate) fn prepare(self, sql: &str) -> Result<Stmt> {
-        let keep = kept::is_keepable(sql);
-        if keep && let Some(raw) = kept::take(self, sql) {
-            let kept = Some(sql.into());
+        if let Some((raw, text)) = kept::take(self, sql) {
+            let kept = Some(text);
             return Ok(Stmt {
                 db: self,
                 raw,
@@ -103,7 +103,7 @@ impl Db {
         if code != ffi::SQLITE_OK || raw.is_null() {
             return Err(self.error(code));
         }
-        let kept = keep.then(|| sql.into());
+        let kept = kept::is_keepable(sql).then(|| sql.into());
         Ok(Stmt {
             db: self,
             raw,
@@ -317,7 +317,7 @@ pub(crate) struct Stmt {
     db: Db,
     raw: *mut ffi::sqlite3_stmt,
     /// Its text, if it is given back after use.
-    kept: Option<Box<str>>,
+    kept: Option<Arc<str>>,
 }
 
 impl Stmt {

@@ -8,7 +8,7 @@
 //! closing. A connection that has none connected keeps nothing.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sqlite3_ext::ffi;
 
@@ -37,7 +37,7 @@ impl Drop for Idle {
 struct Kept {
     /// Virtual tables of ours that are connected.
     connected: usize,
-    idle: HashMap<Box<str>, Vec<Idle>>,
+    idle: HashMap<Arc<str>, Vec<Idle>>,
 }
 
 /// By the connection's address. An entry is gone before its connection is.
@@ -93,19 +93,20 @@ pub(super) fn disconnected(db: Db) {
     drop(idle);
 }
 
-/// Takes out a statement of this text.
-pub(super) fn take(db: Db, sql: &str) -> Option<*mut ffi::sqlite3_stmt> {
+/// Takes out a statement of this text, and the text.
+pub(super) fn take(db: Db, sql: &str) -> Option<(*mut ffi::sqlite3_stmt, Arc<str>)> {
     let mut all = all();
     let kept = all.as_mut()?.get_mut(&key(db))?;
+    let text = Arc::clone(kept.idle.get_key_value(sql)?.0);
     let idle = kept.idle.get_mut(sql)?.pop()?;
     let raw = idle.0;
     // It belongs to the caller from here on.
     std::mem::forget(idle);
-    Some(raw)
+    Some((raw, text))
 }
 
 /// Gives a statement back; finalizes it if it is not kept.
-pub(super) fn give(db: Db, sql: Box<str>, raw: *mut ffi::sqlite3_stmt) {
+pub(super) fn give(db: Db, sql: Arc<str>, raw: *mut ffi::sqlite3_stmt) {
     let idle = Idle(raw);
     // SAFETY: the caller owned the statement, whose connection is open.
     unsafe {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use nuda_core::control::{Reply, Request, content_length};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::propose;
@@ -23,7 +23,8 @@ pub(crate) async fn run(node: Arc<Node>, listener: UnixListener) {
     private_socket::run(node, (listener, &path), connections, name, serve).await;
 }
 
-async fn serve(node: Arc<Node>, mut stream: UnixStream) -> Result<()> {
+async fn serve(node: Arc<Node>, stream: UnixStream) -> Result<()> {
+    let mut stream = BufReader::new(stream);
     loop {
         let mut head = [0; 4];
         if stream.read_exact(&mut head).await.is_err() {

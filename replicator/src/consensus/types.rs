@@ -11,11 +11,40 @@ use serde::{Deserialize, Serialize};
 
 /// The bytes of one entry of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Data(pub(crate) Vec<u8>);
+pub(crate) struct Data(#[serde(with = "whole")] pub(crate) Vec<u8>);
 
 /// The bytes of one answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Verdict(pub(crate) Vec<u8>);
+pub(crate) struct Verdict(#[serde(with = "whole")] pub(crate) Vec<u8>);
+
+/// Bytes as a whole: left to itself, serde goes through a vector byte by byte. On the wire and
+/// on disk both are the same.
+pub(crate) mod whole {
+    use std::fmt;
+
+    use serde::de::{Error, Visitor};
+    use serde::{Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(bytes)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        struct Bytes;
+        impl Visitor<'_> for Bytes {
+            type Value = Vec<u8>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(bytes.to_vec())
+            }
+        }
+        from.deserialize_bytes(Bytes)
+    }
+}
 
 openraft::declare_raft_types!(
     /// The engine's types.
@@ -68,5 +97,20 @@ pub(crate) fn config() -> Config {
         snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(2_048),
         max_in_snapshot_log_to_keep: 256,
         ..Config::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_as_a_whole_are_what_they_were_one_by_one() {
+        for length in [0, 1, 127, 128, 300] {
+            let bytes: Vec<u8> = (0..length).map(|n| n as u8).collect();
+            let encoded = postcard::to_stdvec(&Data(bytes.clone())).unwrap();
+            assert_eq!(encoded, postcard::to_stdvec(&bytes).unwrap());
+            assert_eq!(postcard::from_bytes::<Data>(&encoded).unwrap().0, bytes);
+        }
     }
 }

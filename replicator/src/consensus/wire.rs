@@ -9,7 +9,7 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, V
 use openraft::{BasicNode, SnapshotMeta, Vote};
 use serde::{Deserialize, Serialize};
 
-use super::types::{GroupId, LogId, Types};
+use super::types::{GroupId, LogId, Types, whole};
 use crate::error::{Error, Result};
 
 /// A call from node to node.
@@ -42,6 +42,7 @@ pub(crate) enum Call {
     /// milliseconds. Answered by the bytes of a `nuda_core::control::Reply`.
     Append {
         group: GroupId,
+        #[serde(with = "whole")]
         entry: Vec<u8>,
         within_ms: u64,
     },
@@ -52,6 +53,7 @@ pub(crate) enum Call {
     Execute {
         group: GroupId,
         partition: [u8; 16],
+        #[serde(with = "whole")]
         execution: Vec<u8>,
         within_ms: u64,
     },
@@ -96,7 +98,7 @@ pub(crate) enum Response {
     /// The group, its home and its voters.
     Group(GroupId, String, Vec<String>),
     /// Bytes of a `nuda_core::control::Reply`.
-    Reply(Vec<u8>),
+    Reply(#[serde(with = "whole")] Vec<u8>),
     /// This node leads the group no longer, and has done nothing.
     NotLeader,
 }
