@@ -241,3 +241,19 @@ fn a_collected_log_goes_on_with_the_same_chain() -> Result<()> {
     }
     assert_equal(&pair)
 }
+
+#[test]
+fn a_connection_that_kept_statements_closes() -> Result<()> {
+    let pair = pair()?;
+    let insert = "INSERT INTO t VALUES ('a', 'x', 1)";
+    pair.writer.execute_batch(insert)?;
+    for part in lacking(&pair)? {
+        apply(&pair.replica, &part)?;
+    }
+    assert_equal(&pair)?;
+    // What is left of a connection's statements would keep it open.
+    for connection in [pair.writer, pair.replica] {
+        connection.close().map_err(|(_, error)| error)?;
+    }
+    Ok(())
+}
