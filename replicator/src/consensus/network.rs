@@ -50,6 +50,10 @@ pub(crate) struct Line {
     far: Far,
     /// The voter has taken entries at the last occasion.
     takes_entries: bool,
+    /// What it has acknowledged on this line. A message without entries that asks about anything
+    /// beyond is a question, by which the engine looks for where the two logs agree, and only the
+    /// voter can answer it.
+    matched: Option<LogId>,
     /// Whether the latest message that nobody waited for was answered well; `None` while it is
     /// under way.
     aside: Arc<Mutex<Option<bool>>>,
@@ -80,6 +84,7 @@ impl RaftNetworkFactory<Types> for Lines {
                 acknowledged: Arc::clone(&self.acknowledged),
             },
             takes_entries: false,
+            matched: None,
             aside: Arc::new(Mutex::new(Some(true))),
         }
     }
@@ -181,11 +186,15 @@ impl RaftNetwork<Types> for Line {
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, RpcError> {
         if !rpc.entries.is_empty() {
+            let last = rpc.entries.last().map(|entry| *entry.get_log_id());
             let answer = self.far.append(rpc).await;
             self.takes_entries = matches!(answer, Ok(AppendEntriesResponse::Success));
+            if self.takes_entries {
+                self.matched = self.matched.max(last);
+            }
             return answer.map_err(|e| unreachable(&e).into());
         }
-        if self.takes_entries && self.may_go_aside() {
+        if self.takes_entries && rpc.prev_log_id <= self.matched && self.may_go_aside() {
             let (far, aside) = (self.far.clone(), Arc::clone(&self.aside));
             tokio::spawn(async move {
                 let answer = far.append(rpc).await;
