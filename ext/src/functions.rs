@@ -77,12 +77,11 @@ pub(crate) fn register_all(connection: &Rc<Connection>) -> Result<()> {
     rows_table::register(connection, &changes::CHANGES_SINCE)?;
     rows_table::register(connection, &changes::CHANGES)?;
     // Connected once, so that it is disconnected before the connection closes: that is when
-    // cached statements are dropped.
-    drop(
-        connection
-            .db()
-            .prepare("SELECT 1 FROM nuda_changes_since")?,
-    );
+    // cached statements are dropped. That reads the schema, which another process may have locked:
+    // then nothing is kept until a table of ours is connected for its own sake.
+    let _ = connection
+        .db()
+        .prepare("SELECT 1 FROM nuda_changes_since");
     Ok(())
 }
 

@@ -43,7 +43,13 @@ unsafe extern "C" fn on_open(
     api: *mut ffi::sqlite3_api_routines,
 ) -> c_int {
     // SAFETY: SQLite calls this with an open connection and its routines.
-    let _ = guarded(|| unsafe { load(db, api) });
+    let loaded = guarded(|| unsafe { load(db, api) });
+    if loaded.is_ok() {
+        // Opening fails with whatever error the connection remembers, also one that was only met
+        // on the way: a file that another process is recovering cannot be read now.
+        // SAFETY: as above; the routines were accepted.
+        let _ = guarded(|| unsafe { Db::from_raw(db) }.exec(""));
+    }
     ffi::SQLITE_OK
 }
 
