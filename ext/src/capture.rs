@@ -5,7 +5,7 @@
 //! the net effect is written as a log record in the same transaction, so that the user's rows
 //! and the record are committed together or not at all. Nothing else is written.
 
-use nuda_core::changeset::{ChainHash, ChainHasher, Header};
+use nuda_core::changeset::{ChainHash, ChainHasher, Header, Level};
 use nuda_core::limits;
 use nuda_core::site::Dot;
 use nuda_core::value::{OwnedValue, Value};
@@ -24,6 +24,7 @@ use crate::net::{Grown, NetEffect, net_effect};
 use crate::record::{self, Record};
 use crate::shadow::{self, Sites, State, to_i64};
 use crate::strong::commit::{self, Candidate};
+use crate::strong::decide::{Writes, decide};
 use crate::track;
 use crate::tracked::{Table, Tables};
 use crate::triggers;
@@ -347,10 +348,10 @@ fn write_part(connection: &Connection, capture: &mut Capture, last: bool) -> Res
         capture.buffer.reset();
         return Ok(());
     }
-    let is_strong = is_strong(connection, capture, &tables)?;
+    let level = level(connection, capture, &tables)?;
     let record = match &capture.record {
         Some(record) => record.clone(),
-        None if is_strong => record::begin_strong(connection)?,
+        None if level == Level::Strong => record::begin_strong(connection)?,
         None => record::begin(connection)?,
     };
     let part = capture.buffer.parts();
@@ -375,7 +376,7 @@ fn write_part(connection: &Connection, capture: &mut Capture, last: bool) -> Res
         )?;
     }
     insert_part(connection, &record, part, &net, hash)?;
-    if let (true, Some(hash)) = (is_strong, hash) {
+    if let (Level::Strong, Some(hash)) = (level, hash) {
         let candidate = Candidate {
             site_id: record.site_id,
             seq: record.seq,
@@ -392,9 +393,8 @@ fn write_part(connection: &Connection, capture: &mut Capture, last: bool) -> Res
     Ok(())
 }
 
-/// Whether the transaction is a strong one: if it writes a strong table, or by the level. A
-/// mixture is refused.
-fn is_strong(connection: &Connection, capture: &Capture, tables: &Tables) -> Result<bool> {
+/// The level of the running transaction's commit.
+fn level(connection: &Connection, capture: &Capture, tables: &Tables) -> Result<Level> {
     let session = connection.session();
     if session.is_accepted() {
         return Err(Error::refused(
@@ -403,34 +403,17 @@ fn is_strong(connection: &Connection, capture: &Capture, tables: &Tables) -> Res
         ));
     }
     let numbers = capture.buffer.tables();
-    let written = || numbers.iter().filter_map(|n| tables.get(*n));
-    let strong = written().find(|t| t.options.is_strong);
-    let eventual = written().find(|t| !t.options.is_strong);
-    let begun = capture.record.as_ref().map(|record| record.is_strong);
-    match (strong, eventual, begun) {
-        (Some(strong), Some(eventual), _) => Err(Error::refused(format!(
-            "a transaction cannot write the strong table {} and the eventual table {} yet; write \
-             them in two",
-            strong.name, eventual.name
-        ))),
-        (Some(strong), None, Some(false)) => Err(Error::refused(format!(
-            "this large transaction wrote eventual tables before the strong table {}; write them \
-             in two",
-            strong.name
-        ))),
-        (None, Some(eventual), Some(true)) => Err(Error::refused(format!(
-            "this large transaction wrote strong tables before the eventual table {}; write them \
-             in two",
-            eventual.name
-        ))),
-        (None, Some(eventual), _) if session.writes_strongly() => Err(Error::refused(format!(
-            "a strong write to the eventual table {} is not built yet; track it as 'strong', or \
-             set nuda_write_consistency to eventual",
-            eventual.name
-        ))),
-        (_, _, Some(begun)) => Ok(begun),
-        (strong, _, None) => Ok(strong.is_some()),
-    }
+    let written = |is_strong: bool| {
+        let mut tables = numbers.iter().filter_map(|n| tables.get(*n));
+        tables.find(|table| table.options.is_strong == is_strong)
+    };
+    let (strong, eventual) = (written(true), written(false));
+    let writes = Writes {
+        strong: strong.as_ref().map(|table| table.name.as_str()),
+        eventual: eventual.as_ref().map(|table| table.name.as_str()),
+        begun: capture.record.as_ref().map(|record| record.level),
+    };
+    decide(&writes, session.write_level())
 }
 
 fn insert_part(

@@ -31,7 +31,7 @@ pub(crate) struct Record {
     pub(crate) follows_in_log: bool,
     pub(crate) header: Vec<u8>,
     pub(crate) seen: Vec<u8>,
-    pub(crate) is_strong: bool,
+    pub(crate) level: Level,
 }
 
 /// Who writes, when, after what: fixed when the first part is written, while the transaction
@@ -80,7 +80,7 @@ pub(crate) fn begin(connection: &Connection) -> Result<Record> {
         follows_in_log: head.is_in_log,
         header: header.encode(),
         seen: sites.encode_seen(&seen),
-        is_strong: false,
+        level: Level::Eventual,
     })
 }
 
@@ -145,6 +145,6 @@ pub(crate) fn begin_strong(connection: &Connection) -> Result<Record> {
         follows_in_log: false,
         header: header.encode(),
         seen: sites.encode_seen(&seen),
-        is_strong: true,
+        level: Level::Strong,
     })
 }

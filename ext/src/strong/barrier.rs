@@ -5,10 +5,11 @@
 //! waits for what this node already knows, so that it does not begin on a snapshot that is
 //! bound to be stale; it fails for nothing, certification catches the rest.
 
+use nuda_core::changeset::Level;
 use nuda_core::control::{Ask, Reply, Request};
 use nuda_vfs::BarrierRefused;
 
-use super::levels::{Read, Write};
+use super::levels::Read;
 use super::{Session, State};
 
 impl Session {
@@ -47,7 +48,7 @@ impl Session {
                 _ => Err(refused("strong read refused: an unexpected answer")),
             };
         }
-        if state.write == Write::Strong {
+        if state.write == Level::Strong {
             state.ask(Ask::Levels);
             let known = state.standing.as_ref().map_or(0, |s| s.position);
             state.after = state.after.max(known);

@@ -1,6 +1,7 @@
 //! Consistency levels: a level that cannot be kept on this file is an error, never silently a
 //! weaker one. Every way of setting one answers the level in force.
 
+use nuda_core::changeset::Level;
 use nuda_core::control::{Ask, Reply};
 
 use super::Session;
@@ -15,13 +16,6 @@ pub(crate) const WRITE: &str = "nuda_write_consistency";
 pub(crate) const READ: &str = "nuda_read_consistency";
 /// See [`WRITE`].
 pub(crate) const TIMEOUT: &str = "nuda_timeout";
-
-/// What a COMMIT waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Write {
-    Eventual,
-    Strong,
-}
 
 /// What a read transaction begins from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +46,7 @@ impl Session {
     fn in_force(&self, name: &str) -> String {
         let state = self.state();
         match name {
-            WRITE if state.write == Write::Strong => "strong".to_owned(),
+            WRITE if state.write == Level::Strong => "strong".to_owned(),
             READ if state.read == Read::Strong => "strong".to_owned(),
             READ if state.read == Read::Session => "session".to_owned(),
             TIMEOUT => state.timeout_ms.to_string(),
@@ -78,11 +72,11 @@ impl Session {
                     ))
                 })?;
             }
-            (WRITE, "eventual") => self.state().write = Write::Eventual,
+            (WRITE, "eventual") => self.state().write = Level::Eventual,
             (READ, "eventual") => self.read(Read::Eventual, None),
             (WRITE, "strong") => {
                 self.can_be_strong(db, name)?;
-                self.state().write = Write::Strong;
+                self.state().write = Level::Strong;
             }
             (READ, "strong") => {
                 self.can_be_strong(db, name)?;

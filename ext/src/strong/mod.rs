@@ -2,10 +2,10 @@
 //!
 //! In reading order: `client` (the daemon's socket), `levels` (setting and showing), `barrier`
 //! (before a read transaction begins), `seen` (what a session has seen, and the second connection
-//! that looks whether the file has it), `commit` (the proposal, inside the commit), `exec` (what runs
-//! at the leader). The state is
-//! shared between the connection and its file, whose barrier must not use the connection; all
-//! of it is behind one lock that is never held while SQL runs on the connection itself.
+//! that looks whether the file has it), `decide` (at which level a transaction commits), `commit`
+//! (the proposal, inside the commit), `exec` (what runs at the leader). The state is shared between
+//! the connection and its file, whose barrier must not use the connection; all of it is behind one
+//! lock that is never held while SQL runs on the connection itself.
 //!
 //! The invariant: a level that is shown is honoured by every later transaction, or that
 //! transaction fails and says why.
@@ -13,6 +13,7 @@
 mod barrier;
 mod client;
 pub(crate) mod commit;
+pub(crate) mod decide;
 pub(crate) mod exec;
 pub(crate) mod levels;
 mod seen;
@@ -21,12 +22,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nuda_core::certify::Statement;
+use nuda_core::changeset::Level;
 use nuda_core::control::{SOCKET, Standing};
 use nuda_core::site::{PartitionId, Seq};
 use nuda_core::token::Token;
 
 use client::Client;
-use levels::{Read, Write};
+use levels::Read;
 use seen::Watcher;
 
 /// How long a strong call waits unless told otherwise, in milliseconds.
@@ -43,7 +45,7 @@ pub(crate) struct Session {
 #[derive(Debug)]
 struct State {
     client: Client,
-    write: Write,
+    write: Level,
     read: Read,
     timeout_ms: u64,
     /// The partition, once a strong level was set or a strong transaction was made. `None`
@@ -90,7 +92,7 @@ impl Session {
             socket: socket.clone(),
             state: Mutex::new(State {
                 client: Client::new(socket),
-                write: Write::Eventual,
+                write: Level::Eventual,
                 read: Read::Eventual,
                 timeout_ms: TIMEOUT_MS,
                 partition: None,
@@ -115,12 +117,12 @@ impl Session {
     /// Whether transactions of this connection must pass the barrier.
     pub(crate) fn wants_barrier(&self) -> bool {
         let state = self.state();
-        state.read != Read::Eventual || state.write == Write::Strong || state.after > 0
+        state.read != Read::Eventual || state.write == Level::Strong || state.after > 0
     }
 
-    /// Whether the level makes every write a strong one.
-    pub(crate) fn writes_strongly(&self) -> bool {
-        self.state().write == Write::Strong
+    /// The write level in force.
+    pub(crate) fn write_level(&self) -> Level {
+        self.state().write
     }
 
     /// The running transaction was committed here.
