@@ -13,8 +13,12 @@
 //!   those that no INSERT saw.
 //! - Each column is what its type makes of the live changes that wrote it ([`crate::types`]).
 //! - A DELETE hides what it saw. The row is visible while some INSERT or UPDATE is left that
-//!   no DELETE saw (with [`Rules::delete_wins`], some INSERT); the values of a hidden row stay alive in its *image* until the delete is
-//!   stable, so that a concurrent edit brings the row back with all its values.
+//!   no DELETE saw (with [`Rules::delete_wins`], some INSERT or strong UPDATE); the values of a
+//!   hidden row stay alive in its *image* until the delete is stable, so that a concurrent edit
+//!   brings the row back with all its values.
+//! - Strong transactions come after the eventual ones that had not seen them. A strong transaction
+//!   that deletes the row ends every change that had not seen it: that one counts for nothing any more. A strong write
+//!   of a register beats those that had not seen it (`types/standing.rs`).
 //!
 //! [`merge`] computes the step from one such state to the next; the tests compare it with the
 //! definition above, over all orders of delivery.
@@ -25,7 +29,11 @@
 //!   If it is not, replicas differ for ever: let A write at 30, B overwrite that at 10, and C
 //!   write concurrently at 20. In the order A B C the last word is B's; in A C B it is A's.
 //! - A log record goes only when every member has applied it and everything those members
-//!   wrote before they had is applied here: then nothing concurrent with it can arrive.
+//!   wrote before they had is applied here: then nothing concurrent with it can arrive. And the
+//!   record of a strong transaction stays as long as that of an eventual one which had not seen
+//!   it: a third one that saw only the former may arrive, and must find out that it won.
+//!   What all that stay have seen decides nothing between them, so no result depends on what
+//!   was collected.
 //! - An image lies beside the delete that hid the row. When that delete's record goes and the
 //!   log still holds another delete of the row, the image moves on to it: an edit concurrent
 //!   with *that* one may yet arrive. With the last delete the image goes; it also goes when
@@ -38,7 +46,8 @@ use std::collections::BTreeSet;
 
 use crate::hlc::Stamp;
 use crate::row::{Cell, Change};
-use crate::site::{Dot, Site};
+use crate::site::{Dot, Seq, Site};
+use crate::types::standing::StrongWrites;
 use crate::types::{self, ColumnType, Write, Wrote, text};
 use crate::value::Value;
 use crate::version_vector::VersionVector;
@@ -84,6 +93,22 @@ impl<'a> Event<'a> {
             (other.dot.seq, other.index) < (self.dot.seq, self.index)
         } else {
             self.seen.contains(other.dot)
+        }
+    }
+
+    /// Whether the replicated log gave it its place in the one order of strong transactions.
+    #[must_use]
+    pub fn is_strong(&self) -> bool {
+        self.dot.site == Site::LOG_STRONG
+    }
+
+    /// Up to where in that order it knew; a strong one counts itself.
+    #[must_use]
+    pub fn position(&self) -> Seq {
+        if self.is_strong() {
+            self.dot.seq
+        } else {
+            self.seen.get(Site::LOG_STRONG)
         }
     }
 
@@ -148,6 +173,10 @@ pub enum Reason {
     Less,
     /// The row was deleted, and deletes win.
     Deleted,
+    /// The other write was a strong one, which this one had not seen.
+    Strong,
+    /// So was the delete of the row.
+    StronglyDeleted,
 }
 
 /// A write that lost against a concurrent one of another value.
@@ -179,131 +208,253 @@ pub enum Plan<'a> {
     Insert(Vec<(usize, Write<'a>)>),
     /// Take the row out of sight and keep its image.
     Hide,
-    /// A concurrent edit keeps the row alive, or it is hidden already.
+    /// Write these columns of the image: the row stays hidden, and may come back.
+    EditImage(Vec<(usize, Write<'a>)>),
+    /// A concurrent edit keeps the row alive, or it is hidden already, or the change came too late.
     Keep,
 }
 
-/// The step that `incoming` makes, given all `concurrent` changes of its row that have been
-/// applied here, in any order, and whether the row is `visible`.
+/// The step that `incoming` makes, given all changes of its row that are concurrent with it and
+/// have been applied here, in any order, and whether the row is `visible`. `others` are those, and
+/// the strong changes that `incoming` saw and one of those did not.
 ///
 /// `lost` receives the writes that were overruled, on either side.
 pub fn merge<'a>(
     incoming: &Event<'a>,
-    concurrent: &[Event<'a>],
+    others: &[Event<'a>],
     visible: bool,
     rules: &impl Rules,
     lost: &mut Vec<Lost<'a>>,
 ) -> Plan<'a> {
+    let met = Met::new(incoming, others);
+    if let Some(end) = met.end_of(incoming) {
+        overruled(incoming, end, Reason::StronglyDeleted, lost);
+        return Plan::Keep;
+    }
     match &incoming.change {
-        Change::Update(_) if !visible && rules.delete_wins() => {
-            let deletes = concurrent.iter().filter(|e| e.is_delete());
+        Change::Update(cells) if visible => Plan::Update(met.edited(cells, rules, lost)),
+        Change::Update(cells) if rules.delete_wins() && !incoming.is_strong() => {
+            let deletes = met.concurrent.iter().filter(|e| e.is_delete());
             if let Some(delete) = deletes.max_by_key(|e| e.order()) {
-                overruled(incoming, delete, lost);
+                overruled(incoming, delete, Reason::Deleted, lost);
             }
-            Plan::Keep
+            Plan::EditImage(met.edited(cells, rules, &mut Vec::new()))
         }
-        Change::Update(cells) => {
-            let live = live(concurrent);
-            let mut writes = Vec::with_capacity(cells.len());
-            for (column, cell) in cells {
-                let mine = Wrote {
-                    event: incoming,
-                    cell: *cell,
-                };
-                let kind = rules.column_type(*column);
-                let others = writes_of(*column, &live);
-                let write = types::merge_edit(kind, *column, mine, &others, lost);
-                writes.extend(write.map(|write| (*column, write)));
-            }
-            if visible {
-                Plan::Update(writes)
-            } else {
-                Plan::Revive(writes)
-            }
-        }
-        Change::Insert(cells) => Plan::Insert(new_life(incoming, cells, concurrent, rules, lost)),
-        Change::Delete if visible && !has_survivor(concurrent, rules.delete_wins()) => {
-            let is_seen = |edit: &Event<'a>| {
-                let mut deletes = concurrent.iter().filter(|e| e.is_delete());
-                deletes.any(|delete| delete.saw(edit))
-            };
-            for edit in concurrent.iter().filter(|edit| !is_seen(edit)) {
-                overruled(edit, incoming, lost);
-            }
+        Change::Update(cells) => Plan::Revive(met.edited(cells, rules, lost)),
+        Change::Insert(cells) => Plan::Insert(met.new_life(cells, rules, lost)),
+        Change::Delete if visible && !met.has_survivor(rules.delete_wins()) => {
+            met.overrule(lost);
             Plan::Hide
         }
         Change::Delete => Plan::Keep,
     }
 }
 
-/// Whether one of these edits, or of the inserts among them, was seen by none of these deletes.
-fn has_survivor(concurrent: &[Event<'_>], only_inserts: bool) -> bool {
-    let deletes: Vec<_> = concurrent.iter().filter(|e| e.is_delete()).collect();
-    concurrent
-        .iter()
-        .filter(|event| event.is_insert() || !only_inserts && !event.is_delete())
-        .any(|event| !deletes.iter().any(|d| d.saw(event)))
-}
-
-/// Notes what an edit wrote that went with its row.
-fn overruled<'a>(edit: &Event<'a>, delete: &Event<'a>, lost: &mut Vec<Lost<'a>>) {
-    if let Change::Update(cells) = &edit.change {
-        lost.extend(cells.iter().map(|(column, cell)| Lost {
-            column: *column,
-            winner: delete.rank(),
-            loser: edit.rank(),
-            value: match cell {
-                Cell::Value(value) => *value,
-                Cell::Add(n) => Value::Int(shown(*n)),
-                Cell::Text(edit) => text::only_insertion(edit).map_or(Value::Null, Value::Text),
-                Cell::Set(_) | Cell::Doc(_) => Value::Null,
-            },
-            reason: Reason::Deleted,
-        }));
+/// What a column of type LWW holds, of all these changes of its row, if one of them wrote it.
+#[must_use]
+pub fn register<'a>(column: usize, events: &[Event<'a>]) -> Option<Value<'a>> {
+    let end = last_end(events);
+    let counting: Vec<&Event<'a>> = events.iter().filter(|e| !is_ended(e, end)).collect();
+    let live = live(&counting);
+    let strong = StrongWrites::new(events.iter().filter_map(|event| write_of(column, event)));
+    let writes = live.iter().filter_map(|event| write_of(column, event));
+    let last = writes.max_by_key(|write| (strong.known_to(write.event), write.event.order()))?;
+    match last.cell {
+        Cell::Value(value) => Some(value),
+        _ => None,
     }
 }
 
+/// The changes that an incoming one meets.
+struct Met<'a, 'e> {
+    incoming: &'e Event<'a>,
+    /// Those that it had not seen, the ended ones included.
+    concurrent: Vec<&'e Event<'a>>,
+    /// The strong ones of the row, `incoming` included.
+    strong: Vec<&'e Event<'a>>,
+    /// The last strong DELETE of the row, but `incoming`.
+    end: Option<&'e Event<'a>>,
+}
+
+impl<'a, 'e> Met<'a, 'e> {
+    fn new(incoming: &'e Event<'a>, others: &'e [Event<'a>]) -> Self {
+        let all = others.iter().chain([incoming]);
+        Self {
+            incoming,
+            concurrent: others.iter().filter(|e| !incoming.saw(e)).collect(),
+            strong: all.filter(|e| e.is_strong()).collect(),
+            end: last_end(others),
+        }
+    }
+
+    /// The strong DELETE that ended this change.
+    fn end_of(&self, event: &Event<'a>) -> Option<&'e Event<'a>> {
+        self.end.filter(|_| is_ended(event, self.end))
+    }
+
+    /// The concurrent changes that count.
+    fn counting(&self) -> Vec<&'e Event<'a>> {
+        let concurrent = self.concurrent.iter().copied();
+        concurrent.filter(|e| !is_ended(e, self.end)).collect()
+    }
+
+    /// Whether one of the concurrent edits, or of those among them that outlive a delete where
+    /// deletes win, was seen by no delete.
+    fn has_survivor(&self, delete_wins: bool) -> bool {
+        if self.incoming.is_strong() {
+            return false;
+        }
+        let counting = self.counting();
+        let deletes: Vec<_> = counting.iter().filter(|e| e.is_delete()).collect();
+        counting
+            .iter()
+            .filter(|e| !e.is_delete() && (!delete_wins || e.is_insert() || e.is_strong()))
+            .any(|event| !deletes.iter().any(|d| d.saw(event)))
+    }
+
+    /// Notes what goes with the row that `incoming` deletes.
+    fn overrule(&self, lost: &mut Vec<Lost<'a>>) {
+        let counting = self.counting();
+        let is_seen = |edit: &Event<'a>| {
+            let mut deletes = counting.iter().filter(|e| e.is_delete());
+            deletes.any(|delete| delete.saw(edit))
+        };
+        let reason = if self.incoming.is_strong() {
+            Reason::StronglyDeleted
+        } else {
+            Reason::Deleted
+        };
+        for edit in counting.iter().filter(|edit| !is_seen(edit)) {
+            overruled(edit, self.incoming, reason, lost);
+        }
+    }
+
+    /// What the columns of the row become that `incoming` edits.
+    fn edited(
+        &self,
+        cells: &[(usize, Cell<'a>)],
+        rules: &impl Rules,
+        lost: &mut Vec<Lost<'a>>,
+    ) -> Vec<(usize, Write<'a>)> {
+        let live = live(&self.counting());
+        let mut writes = Vec::with_capacity(cells.len());
+        for (column, cell) in cells {
+            let mine = Wrote {
+                event: self.incoming,
+                cell: *cell,
+            };
+            let kind = rules.column_type(*column);
+            let others = writes_of(*column, &live);
+            let strong = self.strong_writes(*column);
+            let standing = strong.stand((kind, *column), Some(mine), others, lost);
+            let write = standing
+                .mine
+                .and_then(|mine| types::merge_edit(kind, *column, mine, &standing.others, lost));
+            writes.extend(write.map(|write| (*column, write)));
+        }
+        writes
+    }
+
+    /// The columns of the row whose newest life begins with `incoming`.
+    fn new_life(
+        &self,
+        cells: &[Cell<'a>],
+        rules: &impl Rules,
+        lost: &mut Vec<Lost<'a>>,
+    ) -> Vec<(usize, Write<'a>)> {
+        let live = live(&self.counting());
+        let mut columns: Vec<(usize, Write<'a>)> = Vec::with_capacity(cells.len());
+        let own = cells.iter().map(Some).enumerate();
+        let rest = columns_from(cells.len(), &live);
+        for (column, cell) in own.chain(rest.into_iter().map(|column| (column, None))) {
+            let mine = cell.map(|cell| Wrote {
+                event: self.incoming,
+                cell: *cell,
+            });
+            let kind = rules.column_type(column);
+            let others = writes_of(column, &live);
+            let strong = self.strong_writes(column);
+            let standing = strong.stand((kind, column), mine, others, lost);
+            let write = types::merge_life(kind, column, standing.mine, &standing.others, lost);
+            columns.push((column, write));
+        }
+        columns
+    }
+
+    fn strong_writes(&self, column: usize) -> StrongWrites<'a, 'e> {
+        let strong = self.strong.iter();
+        StrongWrites::new(strong.filter_map(|event| write_of(column, event)))
+    }
+}
+
+/// The last strong DELETE among these changes that its transaction left at that: one that
+/// inserted the row again has changed it.
+fn last_end<'a, 'e>(events: &'e [Event<'a>]) -> Option<&'e Event<'a>> {
+    let goes_on = |end: &Event<'a>| {
+        let mut same = events.iter().filter(|event| event.dot == end.dot);
+        same.any(|event| event.index > end.index)
+    };
+    events
+        .iter()
+        .filter(|event| event.is_strong() && event.is_delete() && !goes_on(event))
+        .max_by_key(|event| event.dot.seq)
+}
+
+/// Whether a change had not seen the strong DELETE `end`, and so came before it.
+fn is_ended(event: &Event<'_>, end: Option<&Event<'_>>) -> bool {
+    end.is_some_and(|end| {
+        let place = |event: &Event<'_>| {
+            let index = if event.is_strong() {
+                event.index
+            } else {
+                u64::MAX
+            };
+            (event.position(), index)
+        };
+        place(event) < place(end)
+    })
+}
+
+/// Notes what an edit wrote that went with its row.
+fn overruled<'a>(edit: &Event<'a>, delete: &Event<'a>, reason: Reason, lost: &mut Vec<Lost<'a>>) {
+    let cells: Vec<(usize, Cell<'a>)> = match &edit.change {
+        Change::Insert(cells) => cells.iter().copied().enumerate().collect(),
+        Change::Update(cells) => cells.clone(),
+        Change::Delete => Vec::new(),
+    };
+    lost.extend(cells.iter().map(|(column, cell)| Lost {
+        column: *column,
+        winner: delete.rank(),
+        loser: edit.rank(),
+        value: match cell {
+            Cell::Value(value) => *value,
+            Cell::Add(n) => Value::Int(shown(*n)),
+            Cell::Text(edit) => text::only_insertion(edit).map_or(Value::Null, Value::Text),
+            Cell::Set(_) | Cell::Doc(_) => Value::Null,
+        },
+        reason,
+    }));
+}
+
 /// The changes that no INSERT among them saw.
-fn live<'a, 'e>(concurrent: &'e [Event<'a>]) -> Vec<&'e Event<'a>> {
-    let inserts: Vec<_> = concurrent.iter().filter(|e| e.is_insert()).collect();
-    concurrent
+fn live<'a, 'e>(counting: &[&'e Event<'a>]) -> Vec<&'e Event<'a>> {
+    let inserts: Vec<_> = counting.iter().filter(|e| e.is_insert()).collect();
+    counting
         .iter()
         .filter(|event| !event.is_delete() && !inserts.iter().any(|i| i.saw(event)))
+        .copied()
         .collect()
+}
+
+fn write_of<'a, 'e>(column: usize, event: &'e Event<'a>) -> Option<Wrote<'a, 'e>> {
+    let cell = event.wrote(column)?;
+    Some(Wrote { event, cell })
 }
 
 fn writes_of<'a, 'e>(column: usize, live: &[&'e Event<'a>]) -> Vec<Wrote<'a, 'e>> {
     live.iter()
-        .filter_map(|event| {
-            let cell = event.wrote(column)?;
-            Some(Wrote { event, cell })
-        })
+        .filter_map(|event| write_of(column, event))
         .collect()
-}
-
-/// The columns of a row whose newest life begins with `incoming`.
-fn new_life<'a>(
-    incoming: &Event<'a>,
-    cells: &[Cell<'a>],
-    concurrent: &[Event<'a>],
-    rules: &impl Rules,
-    lost: &mut Vec<Lost<'a>>,
-) -> Vec<(usize, Write<'a>)> {
-    let live = live(concurrent);
-    let mut columns: Vec<(usize, Write<'a>)> = Vec::with_capacity(cells.len());
-    let own = cells.iter().map(Some).enumerate();
-    let rest = columns_from(cells.len(), &live);
-    for (column, cell) in own.chain(rest.into_iter().map(|column| (column, None))) {
-        let mine = cell.map(|cell| Wrote {
-            event: incoming,
-            cell: *cell,
-        });
-        let others = writes_of(column, &live);
-        let kind = rules.column_type(column);
-        let write = types::merge_life(kind, column, mine, &others, lost);
-        columns.push((column, write));
-    }
-    columns
 }
 
 /// The columns that the insert's author did not know yet and others have written.

@@ -403,14 +403,10 @@ fn level(connection: &Connection, capture: &Capture, tables: &Tables) -> Result<
         ));
     }
     let numbers = capture.buffer.tables();
-    let written = |is_strong: bool| {
-        let mut tables = numbers.iter().filter_map(|n| tables.get(*n));
-        tables.find(|table| table.options.is_strong == is_strong)
-    };
-    let (strong, eventual) = (written(true), written(false));
+    let mut written = numbers.iter().filter_map(|n| tables.get(*n));
+    let strong = written.find(|table| table.options.is_strong);
     let writes = Writes {
-        strong: strong.as_ref().map(|table| table.name.as_str()),
-        eventual: eventual.as_ref().map(|table| table.name.as_str()),
+        strong: strong.map(|table| table.name.as_str()),
         begun: capture.record.as_ref().map(|record| record.level),
     };
     decide(&writes, session.write_level())

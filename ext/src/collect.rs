@@ -3,16 +3,18 @@
 //! A member's report is accepted once everything it names has been applied here; so whatever
 //! that member issues later has seen what it reported. What all members have reported is
 //! *stable*: every changeset still to come has seen it, no merge will ask for it, and every
-//! member can do without it. Only that is dropped.
+//! member can do without it. Only that is dropped. And not a strong transaction's record while one
+//! stays that had not seen it, nor what saw it: a change that is still to come may have seen the
+//! strong one only, and finds in the log that it beats the other ([`nuda_core::merge`]).
 
 use nuda_core::changeset::Header;
-use nuda_core::site::is_valid_name;
+use nuda_core::site::{Site, is_valid_name};
 use nuda_core::value::{OwnedValue, Value};
 use nuda_core::version_vector::VersionVector;
 
 use crate::apply;
 use crate::changes::applied;
-use crate::concurrent::LogIndex;
+use crate::concurrent::{LogIndex, read_header};
 use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
@@ -109,6 +111,7 @@ pub(crate) fn collect(connection: &Connection, vouched: Option<&str>) -> Result<
     let Some(mut goal) = goal else {
         return Ok((0, before.to_string()));
     };
+    keep_unseen_strong(db, &state, &sites, &mut goal)?;
     goal.join(&before);
     if goal == before {
         return Ok((0, before.to_string()));
@@ -122,6 +125,45 @@ pub(crate) fn collect(connection: &Connection, vouched: Option<&str>) -> Result<
         )?;
         Ok((dropped, goal.to_string()))
     })
+}
+
+/// Lowers `goal` to before the first strong record that some record which stays had not seen.
+fn keep_unseen_strong(
+    db: Db,
+    state: &State,
+    sites: &Sites,
+    goal: &mut VersionVector,
+) -> Result<()> {
+    let mut known = goal.get(Site::LOG_STRONG);
+    if known == 0 {
+        return Ok(());
+    }
+    // What a site knows only grows: the first that stays knows least.
+    for site in sites.iter().filter(|s| s.site != Site::LOG_STRONG) {
+        let next = goal.get(site.site) + 1;
+        if site.id != state.site_id && next > site.applied {
+            // It waits, or is not here.
+            continue;
+        }
+        if let Some((_, seen)) = read_header(db, sites, site.id, next)? {
+            known = known.min(seen.get(Site::LOG_STRONG));
+        }
+    }
+    if known == goal.get(Site::LOG_STRONG) {
+        return Ok(());
+    }
+    goal.set(Site::LOG_STRONG, known);
+    for site in sites.iter().filter(|s| s.site != Site::LOG_STRONG) {
+        let mut until = goal.get(site.site);
+        while let Some((_, seen)) = read_header(db, sites, site.id, until)? {
+            if seen.get(Site::LOG_STRONG) <= known {
+                break;
+            }
+            until -= 1;
+        }
+        goal.set(site.site, until);
+    }
+    Ok(())
 }
 
 fn drop_records(db: Db, state: &State, sites: &Sites, goal: &VersionVector) -> Result<u64> {

@@ -116,6 +116,12 @@ struct Decoded {
     changes: Vec<NamedChange>,
 }
 
+impl Decoded {
+    fn of<'d>(&'d self, row: RowName<'d>) -> impl Iterator<Item = &'d NamedChange> {
+        self.changes.iter().filter(move |named| named.is_of(row))
+    }
+}
+
 /// A change, and the row it belongs to: two rows may share a fingerprint.
 #[derive(Debug)]
 struct NamedChange {
@@ -171,6 +177,15 @@ impl OwnedChange {
 }
 
 impl Found {
+    /// See [`Event::position`].
+    fn position(&self) -> Seq {
+        if self.dot.site == Site::LOG_STRONG {
+            self.dot.seq
+        } else {
+            self.seen.get(Site::LOG_STRONG)
+        }
+    }
+
     /// As the merge wants it.
     pub(crate) fn event(&self) -> Event<'_> {
         let change = match &self.change {
@@ -243,8 +258,8 @@ impl LogIndex {
         Ok(())
     }
 
-    /// All changes of a row by others than `site`, that `seen` does not contain, in the order
-    /// of the log within each site.
+    /// What a merge of a row's change by `site` needs: all changes of the row by others that `seen`
+    /// does not contain, and the strong ones that it saw and one of those did not.
     pub(crate) fn concurrent(
         &mut self,
         db: Db,
@@ -256,16 +271,27 @@ impl LogIndex {
         let Some(decoded) = self.decode(db, sites, row)? else {
             return Ok(Vec::new());
         };
-        let mut found: Vec<Rc<Found>> = decoded
-            .changes
-            .iter()
-            .filter(|named| {
-                let dot = named.change.dot;
-                dot.site != site && dot.seq > seen.get(dot.site)
-            })
-            .filter(|named| named.is_of(row))
-            .map(|named| Rc::clone(&named.change))
-            .collect();
+        let unseen = |found: &Found| found.dot.site != site && !seen.contains(found.dot);
+        let of_row = || decoded.of(row).map(|named| &named.change);
+        let mut found: Vec<Rc<Found>> = of_row().filter(|c| unseen(c)).cloned().collect();
+        if let Some(known) = found.iter().map(|change| change.position()).min() {
+            let is_needed = |change: &Found| {
+                change.dot.site == Site::LOG_STRONG && change.dot.seq > known && !unseen(change)
+            };
+            found.extend(of_row().filter(|change| is_needed(change)).cloned());
+        }
+        found.sort_by_key(|change| (change.dot, change.index));
+        Ok(found)
+    }
+
+    /// All changes of a row that are in the log.
+    pub(crate) fn all(
+        &mut self,
+        db: Db,
+        sites: &Sites,
+        row: RowName<'_>,
+    ) -> Result<Vec<Rc<Found>>> {
+        let (mut found, _) = self.changes_from(db, sites, row, 0)?;
         found.sort_by_key(|change| (change.dot, change.index));
         Ok(found)
     }

@@ -13,6 +13,10 @@ use crate::tracked::Table;
 
 /// Records a value that lost against a concurrent write.
 pub(crate) fn record(db: Db, table: &Table, key: &[Value<'_>], loss: &Lost<'_>) -> Result<()> {
+    if loss.reason == Reason::StronglyDeleted && loss.column < table.at.key_columns {
+        // An INSERT went with its row, whose key is told with every other column.
+        return Ok(());
+    }
     let column = table
         .columns
         .get(loss.column)
@@ -26,6 +30,8 @@ pub(crate) fn record(db: Db, table: &Table, key: &[Value<'_>], loss: &Lost<'_>) 
         Reason::Greater => "written concurrently; the greater value won",
         Reason::Less => "written concurrently; the lesser value won",
         Reason::Deleted => "written concurrently with a delete of the row; the delete won",
+        Reason::Strong => "written without knowing a strong write, which won",
+        Reason::StronglyDeleted => "written without knowing a strong delete of the row, which won",
     };
     let keys: Vec<String> = key.iter().map(|value| display(*value)).collect();
     db.run(

@@ -79,9 +79,7 @@ pub(crate) fn register_all(connection: &Rc<Connection>) -> Result<()> {
     // Connected once, so that it is disconnected before the connection closes: that is when
     // cached statements are dropped. That reads the schema, which another process may have locked:
     // then nothing is kept until a table of ours is connected for its own sake.
-    let _ = connection
-        .db()
-        .prepare("SELECT 1 FROM nuda_changes_since");
+    let _ = connection.db().prepare("SELECT 1 FROM nuda_changes_since");
     Ok(())
 }
 
@@ -467,7 +465,8 @@ fn exec(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
     text(execution::exec(connection, sql, args.skip(1))?)
 }
 
-/// `nuda_ran_for(statements)`: the daemon says for whom it runs what it commits next.
+/// `nuda_ran_for(statements)`: the daemon says for whom it runs the transaction, at its beginning and when
+/// it is about to commit.
 fn ran_for(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
     let Value::Blob(encoded) = args.get(0) else {
         return Err(Error::refused(

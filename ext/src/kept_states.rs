@@ -15,7 +15,7 @@ use std::rc::Rc;
 use nuda_core::hlc::Stamp;
 use nuda_core::merge::Event;
 use nuda_core::row::{Cell, Change, OwnedCell, RowChange};
-use nuda_core::site::{Dot, Seq};
+use nuda_core::site::{Dot, Seq, Site};
 use nuda_core::types::state::State;
 use nuda_core::types::{ColumnType, Wrote};
 use nuda_core::value::{OwnedValue, Value};
@@ -44,7 +44,8 @@ struct Going {
     place: u64,
     stamp: Stamp,
     seen: Rc<VersionVector>,
-    cell: OwnedCell,
+    /// `None`: a strong DELETE of the row.
+    cell: Option<OwnedCell>,
 }
 
 type Cells = HashMap<Vec<u8>, Staying>;
@@ -105,7 +106,10 @@ fn staying(
         if seen.covers(goal) {
             break;
         }
-        for_each_edit(db, tables, (site.id, seq), |_, name, kind, _| {
+        for_each_edit(db, tables, (site.id, seq), |_, name, kind, edit| {
+            if edit.is_none() {
+                return;
+            }
             let cell = cells.entry(name).or_insert_with(|| Staying {
                 kind,
                 seen: goal.clone(),
@@ -136,13 +140,16 @@ fn going(
         };
         let seen = Rc::new(seen);
         for_each_edit(db, tables, (site.id, seq), |place, name, _, cell| {
+            if cell.is_none() && site.site != Site::LOG_STRONG {
+                return;
+            }
             if let Some(staying) = cells.get_mut(&name) {
                 staying.going.push(Going {
                     dot,
                     place,
                     stamp,
                     seen: Rc::clone(&seen),
-                    cell: cell.into(),
+                    cell: cell.map(OwnedCell::from),
                 });
             }
         })?;
@@ -150,28 +157,33 @@ fn going(
     Ok(())
 }
 
-/// Calls `each` for every edit of a cell that needs a state, with its place in the changeset.
+/// Calls `each` for every edit of a cell that needs a state, with its place in the changeset;
+/// a DELETE is none, of each such cell of its row.
 fn for_each_edit(
     db: Db,
     tables: &Tables,
     (site_id, seq): (i64, Seq),
-    mut each: impl FnMut(u64, Vec<u8>, ColumnType, Cell<'_>),
+    mut each: impl FnMut(u64, Vec<u8>, ColumnType, Option<Cell<'_>>),
 ) -> Result<()> {
     let mut place = 0;
     let mut edits_of = |table: &Table, row: &RowChange<'_>| {
-        for (column, cell) in states::edits(table, &row.change) {
-            let name = RowName {
-                table: table.at.number,
-                key: &row.key,
-            };
-            let kind = table.columns.get(column).map(|c| c.kind);
-            place += 1;
-            each(
-                place,
-                name.cell(column),
-                kind.unwrap_or(ColumnType::Lww),
-                cell,
-            );
+        let name = RowName {
+            table: table.at.number,
+            key: &row.key,
+        };
+        let edits = states::edits(table, &row.change);
+        for (n, column) in table.columns.iter().enumerate() {
+            let edit = edits.iter().find(|(edited, _)| *edited == n);
+            let is_edited = edit.is_some() || matches!(row.change, Change::Delete);
+            if is_edited && column.kind.has_state() {
+                place += 1;
+                each(
+                    place,
+                    name.cell(n),
+                    column.kind,
+                    edit.map(|(_, cell)| *cell),
+                );
+            }
         }
     };
     for part in db.all(
@@ -202,6 +214,7 @@ impl Staying {
         };
         self.going
             .sort_by_key(|edit| (edit.stamp, edit.dot, edit.place));
+        let mut end = 0;
         for edit in &self.going {
             let event = Event {
                 dot: edit.dot,
@@ -210,9 +223,21 @@ impl Staying {
                 seen: &edit.seen,
                 change: Change::Delete,
             };
+            if event.position() < end {
+                continue;
+            }
+            let Some(cell) = &edit.cell else {
+                let mut same = self.going.iter().filter(|later| later.dot == edit.dot);
+                if !same.any(|later| later.place > edit.place) {
+                    // What had not seen it is shown nowhere.
+                    end = event.position();
+                    state = State::new(self.kind).unwrap_or(state);
+                }
+                continue;
+            };
             state.follow(&Wrote {
                 event: &event,
-                cell: edit.cell.as_ref(),
+                cell: cell.as_ref(),
             });
         }
         state.collapse(&self.seen);

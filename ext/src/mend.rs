@@ -8,11 +8,10 @@ use std::rc::Rc;
 
 use nuda_core::changeset::{ChainHash, ChainHasher, Header};
 use nuda_core::hlc::Stamp;
-use nuda_core::merge::{Rank, Rules};
+use nuda_core::merge::{Rules, register};
 use nuda_core::row::{BodyReader, Cell, Change, Item, RowChange};
-use nuda_core::site::{Seq, Site};
+use nuda_core::site::Seq;
 use nuda_core::value::{OwnedValue, Value};
-use nuda_core::version_vector::VersionVector;
 
 use crate::concurrent::{LogIndex, RowName, for_each_row, row_fingerprint};
 use crate::connection::Connection;
@@ -159,45 +158,21 @@ fn settle_row(
     table: &Rc<Table>,
     key: &[Value<'_>],
 ) -> Result<()> {
-    // Nobody has this site id: every change in the log counts as concurrent.
-    let nobody = Site::LOG_STRONG;
     let name = RowName {
         table: table.at.number,
         key,
     };
-    let found = index.concurrent(db, sites, name, nobody, &VersionVector::new())?;
+    let found = index.all(db, sites, name)?;
     let events: Vec<_> = found.iter().map(|found| found.event()).collect();
-    let live = events.iter().filter(|event| {
-        !events
-            .iter()
-            .any(|i| matches!(i.change, Change::Insert(_)) && i.saw(event))
-    });
-    let mut best: Vec<Option<(Rank, u64, Value<'_>)>> = vec![None; table.columns.len()];
-    for event in live {
-        let cells: Vec<(usize, Cell<'_>)> = match &event.change {
-            Change::Insert(cells) => cells.iter().copied().enumerate().collect(),
-            Change::Update(cells) => cells.clone(),
-            Change::Delete => Vec::new(),
-        };
-        for (column, cell) in cells {
-            let (Cell::Value(value), Some(slot)) = (cell, best.get_mut(column)) else {
-                continue;
-            };
-            let newer = (event.rank(), event.index);
-            if slot
-                .as_ref()
-                .is_none_or(|(rank, place, _)| newer >= (*rank, *place))
-            {
-                *slot = Some((event.rank(), event.index, value));
-            }
+    for (n, column) in table.columns.iter().enumerate().skip(table.at.key_columns) {
+        if column.kind != ColumnType::Lww {
+            continue;
         }
-    }
-    for (column, winner) in table.columns.iter().zip(&best).skip(table.at.key_columns) {
-        let (ColumnType::Lww, Some((_, _, value))) = (column.kind, winner) else {
+        let Some(value) = register(n, &events) else {
             continue;
         };
         let mut bound = key.to_vec();
-        bound.push(*value);
+        bound.push(value);
         db.run(
             &format!(
                 "UPDATE {} SET {} = ?{} WHERE {}",

@@ -6,16 +6,16 @@
 
 use std::rc::Rc;
 
-use nuda_core::merge::{Event, Plan, Rules, merge};
-use nuda_core::row::{Change, RowChange};
+use nuda_core::merge::{Event, Rules};
 use nuda_core::types::{Write, edited};
 use nuda_core::value::{OwnedValue, Value};
 
 use crate::concurrent::RowName;
 use crate::error::{Error, Result};
+use crate::excess::{self, CounterCell};
 use crate::rows::{Applying, absolute, image_row};
 use crate::states::{self, CellOf};
-use crate::tracked::{ColumnType, Table};
+use crate::tracked::Table;
 
 impl Applying<'_> {
     /// Finds out what the writes whose place only a state knows make of a row that shows, or
@@ -56,42 +56,34 @@ impl Applying<'_> {
         Ok(settled)
     }
 
-    /// An edit does not bring its row back where deletes win, but what it did to texts must be
-    /// in the image: an INSERT that saw neither may still come, and their places count for it.
-    pub(crate) fn edit_image(
+    /// Edits the image of a hidden row. Where deletes win an eventual edit does not bring it back,
+    /// but a strong one may, and an INSERT that saw neither may still come, for which the places of
+    /// texts count.
+    pub(crate) fn edit_image<'w>(
         &mut self,
         table: &Rc<Table>,
-        row: &RowChange<'_>,
-        incoming: &Event<'_>,
-        concurrent: &[Event<'_>],
+        incoming: &Event<'w>,
+        key: &[Value<'_>],
+        writes: Vec<(usize, Write<'w>)>,
     ) -> Result<()> {
-        let has_state = |n: usize| table.column_type(n).has_state();
-        let Change::Update(cells) = &row.change else {
-            return Ok(());
-        };
-        if !cells.iter().any(|(n, _)| has_state(*n)) {
-            return Ok(());
-        }
-        let Some(image) = self.take_image(table, &row.key)? else {
+        let Some(image) = self.take_image(table, key)? else {
             return Ok(());
         };
         let mut now = image_row(table, &image);
-        let plan = merge(
-            incoming,
-            concurrent,
-            true,
-            &EditsCount(table),
-            &mut Vec::new(),
-        );
-        let Plan::Update(mut writes) = plan else {
-            return Err(Error::internal("an edit that is none"));
-        };
-        writes.retain(|(n, _)| has_state(*n));
-        for (n, write) in self.placed(table, incoming, &row.key, writes, &now)? {
+        for (n, write) in self.placed(table, incoming, key, writes, &now)? {
             let before = now.get(n).map_or(Value::Null, OwnedValue::as_ref);
-            let after = match write {
-                Write::Edit(cell) => edited(cell, before).ok_or_else(|| misfit(table, n))?,
-                write => absolute(&write).into(),
+            let after = match (&write, before) {
+                (Write::Edit(cell), _) => edited(*cell, before).ok_or_else(|| misfit(table, n))?,
+                (Write::Set(step), _) => step.apply(before),
+                (Write::Add(added), Value::Int(count)) => {
+                    let cell = CounterCell {
+                        table: table.at.number,
+                        key,
+                        column: n,
+                    };
+                    OwnedValue::Int(excess::add(self.db, &cell, count, *added)?)
+                }
+                (write, _) => absolute(write).into(),
             };
             if let Some(place) = now.get_mut(n) {
                 *place = after;
@@ -103,15 +95,6 @@ impl Applying<'_> {
         }
         self.net.image(table, &encoded);
         Ok(())
-    }
-}
-
-/// The table's types, without its rule about deletes.
-struct EditsCount<'t>(&'t Table);
-
-impl Rules for EditsCount<'_> {
-    fn column_type(&self, column: usize) -> ColumnType {
-        self.0.column_type(column)
     }
 }
 

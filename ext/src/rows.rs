@@ -445,8 +445,8 @@ impl Applying<'_> {
             conflicts::record(self.db, table, &row.key, loss)?;
         }
         match (plan, now) {
-            (Plan::Keep, None) => self.edit_image(table, row, &incoming, &events),
-            (Plan::Keep, Some(_)) => Ok(()),
+            (Plan::Keep, _) => Ok(()),
+            (Plan::EditImage(writes), _) => self.edit_image(table, &incoming, &row.key, writes),
             (Plan::Hide, _) => self.hide(table, &row.key),
             (Plan::Update(writes), Some(now)) => {
                 let writes = self.placed(table, &incoming, &row.key, writes, &now)?;

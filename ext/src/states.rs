@@ -10,6 +10,7 @@ use std::collections::HashMap;
 
 use nuda_core::merge::Event;
 use nuda_core::row::{Cell, Change};
+use nuda_core::site::Seq;
 use nuda_core::types::state::State;
 use nuda_core::types::{ColumnType, Placed, Wrote};
 use nuda_core::value::{OwnedValue, Value};
@@ -39,6 +40,8 @@ struct Taken {
     places: usize,
     /// The latest changeset of each site.
     until: VersionVector,
+    /// The position of the last strong DELETE of the row; 0 if there was none.
+    end: Seq,
 }
 
 impl States {
@@ -71,7 +74,7 @@ pub(crate) fn settle<'a>(
         None => Taken::begin(db, cell, &name)?,
     };
     let (changes, places) = index.changes_from(db, sites, cell.row, taken.places)?;
-    taken.follow(cell.column, changes.iter().map(|found| &**found));
+    taken.follow(cell, changes.iter().map(|found| &**found));
     taken.places = places;
     let write = Wrote {
         event,
@@ -99,19 +102,30 @@ impl Taken {
             state: state.ok_or_else(|| Error::internal("a state of a plain column"))?,
             places: 0,
             until: frontier(db)?,
+            end: 0,
         })
     }
 
     /// Takes in what the value shows, in causal order: a stamp is greater than all that its
-    /// transaction had seen.
-    fn follow<'f>(&mut self, column: usize, changes: impl Iterator<Item = &'f Found>) {
+    /// transaction had seen. What had not seen a strong DELETE is not shown.
+    fn follow<'f>(&mut self, cell: CellOf<'_>, changes: impl Iterator<Item = &'f Found>) {
         let mut new: Vec<&Found> = changes
             .filter(|found| found.dot.seq > self.until.get(found.dot.site))
             .collect();
         new.sort_by_key(|found| (found.stamp, found.dot, found.index));
         for found in &new {
             let event = found.event();
-            if let Some(cell) = wrote(&event.change, column) {
+            if event.position() < self.end {
+                continue;
+            }
+            let goes_on = |later: &&Found| later.dot == found.dot && later.index > found.index;
+            if ends_row(&event) && !new.iter().any(|later| goes_on(later)) {
+                self.end = event.position();
+                if let Some(new) = State::new(cell.kind) {
+                    self.state = new;
+                }
+            }
+            if let Some(cell) = wrote(&event.change, cell.column) {
                 self.state.follow(&Wrote {
                     event: &event,
                     cell,
@@ -122,6 +136,11 @@ impl Taken {
             self.until.raise(found.dot.site, found.dot.seq);
         }
     }
+}
+
+/// Whether nothing of the row counts any more that had not seen this.
+pub(crate) fn ends_row(event: &Event<'_>) -> bool {
+    event.is_strong() && matches!(event.change, Change::Delete)
 }
 
 /// What a change did to a column. An INSERT whose author did not know it leaves nothing there.

@@ -1,8 +1,10 @@
 """Random writes on three replicas, exchanged in random portions, with collection: all end equal,
 and nothing that was acknowledged is missing unless somebody took it away knowingly.
 
-Usage: convergence.py EXTENSION FIRST_SEED COUNT. Prints one line per seed; exits 1 at the first
-seed after which replicas differ or a write is missing. A seed replays the decisions, not the clock.
+Usage: convergence.py EXTENSION FIRST_SEED COUNT [strong]. Prints one line per seed; exits 1 at the
+first seed after which replicas differ or a write is missing. A seed replays the decisions, not the
+clock. With `strong` some transactions are strong, each at a replica that has all of them: the files
+are in no cluster then, and this script keeps the order and vouches for what all have.
 """
 import json
 import os
@@ -13,6 +15,7 @@ import sys
 import tempfile
 
 EXTENSION, FIRST, COUNT = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+STRONG = "strong" in sys.argv[4:]
 NAMES = "abc"
 
 
@@ -30,7 +33,8 @@ def value(c, sql, *args):
 def cluster(folder):
     a = opened(f"{folder}/a.db")
     a.execute("select nuda_init('p')")
-    a.execute("select nuda_join('a')")
+    if not STRONG:
+        a.execute("select nuda_join('a')")
     a.execute("create table t(id text primary key, x, y, n counter, hi maxreg integer, "
               "lo minreg text, mv mvreg text, tags orset, body textdoc)")
     a.execute("create table u(k1 int, k2 text, v text, body textdoc, primary key(k1, k2)) "
@@ -50,8 +54,9 @@ def cluster(folder):
     for name in NAMES[1:]:
         shutil.copy(f"{folder}/a.db", f"{folder}/{name}.db")
         replicas[name] = opened(f"{folder}/{name}.db")
-        replicas[name].execute(f"select nuda_join('{name}')")
-    for c in replicas.values():
+        if not STRONG:
+            replicas[name].execute(f"select nuda_join('{name}')")
+    for c in () if STRONG else replicas.values():
         c.execute("select nuda_set_members(1, 'a,b,c')")
     return replicas
 
@@ -266,6 +271,38 @@ def ship(x, y, limit):
         assert answer["status"] in ("applied", "duplicate", "waiting"), answer
 
 
+def position(c):
+    return vector(value(c, "select nuda_version_vector()")).get("log.strong", 0)
+
+
+def strong_transaction(rnd, every):
+    """At a replica that has everything of whoever made the last one."""
+    c, last = rnd.choice(every), max(every, key=position)
+    if c is not last:
+        ship(last, c, None)
+    if position(c) < position(last):
+        return 0
+    before = position(c)
+    c.execute("select nuda_write_consistency('strong')")
+    transaction(rnd, c)
+    c.execute("select nuda_write_consistency('eventual')")
+    return position(c) - before
+
+
+def vouch(rnd, replicas, reports):
+    """As nuda_acknowledge and nuda_collect do in a cluster."""
+    vectors = {n: vector(value(c, "select nuda_version_vector()")) for n, c in replicas.items()}
+    for name, c in replicas.items():
+        for other, said in vectors.items():
+            if other != name and rnd.random() < 0.7 and \
+                    all(vectors[name].get(s, 0) >= n for s, n in said.items()):
+                reports[name, other] = said
+        known = [reports.get((name, other), {}) for other in replicas if other != name]
+        stable = {s: min([n] + [k.get(s, 0) for k in known]) for s, n in vectors[name].items()}
+        text = ",".join(f"{s}:{n}" for s, n in sorted(stable.items()) if n)
+        c.execute("select nuda_collect(?)", (text,))
+
+
 def collect(rnd, replicas):
     vectors = {n: value(c, "select nuda_version_vector()") for n, c in replicas.items()}
     for name, c in replicas.items():
@@ -284,7 +321,10 @@ def run(seed, folder):
     replicas = cluster(folder)
     every = list(replicas.values())
     ledger = Ledger()
+    reports, strong = {}, 0
     for number in range(300):
+        if STRONG and rnd.random() < 0.3:
+            strong += strong_transaction(rnd, every)
         transaction(rnd, rnd.choice(every))
         if rnd.random() < 0.15:
             ledger.invent(rnd, rnd.choice(every))
@@ -296,7 +336,7 @@ def run(seed, folder):
             x, y = rnd.sample(every, 2)
             ship(x, y, rnd.choice([1, 2, 5, 100]))
         if rnd.random() < 0.1:
-            collect(rnd, replicas)
+            vouch(rnd, replicas, reports) if STRONG else collect(rnd, replicas)
     every[0].execute("select nuda_propose()")
     for _ in range(3):
         for x in every:
@@ -315,7 +355,9 @@ def run(seed, folder):
         c.close()
     print(f"seed {seed}: {'equal' if equal else 'DIFFERENT'}, {len(found[0][0])} and "
           f"{len(found[0][1])} rows, {conflicts} conflicts, {log} records in the log"
-          f"{', MISSING' if missing else ''}", flush=True)
+          f"{f', {strong} strong' if STRONG else ''}{', MISSING' if missing else ''}", flush=True)
+    if STRONG and not strong:
+        missing.append("strong transactions")
     if not equal or not sound or missing:
         print(missing)
         for name, content in zip(NAMES, found):

@@ -8,6 +8,7 @@
 //! | `on NAME`, `close NAME` | goes on there; closes it |
 //! | `copy FROM TO` | copies a database file as it lies on the disk |
 //! | `replica NAME of A` | a member NAME on a copy of A's file |
+//! | `twin NAME of A` | the same in no cluster: whoever writes strongly there is a majority alone |
 //! | `ship A B [twice, reversed, truncated, flipped]` | applies on B what A has and B lacks |
 //! | `dump A B` | applies on B the changes of A's own site only, whatever they depend on |
 //! | `acknowledge A B` | B is told what A has applied |
@@ -102,6 +103,7 @@ impl Cluster {
                 Err(e) => vec![format!("Error: {e}")],
             },
             ["replica", name, "of", origin] => self.replica(name, origin),
+            ["twin", name, "of", origin] => self.twin(name, origin),
             ["ship", from, to] => vec![self.ship(from, to, "")],
             ["ship", from, to, how] => vec![self.ship(from, to, how)],
             ["sync"] => vec![self.sync()],
@@ -177,7 +179,15 @@ impl Cluster {
         if value(origin_session, "SELECT node FROM nuda_status;").is_empty() {
             value(origin_session, &format!("SELECT nuda_join('{origin}');"));
         }
-        value(origin_session, "PRAGMA wal_checkpoint(truncate);");
+        let answer = self.twin(name, origin);
+        if answer.is_empty() {
+            value(self.session(name), &format!("SELECT nuda_join('{name}');"));
+        }
+        answer
+    }
+
+    fn twin(&mut self, name: &str, origin: &str) -> Vec<String> {
+        value(self.session(origin), "PRAGMA wal_checkpoint(truncate);");
         let (from, to) = (
             self.file(&format!("{origin}.db")),
             self.file(&format!("{name}.db")),
@@ -185,11 +195,7 @@ impl Cluster {
         if let Err(e) = std::fs::copy(from, to) {
             return vec![format!("Error: {e}")];
         }
-        let answer = self.open(name, &[]);
-        if answer.is_empty() {
-            value(self.session(name), &format!("SELECT nuda_join('{name}');"));
-        }
-        answer
+        self.open(name, &[])
     }
 
     /// What `from` has and `to` lacks, as hexadecimal text.

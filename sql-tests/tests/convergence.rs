@@ -9,6 +9,15 @@ use nuda_sql_tests::{loud, place};
 
 #[test]
 fn replicas_converge_whatever_was_exchanged_when() {
+    converge(&[]);
+}
+
+#[test]
+fn replicas_converge_with_strong_writes_among_eventual_ones() {
+    converge(&["strong"]);
+}
+
+fn converge(options: &[&str]) {
     let seeds = std::env::var("NUDA_SEEDS").unwrap_or_else(|_| "1:30".to_owned());
     let (first, count) = seeds.split_once(':').unwrap_or((&seeds, "1"));
     let python = "/usr/bin/python3";
@@ -16,6 +25,7 @@ fn replicas_converge_whatever_was_exchanged_when() {
         .arg(place::here().join("scripts/convergence.py"))
         .arg(place::extension())
         .args([first, count])
+        .args(options)
         .output();
     match done {
         Err(why) => loud::say(&format!("skipped: convergence: {python}: {why}")),

@@ -17,6 +17,9 @@ fn a_file_that_cannot_be_read_now_opens_as_ever() -> Result<(), Box<dyn std::err
     holder.execute_batch("COMMIT")?;
     assert_eq!(other.query_row(read, [], |row| row.get::<_, i64>(0))?, 0);
     let facts: String = other.query_row("SELECT nuda_debug()", [], |row| row.get(0))?;
-    assert!(facts.contains("\"commits\":"), "the file is not watched: {facts}");
+    assert!(
+        facts.contains("\"commits\":"),
+        "the file is not watched: {facts}"
+    );
     Ok(())
 }

@@ -11,7 +11,8 @@
 //! an edit needs to know who did what: a [`state`], made from the log while anything is concurrent.
 //! [`rebase`] makes edits again on another text.
 //!
-//! [`lww`] and [`counter`] look at every live write. The others ask for the *frontier*: the
+//! Of the writes of a register only those count that stand against the strong ones
+//! ([`standing`]). [`lww`] and [`counter`] look at every live write. The others ask for the *frontier*: the
 //! live writes that no other live write of the column saw.
 
 pub mod counter;
@@ -22,6 +23,7 @@ pub mod mvreg;
 pub mod orset;
 pub mod rebase;
 pub mod sequence;
+pub(crate) mod standing;
 pub mod state;
 pub mod text;
 
@@ -90,6 +92,13 @@ impl ColumnType {
     #[must_use]
     pub fn is_assigned(self) -> bool {
         !matches!(self, Self::Counter | Self::OrSet | Self::TextDoc)
+    }
+
+    /// Whether a strong write beats the eventual ones that had not seen it, instead of being joined
+    /// with them.
+    #[must_use]
+    pub fn is_register(self) -> bool {
+        matches!(self, Self::Lww | Self::MvReg)
     }
 
     /// Whether the column's text has one canonical form that differs from what may be written.

@@ -1,7 +1,7 @@
 //! The smallest example of each rule, for the reader.
 
 use nuda_core::hlc::Stamp;
-use nuda_core::merge::{Event, Lost, Plan, Rules, add, merge};
+use nuda_core::merge::{Event, Lost, Plan, Reason, Rules, add, merge};
 use nuda_core::row::{Cell, Change};
 use nuda_core::site::{Dot, Site};
 use nuda_core::types::{ColumnType, Write};
@@ -172,4 +172,50 @@ fn an_insert_joins_a_deleted_life_that_it_did_not_see() {
     };
     assert_eq!(columns[1], (1, Write::Value(Value::Int(1))));
     assert_eq!(columns[2], (2, Write::Add(8)));
+}
+
+/// `change`, by the strong transaction at `position`.
+fn strong(position: u64, stamp: u64, seen: &VersionVector, change: Change<'static>) -> Event<'_> {
+    event(Site::LOG_STRONG.get(), position, 0, stamp, seen, change)
+}
+
+fn knowing(site: u64, seq: u64, position: u64) -> VersionVector {
+    let mut seen = VersionVector::new();
+    seen.set(Site::LOG_STRONG, position);
+    if seq > 0 {
+        seen.set(Site::from_u64(site).unwrap(), seq);
+    }
+    seen
+}
+
+/// A write that had not seen the strong one, one that saw only the former, one that saw only the
+/// latter: whoever arrives last, the third wins, and the two others beat nobody.
+#[test]
+fn a_strong_write_beats_a_chain_that_had_not_seen_it() {
+    let (none, after) = (VersionVector::new(), knowing(0, 0, 1));
+    let chained = knowing(50, 1, 0);
+    let first = event(50, 1, 0, 90, &none, set(1));
+    let second = event(60, 1, 0, 99, &chained, set(2));
+    let order = strong(1, 20, &none, set(3));
+    let third = event(70, 1, 0, 30, &after, set(4));
+    let kept = Plan::Update(vec![]);
+    let written = |n| Plan::Update(vec![(1, Write::Value(Value::Int(n)))]);
+    let by_all = [first.clone(), second.clone(), order.clone(), third.clone()];
+    for turn in 0..4 {
+        let mut log = by_all.to_vec();
+        log.rotate_left(turn);
+        let but = |event: &Event<'_>| -> Vec<Event<'_>> {
+            let mut rest = log.clone();
+            rest.retain(|other| other.dot != event.dot);
+            rest
+        };
+        assert_eq!(outcome(&third, &but(&third)).0, written(4));
+        assert_eq!(outcome(&second, &but(&second)).0, kept);
+        let (plan, lost) = outcome(&first, &[order.clone(), third.clone()]);
+        assert_eq!(plan, kept);
+        assert_eq!(lost[0].reason, Reason::Strong);
+        let (plan, lost) = outcome(&order, &[first.clone(), second.clone()]);
+        assert_eq!(plan, written(3));
+        assert_eq!((lost.len(), lost[0].value), (1, Value::Int(2)));
+    }
 }

@@ -1,9 +1,11 @@
 //! What users were promised, booked as they work: no increment goes missing unless an INSERT
 //! that knew of it began the row anew; a register holds the latest write that still counts; an
 //! element is there unless somebody removed what he saw; of values nobody overwrote knowingly,
-//! the greatest or least is shown, or all of them.
+//! the greatest or least is shown, or all of them. What a strong transaction wrote to a register,
+//! nobody takes back who had not seen it, nor does he bring back what it deleted.
 //!
-//! Entries are struck out when an INSERT is made, by what its author knew at that moment; the
+//! Entries are struck out when an INSERT is made, by what its author knew at that moment, and
+//! when a strong write is, by whoever does not know of it; the
 //! rest is what every replica must show in the end if it shows the row at all.
 
 use std::collections::BTreeSet;
@@ -13,7 +15,7 @@ use nuda_core::row::{Cell, Change};
 use nuda_core::site::Site;
 use nuda_core::value::{OwnedValue, Value};
 
-use crate::model::{MAXREG, MINREG, MVREG, ORSET, Row, Set, elements, one};
+use crate::model::{COUNTER, MAXREG, MINREG, MVREG, ORSET, Row, Set, elements, one};
 
 #[derive(Debug)]
 struct Entry {
@@ -28,19 +30,35 @@ struct Entry {
     struck: bool,
 }
 
+/// What a strong transaction did: to a register, or to the row.
+#[derive(Debug)]
+struct Strong {
+    key: u8,
+    /// `None`: it deleted the row.
+    column: Option<usize>,
+    number: usize,
+}
+
 /// All acknowledged writes.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     entries: Vec<Entry>,
+    strong: Vec<Strong>,
+}
+
+/// Whether a strong write of it beats the others.
+fn is_register(column: usize) -> bool {
+    column < COUNTER || column == MVREG
 }
 
 impl Ledger {
-    /// Books a change that was acknowledged to a user whose node had applied `known`.
+    /// Books a change that was acknowledged to a user whose node had applied `known`; whether its
+    /// transaction goes on changing the row.
     pub(crate) fn book(
         &mut self,
         key: u8,
         change: &Change<'static>,
-        (stamp, site): (Stamp, Site),
+        (stamp, site, goes_on): (Stamp, Site, bool),
         number: usize,
         known: Set,
     ) {
@@ -52,9 +70,36 @@ impl Ledger {
                 cells.iter().copied().enumerate().collect()
             }
             Change::Update(cells) => cells.clone(),
-            Change::Delete => Vec::new(),
+            Change::Delete => {
+                if site == Site::LOG_STRONG && !goes_on {
+                    for entry in self.entries.iter_mut().filter(|e| e.key == key) {
+                        entry.struck = true;
+                    }
+                    self.strong.push(Strong {
+                        key,
+                        column: None,
+                        number,
+                    });
+                }
+                Vec::new()
+            }
         };
         for (column, cell) in cells {
+            let is_unaware = self.strong.iter().any(|strong| {
+                let is_meant = strong.column.is_none_or(|of| of == column);
+                strong.key == key && is_meant && known & one(strong.number) == 0
+            });
+            if site == Site::LOG_STRONG && is_register(column) {
+                let entries = self.entries.iter_mut();
+                for entry in entries.filter(|e| e.key == key && e.column == column) {
+                    entry.struck = true;
+                }
+                self.strong.push(Strong {
+                    key,
+                    column: Some(column),
+                    number,
+                });
+            }
             let removed = elements(cell).1;
             for entry in self
                 .entries
@@ -79,7 +124,7 @@ impl Ledger {
                 } else {
                     Vec::new()
                 },
-                struck: false,
+                struck: is_unaware,
             });
         }
     }

@@ -20,23 +20,30 @@ mod world;
 use proptest::test_runner::{Config, TestRunner};
 use replica::Tally;
 use std::cell::RefCell;
+use world::Subject;
 
-/// Runs `cases` random worlds and answers what happened in them.
-fn run(cases: u32, collecting: bool, delete_wins: bool) -> Tally {
+/// Runs `cases` random worlds and answers what happened in them, or what went wrong.
+fn try_run(cases: u32, subject: Subject) -> Result<Tally, String> {
     let tally = RefCell::new(Tally::default());
     let config = Config {
         cases,
         failure_persistence: None,
+        // A negative control needs no smallest example.
+        max_shrink_iters: if subject.forgets { 0 } else { 10_000 },
         ..Config::default()
     };
-    let outcome = TestRunner::new(config).run(&world::script(collecting, delete_wins), |script| {
+    let outcome = TestRunner::new(config).run(&world::script(subject), |script| {
         world::play(&script, &mut tally.borrow_mut());
         Ok(())
     });
-    if let Err(failure) = outcome {
-        panic!("{failure}");
+    match outcome {
+        Ok(()) => Ok(tally.into_inner()),
+        Err(failure) => Err(failure.to_string()),
     }
-    tally.into_inner()
+}
+
+fn run(cases: u32, subject: Subject) -> Tally {
+    try_run(cases, subject).unwrap_or_else(|failure| panic!("{failure}"))
 }
 
 fn assert_met(tally: &Tally, least: u64, wanted: &[&str]) {
@@ -48,6 +55,13 @@ fn assert_met(tally: &Tally, least: u64, wanted: &[&str]) {
         );
     }
 }
+
+const COLLECTING: Subject = Subject {
+    collecting: true,
+    delete_wins: false,
+    strong: false,
+    forgets: false,
+};
 
 const MERGES: [&str; 8] = [
     "update",
@@ -62,12 +76,12 @@ const MERGES: [&str; 8] = [
 
 #[test]
 fn replicas_agree_with_the_definition() {
-    assert_met(&run(10_000, false, false), 1_000, &MERGES);
+    assert_met(&run(10_000, Subject::default()), 1_000, &MERGES);
 }
 
 #[test]
 fn collecting_changes_nothing() {
-    let tally = run(20_000, true, false);
+    let tally = run(20_000, COLLECTING);
     assert_met(&tally, 1_000, &MERGES);
     assert_met(&tally, 1_000, &["collect", "image goes"]);
     assert_met(&tally, 50, &["image moves on"]);
@@ -84,7 +98,56 @@ fn deletes_win_where_they_are_to() {
         "gone",
         "collect",
     ];
-    assert_met(&run(10_000, true, true), 1_000, &met);
+    let subject = Subject {
+        delete_wins: true,
+        ..COLLECTING
+    };
+    assert_met(&run(10_000, subject), 1_000, &met);
+}
+
+#[test]
+fn strong_transactions_beat_what_had_not_seen_them() {
+    let subject = Subject {
+        strong: true,
+        ..COLLECTING
+    };
+    let tally = run(20_000, subject);
+    assert_met(&tally, 1_000, &MERGES);
+    let met = ["beaten by a strong write", "ended", "stale", "collect"];
+    assert_met(&tally, 1_000, &met);
+    assert_met(&tally, 1_000, &["a strong record stays"]);
+}
+
+#[test]
+fn strong_edits_outlive_deletes_that_had_not_seen_them() {
+    let subject = Subject {
+        strong: true,
+        delete_wins: true,
+        ..COLLECTING
+    };
+    let met = ["revive", "gone", "ended", "beaten by a strong write"];
+    assert_met(&run(10_000, subject), 500, &met);
+}
+
+#[test]
+fn a_forgotten_strong_record_makes_replicas_differ() {
+    let subject = Subject {
+        strong: true,
+        forgets: true,
+        ..COLLECTING
+    };
+    let failure = try_run(20_000, subject).unwrap_err();
+    assert!(failure.contains("row "), "{failure}");
+}
+
+#[test]
+fn a_third_write_finds_out_that_it_won() {
+    let mut tally = Tally::default();
+    world::play(&world::late_third(false), &mut tally);
+    let met = ["a strong record stays", "beaten by a strong write"];
+    assert_met(&tally, 1, &met);
+    let forgetful = || world::play(&world::late_third(true), &mut Tally::default());
+    assert!(std::panic::catch_unwind(forgetful).is_err());
 }
 
 #[test]

@@ -19,6 +19,11 @@ pub(crate) type Set = u128;
 /// The most changes that one history can hold.
 pub(crate) const CAPACITY: usize = 128;
 
+/// Whether the log numbered what this site is said to have made.
+fn is_strong(made: &Made) -> bool {
+    made.site == Site::LOG_STRONG
+}
+
 /// One change as its author made it.
 #[derive(Debug, Clone)]
 pub(crate) struct Made {
@@ -89,12 +94,14 @@ impl History {
 
     /// What the changes of `key` within `applied` amount to.
     pub(crate) fn state(&self, key: u8, applied: Set) -> State {
-        let events: Vec<(usize, &Made)> = self
+        let all: Vec<(usize, &Made)> = self
             .made
             .iter()
             .enumerate()
             .filter(|(n, made)| made.key == key && applied & one(*n) != 0)
             .collect();
+        let events = unended(&all);
+        let strong = |column: usize, n: usize, made: &Made| strong_writes(&all, column, (n, made));
         let unseen_by = |n: usize, kind: fn(&Change<'_>) -> bool| {
             !events
                 .iter()
@@ -102,7 +109,7 @@ impl History {
         };
         let visible = events
             .iter()
-            .filter(|(_, made)| is_insert(&made.change) || !self.delete_wins)
+            .filter(|(_, made)| is_insert(&made.change) || is_strong(made) || !self.delete_wins)
             .any(|(n, made)| !is_delete(&made.change) && unseen_by(*n, is_delete));
         let live: Vec<&(usize, &Made)> = events
             .iter()
@@ -115,11 +122,14 @@ impl History {
             live.iter()
                 .filter_map(|(n, made)| match written(&made.change, column) {
                     // Changes of one transaction are numbered in their order.
-                    Some(Cell::Value(Value::Int(v))) => Some((made.stamp, made.site, *n, v)),
+                    Some(Cell::Value(Value::Int(v))) => {
+                        let known = strong(column, *n, made);
+                        Some((known, made.stamp, made.site, *n, v))
+                    }
                     _ => None,
                 })
                 .max()
-                .map_or(i64::MIN, |(_, _, _, value)| value)
+                .map_or(i64::MIN, |(_, _, _, _, value)| value)
         };
         let counter = live
             .iter()
@@ -129,13 +139,23 @@ impl History {
             })
             .sum();
         let live: Vec<(usize, &Made)> = live.iter().copied().copied().collect();
+        let known = |(n, made): &&(usize, &Made)| strong(MVREG, *n, made);
+        let writes = || {
+            live.iter()
+                .filter(|(_, m)| written(&m.change, MVREG).is_some())
+        };
+        let most = writes().map(|write| known(&write)).max();
+        let standing: Vec<(usize, &Made)> = writes()
+            .filter(|write| Some(known(write)) == most)
+            .copied()
+            .collect();
         let row = Row {
             registers: [register(0), register(1), register(2)],
             counter,
             shown: [
                 extremum(&live, MAXREG, |a, b| a > b),
                 extremum(&live, MINREG, |a, b| a < b),
-                multi_value(&live),
+                multi_value(&standing),
                 set(&live),
             ],
         };
@@ -144,6 +164,36 @@ impl History {
             row: Some(row),
         }
     }
+}
+
+/// The changes of a row that count: a strong transaction that leaves the row deleted ends what had
+/// not seen it.
+fn unended<'m>(all: &[(usize, &'m Made)]) -> Vec<(usize, &'m Made)> {
+    let ends: Vec<usize> = all
+        .iter()
+        .filter(|(n, made)| {
+            let same = |by: &Made| (by.stamp, by.site) == (made.stamp, made.site);
+            let goes_on = all.iter().any(|(later, by)| later > n && same(by));
+            is_strong(made) && is_delete(&made.change) && !goes_on
+        })
+        .map(|(n, _)| *n)
+        .collect();
+    let is_ended = |n: usize, made: &Made| {
+        let mut ends = ends.iter();
+        ends.any(|end| *end != n && made.saw & one(*end) == 0)
+    };
+    all.iter()
+        .filter(|(n, made)| !is_ended(*n, made))
+        .copied()
+        .collect()
+}
+
+/// How many strong writes of a cell a change knew, its own included.
+fn strong_writes(all: &[(usize, &Made)], column: usize, (n, made): (usize, &Made)) -> usize {
+    all.iter()
+        .filter(|(_, by)| is_strong(by) && written(&by.change, column).is_some())
+        .filter(|(other, _)| *other == n || made.saw & one(*other) != 0)
+        .count()
 }
 
 /// The assignments to a column that no other of them saw.

@@ -79,6 +79,8 @@ pub(crate) struct Replica {
     /// What the model may look at.
     pub(crate) applied: Set,
     columns: Columns,
+    /// Whether strong records stay for what had not seen them. False is the negative control.
+    remembers: bool,
     // The row, and whether its first place has been collected.
     images: BTreeMap<(u8, Place), (Row, bool)>,
     log: Vec<Record>,
@@ -87,9 +89,10 @@ pub(crate) struct Replica {
 
 impl Replica {
     /// A member that has seen nothing.
-    pub(crate) fn new(site: Site, columns: Columns) -> Self {
+    pub(crate) fn new(site: Site, columns: Columns, remembers: bool) -> Self {
         Self {
             columns,
+            remembers,
             site,
             vector: VersionVector::new(),
             latest: Stamp::BASELINE,
@@ -101,16 +104,16 @@ impl Replica {
         }
     }
 
-    /// The vector of everything seen of others.
-    pub(crate) fn seen_of_others(&self) -> VersionVector {
+    /// The vector of everything seen of others than `site`, under which it writes.
+    pub(crate) fn seen_of_others(&self, site: Site) -> VersionVector {
         let mut seen = self.vector.clone();
-        seen.set(self.site, 0);
+        seen.set(site, 0);
         seen
     }
 
-    /// The number of its next transaction.
-    pub(crate) fn next_seq(&self) -> Seq {
-        self.vector.get(self.site) + 1
+    /// The number of its next transaction under that site.
+    pub(crate) fn next_seq(&self, site: Site) -> Seq {
+        self.vector.get(site) + 1
     }
 
     /// The image of a hidden row, if one is kept.
@@ -148,7 +151,7 @@ impl Replica {
         let record = Record {
             place,
             stamp,
-            seen: self.seen_of_others(),
+            seen: self.seen_of_others(dot.site),
             key,
             change: change.clone(),
         };
@@ -193,12 +196,17 @@ impl Replica {
     fn step(&mut self, record: &Record, turn: usize, tally: &mut Tally) {
         let incoming = record.event();
         let log = std::mem::take(&mut self.log);
-        let mut concurrent: Vec<Event<'_>> = log
-            .iter()
-            .filter(|other| other.key == record.key)
+        let of_row = || log.iter().filter(|other| other.key == record.key);
+        let mut concurrent: Vec<Event<'_>> = of_row()
             .map(Record::event)
             .filter(|other| !incoming.saw(other))
             .collect();
+        // And the strong ones that it saw and one of those did not.
+        if let Some(known) = concurrent.iter().map(Event::position).min() {
+            let strong = of_row().map(Record::event).filter(Event::is_strong);
+            let strong = strong.filter(|e| e.position() > known && incoming.saw(e));
+            concurrent.extend(strong);
+        }
         if !concurrent.is_empty() {
             let at = turn % concurrent.len();
             concurrent.rotate_left(at);
@@ -209,6 +217,9 @@ impl Replica {
         let plan = merge(&incoming, &concurrent, visible, &self.columns, &mut lost);
         check_lost(self.columns, &incoming, &concurrent, &lost);
         tally.note(if lost.is_empty() { "no loss" } else { "loss" });
+        if lost.iter().any(|l| l.reason == Reason::Strong) {
+            tally.note("beaten by a strong write");
+        }
         match plan {
             Plan::Update(cells) => {
                 tally.note("update");
@@ -242,7 +253,13 @@ impl Replica {
                 tally.note("hide");
                 self.hide(key, record.place);
             }
-            Plan::Keep if matches!(record.change, Change::Update(_)) => tally.note("gone"),
+            Plan::EditImage(cells) => {
+                tally.note("gone");
+                if let Some((row, _)) = self.image_mut(key) {
+                    set(row, &cells);
+                }
+            }
+            Plan::Keep if !matches!(record.change, Change::Delete) => tally.note("ended"),
             Plan::Keep => tally.note(if visible { "survive" } else { "hidden twice" }),
         }
         self.log = log;
@@ -253,8 +270,35 @@ impl Replica {
         self.images.insert((key, place), (row, false));
     }
 
+    fn image_mut(&mut self, key: u8) -> Option<&mut (Row, bool)> {
+        let mut images = self.images.iter_mut().filter(|((k, _), _)| *k == key);
+        images.next().map(|(_, image)| image)
+    }
+
     fn drop_images(&mut self, key: u8) {
         self.images.retain(|(k, _), _| *k != key);
+    }
+
+    /// What stays in the log may have to find out that it lost to a strong transaction: that one
+    /// stays too, and what saw it, so that nothing goes before what it had seen.
+    fn keep_unseen_strong(&self, stable: &mut VersionVector, tally: &mut Tally) {
+        let eventual = || {
+            self.log
+                .iter()
+                .filter(|r| r.place.0.site != Site::LOG_STRONG)
+        };
+        let staying = eventual().filter(|r| !stable.contains(r.place.0));
+        let Some(known) = staying.map(|r| r.event().position()).min() else {
+            return;
+        };
+        if known < stable.get(Site::LOG_STRONG) {
+            tally.note("a strong record stays");
+            stable.set(Site::LOG_STRONG, known);
+        }
+        for record in eventual().filter(|r| r.event().position() > known) {
+            let Dot { site, seq } = record.place.0;
+            stable.set(site, stable.get(site).min(seq - 1));
+        }
     }
 
     /// Hears what another member has applied.
@@ -268,12 +312,20 @@ impl Replica {
         for member in members.iter().filter(|m| **m != self.site) {
             let mut known = VersionVector::new();
             for report in self.reports.get(member).into_iter().flatten() {
-                // Only if all that the member wrote before it reported is applied here.
-                if self.vector.get(*member) >= report.get(*member) {
+                // Only if all that the member wrote before it reported is applied here, under
+                // whichever site.
+                let written = [*member, Site::LOG_STRONG];
+                if written
+                    .iter()
+                    .all(|site| self.vector.get(*site) >= report.get(*site))
+                {
                     known.join(report);
                 }
             }
             stable.meet(&known);
+        }
+        if self.remembers {
+            self.keep_unseen_strong(&mut stable, tally);
         }
         let gone = |place: &Place| stable.contains(place.0);
         let before = self.log.len();
@@ -348,9 +400,17 @@ fn check_lost(columns: Columns, incoming: &Event<'_>, concurrent: &[Event<'_>], 
             .1
     };
     for l in lost {
-        if l.reason == Reason::Deleted {
-            assert!(columns.delete_wins, "{l:?}");
-            continue;
+        match l.reason {
+            Reason::Deleted => {
+                assert!(columns.delete_wins, "{l:?}");
+                continue;
+            }
+            Reason::Strong | Reason::StronglyDeleted => {
+                assert_eq!(l.winner.site, Site::LOG_STRONG, "{l:?}");
+                assert_ne!(l.loser.site, Site::LOG_STRONG, "{l:?}");
+                continue;
+            }
+            Reason::Later | Reason::Greater | Reason::Less => {}
         }
         if columns.column_type(l.column) == ColumnType::Lww {
             assert!(l.winner > l.loser, "{l:?}");

@@ -49,12 +49,14 @@ pub(crate) enum Step {
         now_ms: u64,
         /// Rows and wishes.
         wishes: Vec<(u8, Wish)>,
+        /// Whether it is a strong one, which needs the place after all others.
+        strong: bool,
     },
     /// A member applies what is ready, of one other site.
     Deliver {
         /// Which member.
         at: usize,
-        /// Whose transactions.
+        /// Whose transactions; one more than there are members: the strong ones.
         from: usize,
         /// How many at most.
         count: usize,
@@ -81,6 +83,8 @@ pub(crate) enum Step {
 pub(crate) struct Script {
     members: usize,
     delete_wins: bool,
+    /// Whether members forget strong records that they must not: the negative control.
+    forgets: bool,
     steps: Vec<Step>,
     finish: Vec<(usize, usize)>,
 }
@@ -100,14 +104,29 @@ fn wish() -> impl Strategy<Value = Wish> {
     ]
 }
 
-fn step(members: usize, collecting: bool) -> impl Strategy<Value = Step> {
+/// What a run of random worlds is about.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Subject {
+    /// Members report and collect.
+    pub(crate) collecting: bool,
+    /// The table's option.
+    pub(crate) delete_wins: bool,
+    /// Some transactions are strong.
+    pub(crate) strong: bool,
+    /// See [`Script`].
+    pub(crate) forgets: bool,
+}
+
+fn step(members: usize, subject: Subject) -> impl Strategy<Value = Step> {
     let member = 0..members;
+    let from = 0..members + usize::from(subject.strong);
+    let strongly = prop::bool::weighted(if subject.strong { 0.4 } else { 0.0 });
     // Reports and collections only where they are the subject.
-    let (reports, collects) = if collecting { (7, 5) } else { (0, 0) };
+    let (reports, collects) = if subject.collecting { (7, 5) } else { (0, 0) };
     prop_oneof![
-        8 => (member.clone(), 0u64..6, prop::collection::vec((0u8..2, wish()), 1..4))
-            .prop_map(|(at, now_ms, wishes)| Step::Write { at, now_ms, wishes }),
-        12 => (member.clone(), member.clone(), 1usize..4)
+        8 => (member.clone(), 0u64..6, prop::collection::vec((0u8..2, wish()), 1..4), strongly)
+            .prop_map(|(at, now_ms, wishes, strong)| Step::Write { at, now_ms, wishes, strong }),
+        12 => (member.clone(), from, 1usize..4)
             .prop_map(|(at, from, count)| Step::Deliver { at, from, count }),
         4 + reports => member.clone().prop_map(|at| Step::CatchUp { at }),
         reports => member.clone().prop_map(|from| Step::Report { from }),
@@ -116,18 +135,61 @@ fn step(members: usize, collecting: bool) -> impl Strategy<Value = Step> {
 }
 
 /// All scripts.
-pub(crate) fn script(collecting: bool, delete_wins: bool) -> impl Strategy<Value = Script> {
+pub(crate) fn script(subject: Subject) -> impl Strategy<Value = Script> {
     (3usize..=5).prop_flat_map(move |members| {
-        let length = if collecting { 30..120 } else { 10..70 };
-        let steps = prop::collection::vec(step(members, collecting), length);
-        let finish = prop::collection::vec((0..members, 0..members), 12);
+        let length = if subject.collecting { 30..120 } else { 10..70 };
+        let steps = prop::collection::vec(step(members, subject), length);
+        let sites = members + usize::from(subject.strong);
+        let finish = prop::collection::vec((0..members, 0..sites), 12);
         (steps, finish).prop_map(move |(steps, finish)| Script {
             members,
-            delete_wins,
+            delete_wins: subject.delete_wins,
+            forgets: subject.forgets,
             steps,
             finish,
         })
     })
+}
+
+/// Why a strong record stays: an eventual write of a great stamp had not seen it and lost. It is not
+/// stable when the strong one is, and then meets a third one of a lesser stamp, which had seen the
+/// strong one. Who forgot that one takes the great stamp for the winner.
+pub(crate) fn late_third(forgets: bool) -> Script {
+    let write = |at, now_ms, n, strong| Step::Write {
+        at,
+        now_ms,
+        wishes: vec![(0, Wish::Set(n, None))],
+        strong,
+    };
+    let deliver = |at, from| Step::Deliver { at, from, count: 9 };
+    let (log, everybody) = (3, 0..3);
+    let mut steps = vec![Step::Write {
+        at: 0,
+        now_ms: 1,
+        wishes: vec![(0, Wish::Upsert(0, 0))],
+        strong: false,
+    }];
+    steps.extend(everybody.clone().map(|at| deliver(at, 0)));
+    steps.extend([
+        write(1, 90, 1, false),
+        write(0, 2, 2, true),
+        deliver(0, 1),
+        deliver(1, log),
+        deliver(2, log),
+    ]);
+    steps.extend(everybody.map(|from| Step::Report { from }));
+    steps.extend([
+        Step::Collect { at: 0 },
+        write(2, 3, 3, false),
+        deliver(0, 2),
+    ]);
+    Script {
+        members: 3,
+        delete_wins: false,
+        forgets,
+        steps,
+        finish: Vec::new(),
+    }
 }
 
 /// Why images move: two deletes cross with two edits that each saw only one of, the delete
@@ -138,6 +200,7 @@ pub(crate) fn crossed_deletes() -> Script {
         at,
         now_ms: 1,
         wishes: vec![(0, wish)],
+        strong: false,
     };
     let deliver = |at, from| Step::Deliver { at, from, count: 9 };
     let mut steps = vec![
@@ -165,12 +228,14 @@ pub(crate) fn crossed_deletes() -> Script {
     Script {
         members: 4,
         delete_wins: false,
+        forgets: false,
         steps,
         finish: Vec::new(),
     }
 }
 
 struct World<'t> {
+    /// The members'.
     sites: Vec<Site>,
     replicas: Vec<Replica>,
     sent: BTreeMap<Site, Vec<Transaction>>,
@@ -189,7 +254,10 @@ pub(crate) fn play(script: &Script, tally: &mut Tally) {
         delete_wins: script.delete_wins,
     };
     let mut world = World {
-        replicas: sites.iter().map(|s| Replica::new(*s, columns)).collect(),
+        replicas: sites
+            .iter()
+            .map(|s| Replica::new(*s, columns, !script.forgets))
+            .collect(),
         sites,
         sent: BTreeMap::new(),
         history: History::new(script.delete_wins),
@@ -199,12 +267,17 @@ pub(crate) fn play(script: &Script, tally: &mut Tally) {
     };
     for step in &script.steps {
         match step {
-            Step::Write { at, now_ms, wishes } => world.write(*at, *now_ms, wishes),
+            Step::Write {
+                at,
+                now_ms,
+                wishes,
+                strong,
+            } => world.write(*at, *now_ms, wishes, *strong),
             Step::Deliver { at, from, count } => {
                 world.deliver(*at, *from, *count);
             }
             Step::CatchUp { at } => {
-                for from in 0..world.sites.len() {
+                for from in 0..=world.sites.len() {
                     world.deliver(*at, from, usize::MAX);
                 }
             }
@@ -222,19 +295,34 @@ pub(crate) fn play(script: &Script, tally: &mut Tally) {
 }
 
 impl World<'_> {
-    fn write(&mut self, at: usize, now_ms: u64, wishes: &[(u8, Wish)]) {
+    /// Whose transactions the `from`-th are.
+    fn site(&self, from: usize) -> Site {
+        self.sites.get(from).copied().unwrap_or(Site::LOG_STRONG)
+    }
+
+    fn write(&mut self, at: usize, now_ms: u64, wishes: &[(u8, Wish)], strong: bool) {
         if !self.history.has_room(wishes.len()) {
             return;
         }
+        let site = if strong {
+            Site::LOG_STRONG
+        } else {
+            self.site(at)
+        };
         let replica = &mut self.replicas[at];
         let dot = Dot {
-            site: replica.site,
-            seq: replica.next_seq(),
+            site,
+            seq: replica.next_seq(site),
         };
+        if dot.seq <= self.sent.get(&site).map_or(0, |sent| sent.len() as u64) {
+            // Another one was first: refused by the log.
+            self.tally.note("stale");
+            return;
+        }
         let stamp = Stamp::next(replica.latest, now_ms).unwrap();
-        let seen = replica.seen_of_others();
+        let seen = replica.seen_of_others(site);
         let mut known = replica.applied;
-        let mut changes = Vec::new();
+        let (mut changes, mut knew) = (Vec::new(), Vec::new());
         for (key, wish) in wishes {
             let Some(change) = fitting(*key, *wish, replica.visible.get(key)) else {
                 continue;
@@ -247,10 +335,14 @@ impl World<'_> {
                 site: dot.site,
                 saw: known,
             });
-            self.ledger
-                .book(*key, &change, (stamp, dot.site), number, known);
+            knew.push(known);
             known |= crate::model::one(number);
             changes.push((*key, change, number));
+        }
+        for (n, ((key, change, number), known)) in changes.iter().zip(knew).enumerate() {
+            let goes_on = changes.iter().skip(n + 1).any(|(other, ..)| other == key);
+            let by = (stamp, dot.site, goes_on);
+            self.ledger.book(*key, change, by, *number, known);
         }
         if changes.is_empty() {
             return;
@@ -267,7 +359,7 @@ impl World<'_> {
     }
 
     fn deliver(&mut self, at: usize, from: usize, count: usize) -> bool {
-        let site = self.sites[from];
+        let site = self.site(from);
         let mut any = false;
         for _ in 0..count {
             let replica = &mut self.replicas[at];
@@ -303,8 +395,8 @@ impl World<'_> {
                 "row {key} at {}",
                 replica.site
             );
-            // Where deletes win, an image never comes back and is not kept up.
-            let image = replica.image(key).filter(|_| !self.history.delete_wins);
+            // What a strong DELETE ended does not come back, and its image is not kept up.
+            let image = replica.image(key).filter(|_| state.row.is_some());
             if let Some(held) = shown.or(image) {
                 assert_eq!(
                     Some(held),
@@ -321,7 +413,7 @@ impl World<'_> {
             self.deliver(*at, *from, usize::MAX);
         }
         let pairs: Vec<(usize, usize)> = (0..self.sites.len())
-            .flat_map(|at| (0..self.sites.len()).map(move |from| (at, from)))
+            .flat_map(|at| (0..=self.sites.len()).map(move |from| (at, from)))
             .collect();
         while pairs.iter().fold(false, |any, (at, from)| {
             any | self.deliver(*at, *from, usize::MAX)

@@ -178,7 +178,7 @@ impl File {
                 let row = self.rows.remove(&key).unwrap();
                 self.images.insert((record.dot, index), (key, row));
             }
-            Plan::Keep => {}
+            Plan::Keep | Plan::EditImage(_) => {}
         }
     }
 

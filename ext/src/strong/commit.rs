@@ -62,7 +62,7 @@ pub(crate) fn propose(connection: &Connection, candidate: &Candidate) -> Result<
     for _ in 0..TRIES {
         let standing = mine.standing.clone().unwrap_or_default();
         let mut proposal = proposal(db, &state, candidate, id, &standing)?;
-        proposal.statements.clone_from(&mine.ran_for);
+        proposal.statements = mine.ran_for.clone().unwrap_or_default();
         match mine.ask(Ask::Propose(proposal)) {
             Some(Reply::Decided(answer, standing)) => match answer {
                 Answer::Decided(Outcome::Accepted(position)) if position == candidate.seq => {

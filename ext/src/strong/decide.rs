@@ -13,35 +13,20 @@ use crate::error::{Error, Result};
 pub(crate) struct Writes<'a> {
     /// A strong table, if it writes one.
     pub(crate) strong: Option<&'a str>,
-    /// An eventual table, if it writes one.
-    pub(crate) eventual: Option<&'a str>,
     /// The level of its parts that are in the log.
     pub(crate) begun: Option<Level>,
 }
 
 /// The level of the transaction's commit.
 pub(crate) fn decide(writes: &Writes<'_>, in_force: Level) -> Result<Level> {
-    match (writes.strong, writes.eventual, writes.begun) {
-        (Some(strong), Some(eventual), _) => Err(Error::refused(format!(
-            "a transaction cannot write the strong table {strong} and the eventual table {eventual} \
-             yet; write them in two"
+    match (writes.strong, writes.begun) {
+        (Some(strong), Some(begun)) if begun != Level::Strong => Err(Error::refused(format!(
+            "this large transaction wrote eventual tables before the strong table {strong}, and that \
+             much is numbered as eventual; set nuda_write_consistency to strong, write {strong} \
+             first, or write them in two"
         ))),
-        (Some(strong), None, Some(begun)) if begun != Level::Strong => {
-            Err(Error::refused(format!(
-                "this large transaction wrote eventual tables before the strong table {strong}; write \
-             them in two"
-            )))
-        }
-        (None, Some(eventual), Some(Level::Strong)) => Err(Error::refused(format!(
-            "this large transaction wrote strong tables before the eventual table {eventual}; write \
-             them in two"
-        ))),
-        (None, Some(eventual), _) if in_force == Level::Strong => Err(Error::refused(format!(
-            "a strong write to the eventual table {eventual} is not built yet; track it as \
-             'strong', or set nuda_write_consistency to eventual"
-        ))),
-        (_, _, Some(begun)) => Ok(begun),
-        (Some(_), _, None) => Ok(Level::Strong),
-        (None, _, None) => Ok(Level::Eventual),
+        (_, Some(begun)) => Ok(begun),
+        (Some(_), None) => Ok(Level::Strong),
+        (None, None) => Ok(in_force),
     }
 }

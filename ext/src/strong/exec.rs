@@ -125,12 +125,12 @@ fn answer(id: TxnId, position: Seq, is_here: bool, result: Option<String>) -> St
 }
 
 impl Session {
-    /// The transaction that is about to commit was run for these.
+    /// The running transaction is run for calls, for these so far.
     pub(crate) fn ran_for(&self, encoded: &[u8]) -> Result<()> {
         let mut reader = Reader::new(encoded);
         let statements = Statement::decode_all(&mut reader)?;
         reader.end("statements")?;
-        self.state().ran_for = statements;
+        self.state().ran_for = Some(statements);
         Ok(())
     }
 }

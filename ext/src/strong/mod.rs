@@ -65,8 +65,9 @@ struct State {
     boot: u64,
     counter: u64,
     last: Last,
-    /// For whom the daemon runs the transaction that is about to commit.
-    ran_for: Vec<Statement>,
+    /// For whom the daemon runs the transaction, as far as that is known; `None` if it is no
+    /// transaction of calls.
+    ran_for: Option<Vec<Statement>>,
     /// Whether the running transaction is accepted and not yet committed here.
     accepted: Option<Last>,
 }
@@ -104,7 +105,7 @@ impl Session {
                 boot,
                 counter: 0,
                 last: Last::default(),
-                ran_for: Vec::new(),
+                ran_for: None,
                 accepted: None,
             }),
         })
@@ -120,15 +121,19 @@ impl Session {
         state.read != Read::Eventual || state.write == Level::Strong || state.after > 0
     }
 
-    /// The write level in force.
+    /// The write level in force. Calls that run at the leader are strong.
     pub(crate) fn write_level(&self) -> Level {
-        self.state().write
+        let state = self.state();
+        match state.ran_for {
+            Some(_) => Level::Strong,
+            None => state.write,
+        }
     }
 
     /// The running transaction was committed here.
     pub(crate) fn committed(&self, wrote: bool) {
         let mut state = self.state();
-        state.ran_for.clear();
+        state.ran_for = None;
         if let Some(accepted) = state.accepted.take() {
             state.here = accepted.position;
             state.last = accepted;
@@ -145,7 +150,7 @@ impl Session {
     /// The running transaction was rolled back here, perhaps after it was accepted.
     pub(crate) fn rolled_back(&self) {
         let mut state = self.state();
-        state.ran_for.clear();
+        state.ran_for = None;
         if let Some(mut accepted) = state.accepted.take() {
             accepted.note = "committed, will be applied";
             state.after = state.after.max(accepted.position);

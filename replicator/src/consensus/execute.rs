@@ -282,6 +282,8 @@ impl Worker {
             .execute_batch("BEGIN IMMEDIATE")
             .map_err(Error::from)
             .and_then(|()| runner.look_at_schema())
+            // From here on it is strong, whatever tables are written.
+            .and_then(|()| ran_for(runner, &[]).map_err(Error::from))
             .and_then(|()| runner.replica().vector());
         let before = match begun {
             Ok(vector) => vector.get(Site::LOG_STRONG),
@@ -349,12 +351,7 @@ impl Worker {
                 result: result.clone().into_bytes(),
             })
             .collect();
-        let mut encoded = Vec::new();
-        Statement::encode_all(&statements, &mut encoded);
-        let committed = conn
-            .prepare_cached("SELECT nuda_ran_for(?)")
-            .and_then(|mut query| query.query_row([encoded], |_| Ok(())))
-            .and_then(|()| conn.execute_batch("COMMIT"));
+        let committed = ran_for(runner, &statements).and_then(|()| conn.execute_batch("COMMIT"));
         match committed {
             Ok(()) => self.committed(runner, before, ran),
             Err(e) => self.not_committed(&e, ran),
@@ -423,6 +420,15 @@ impl Worker {
         }
         Turn::Done
     }
+}
+
+/// Tells the extension for whom the open transaction is run.
+fn ran_for(runner: &Runner, statements: &[Statement]) -> rusqlite::Result<()> {
+    let mut encoded = Vec::new();
+    Statement::encode_all(statements, &mut encoded);
+    let conn = runner.connection();
+    let mut query = conn.prepare_cached("SELECT nuda_ran_for(?)")?;
+    query.query_row([encoded], |_| Ok(()))
 }
 
 /// Those that were run, and those that were not.

@@ -1,6 +1,6 @@
 //! Running one client's SQL in the leader's transaction: what it may do, and what it answers.
 //!
-//! It may read what it likes and write strong tables; what its triggers write besides is theirs, as
+//! It may read what it likes and write replicated tables; what its triggers write besides is theirs, as
 //! on every member. Its changes travel as rows, so random() and the clock are harmless. What it
 //! may not: anything whose effect would stay on this node, and anything that ends the
 //! transaction, which is not its own.
@@ -44,7 +44,7 @@ struct Judge {
 
 #[derive(Default)]
 struct Rules {
-    strong: HashSet<String>,
+    replicated: HashSet<String>,
     refused: Option<String>,
 }
 
@@ -89,7 +89,7 @@ impl Runner {
         &self.replica
     }
 
-    /// Inside the transaction: which tables are strong.
+    /// Inside the transaction: which tables are replicated.
     pub(super) fn look_at_schema(&mut self) -> Result<()> {
         let conn = self.replica.connection();
         let schema = conn.query_row("PRAGMA schema_version", [], |row| row.get(0))?;
@@ -98,10 +98,9 @@ impl Runner {
         }
         // What was judged by another schema is judged again.
         conn.flush_prepared_statement_cache();
-        let mut query =
-            conn.prepare("SELECT lower(name) FROM nuda_tables WHERE kind = 'strong'")?;
+        let mut query = conn.prepare("SELECT lower(name) FROM nuda_tables")?;
         let names = query.query_map([], |row| row.get(0))?;
-        self.judge.rules().strong = names.collect::<rusqlite::Result<_>>()?;
+        self.judge.rules().replicated = names.collect::<rusqlite::Result<_>>()?;
         self.schema = schema;
         Ok(())
     }
@@ -297,9 +296,9 @@ impl Judge {
                 if !table_name.starts_with("sqlite_") =>
             {
                 let name = table_name.to_ascii_lowercase();
-                (!rules.strong.contains(&name)).then(|| {
+                (!rules.replicated.contains(&name)).then(|| {
                     format!(
-                        "nuda_exec writes strong tables, and {table_name} is none; write it \
+                        "nuda_exec writes replicated tables, and {table_name} is none; write it \
                          where you are"
                     )
                 })
@@ -314,7 +313,7 @@ impl Judge {
                     .to_owned(),
             ),
             _ => Some(
-                "nuda_exec reads, and changes rows of strong tables; do anything else where you \
+                "nuda_exec reads, and changes rows of replicated tables; do anything else where you \
                  are (tables are changed on the node that founded the partition)"
                     .to_owned(),
             ),

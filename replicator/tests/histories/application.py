@@ -54,6 +54,10 @@ def register(conn, asked):
     return ["read", found]
 
 
+def beside(conn, asked):
+    conn.execute("INSERT INTO register(id, value) VALUES (-?1, ?1)", (asked["id"],))
+
+
 def transfer(conn, asked):
     change = "UPDATE account SET balance = balance + ?2 WHERE id = ?1"
     conn.execute(change, (asked["from"], -asked["amount"]))
@@ -76,6 +80,7 @@ def note(conn, asked):
 VERBS = {
     "lists": lists,
     "register": register,
+    "beside": beside,
     "transfer": transfer,
     "balances": balances,
     "add": add,
@@ -112,6 +117,8 @@ def carry_out(conn, asked):
     try:
         if asked["do"] != "note":
             scalar(conn, "SELECT nuda_read_consistency(?)", asked.get("level", "strong"))
+        if "write" in asked:
+            scalar(conn, "SELECT nuda_write_consistency(?)", asked["write"])
         conn.execute(asked.get("begin", "BEGIN IMMEDIATE"))
         answer = VERBS[asked["do"]](conn, asked)
     except sqlite3.Error as error:

@@ -51,10 +51,18 @@ fn carry_out(conn: &Connection, asked: &Value) -> Value {
     if let Err(e) = set {
         return failed(&e);
     }
+    if let Some(level) = asked["write"].as_str() {
+        let set = "SELECT nuda_write_consistency(?)";
+        let set: rusqlite::Result<String> = conn.query_row(set, [level], |row| row.get(0));
+        if let Err(e) = set {
+            return failed(&e);
+        }
+    }
     let begin = asked["begin"].as_str().unwrap_or("BEGIN IMMEDIATE");
     transaction(conn, begin, || match asked["do"].as_str() {
         Some("lists") => lists(conn, asked),
         Some("register") => register(conn, asked),
+        Some("beside") => beside(conn, asked),
         Some("transfer") => transfer(conn, asked),
         Some("balances") => balances(conn),
         _ => add(conn, asked),
@@ -200,6 +208,13 @@ fn register(conn: &Connection, asked: &Value) -> rusqlite::Result<Value> {
         }
         _ => Ok(json!(["read", find()?])),
     }
+}
+
+/// A row that no strong transaction writes.
+fn beside(conn: &Connection, asked: &Value) -> rusqlite::Result<Value> {
+    let id = asked["id"].as_str();
+    conn.execute("INSERT INTO register(id, value) VALUES (-?1, ?1)", [id])?;
+    Ok(Value::Null)
 }
 
 fn transfer(conn: &Connection, asked: &Value) -> rusqlite::Result<Value> {

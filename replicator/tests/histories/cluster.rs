@@ -8,7 +8,7 @@ use crate::applications::{Application, Language, Start};
 use crate::check::{Verdict, acknowledged};
 use crate::history::{Call, End, Record};
 use crate::support::{Mounted, Nodes, free_address, skipped, succeeds};
-use crate::workloads::{Fresh, Workload};
+use crate::workloads::{Fresh, Workload, beside, strongly};
 
 /// The nodes of every run.
 pub(crate) const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -143,6 +143,21 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    /// What each node has of the eventual writes beside the registers.
+    pub(crate) fn check_beside(&self, calls: &[Call]) -> Verdict {
+        for node in NAMES {
+            let conn = self.nodes.open(node, Workload::Mixed.partition());
+            let sql = "SELECT CAST(-id AS TEXT) FROM register WHERE id < 0";
+            let mut query = conn.prepare(sql).unwrap();
+            let ids: rusqlite::Result<Vec<String>> =
+                query.query_map([], |row| row.get(0)).unwrap().collect();
+            acknowledged::check(calls, "beside", node, &ids.unwrap())?;
+        }
+        Ok(())
+    }
+}
+
 /// Asks one question and records it.
 pub(crate) fn tell(
     application: &mut Application,
@@ -178,10 +193,11 @@ fn last_questions(workload: Workload, node: &str, fresh: &Fresh) -> Vec<Value> {
             ops.push(append[0].clone());
             only(json!({"do": "lists", "begin": "BEGIN IMMEDIATE", "ops": ops}))
         }
-        Workload::Registers => vec![
-            json!({"do": "register", "key": 0, "op": ["write", fresh.next()]}),
-            json!({"do": "register", "key": 0, "op": ["read"]}),
-        ],
+        Workload::Registers => registers(fresh).to_vec(),
+        Workload::Mixed => {
+            let [write, read] = registers(fresh).map(strongly);
+            vec![write, beside(&fresh.next().to_string()), read]
+        }
         Workload::Bank => vec![
             json!({"do": "transfer", "from": 0, "to": 1, "amount": 1}),
             json!({"do": "balances", "begin": "BEGIN"}),
@@ -230,4 +246,11 @@ fn clocks(nodes: &mut Nodes) -> bool {
         nodes.envs.push((name.to_owned(), value.to_owned()));
     }
     true
+}
+
+fn registers(fresh: &Fresh) -> [Value; 2] {
+    [
+        json!({"do": "register", "key": 0, "op": ["write", fresh.next()]}),
+        json!({"do": "register", "key": 0, "op": ["read"]}),
+    ]
 }

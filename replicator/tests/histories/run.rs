@@ -145,10 +145,10 @@ impl Plan {
 
 /// One history for each workload.
 #[derive(Debug, Default)]
-struct Records([Record; 4]);
+struct Records([Record; 5]);
 
 #[derive(Debug, Default)]
-struct Numbers([Fresh; 4]);
+struct Numbers([Fresh; 5]);
 
 /// An application, started again as often as it dies.
 struct Client {
@@ -224,5 +224,9 @@ fn judge(workload: Workload, calls: &[Call], cluster: &Cluster) -> Verdict {
         Workload::Registers => registers::check(calls),
         Workload::Bank => bank::check(calls, ACCOUNTS, SUM),
         Workload::Sets => cluster.check_sets(calls),
+        Workload::Mixed => {
+            registers::check(calls)?;
+            cluster.check_beside(calls)
+        }
     }
 }

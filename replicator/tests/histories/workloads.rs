@@ -18,14 +18,16 @@ pub(crate) enum Workload {
     Registers,
     Bank,
     Sets,
+    Mixed,
 }
 
 /// All of them.
-pub(crate) const ALL: [Workload; 4] = [
+pub(crate) const ALL: [Workload; 5] = [
     Workload::Lists,
     Workload::Registers,
     Workload::Bank,
     Workload::Sets,
+    Workload::Mixed,
 ];
 
 impl Workload {
@@ -36,6 +38,7 @@ impl Workload {
             Self::Registers => "registers",
             Self::Bank => "bank",
             Self::Sets => "sets",
+            Self::Mixed => "mixed",
         }
     }
 
@@ -65,6 +68,10 @@ impl Workload {
                  SELECT nuda_track('tally');
                  INSERT INTO tally VALUES (1, 0);"
             }
+            Self::Mixed => {
+                "CREATE TABLE register(id INTEGER PRIMARY KEY, value INTEGER);
+                 SELECT nuda_track('register');"
+            }
         }
     }
 
@@ -72,7 +79,7 @@ impl Workload {
     pub(crate) fn look(self) -> &'static str {
         match self {
             Self::Lists => "SELECT count(*) >= 0 FROM list",
-            Self::Registers => "SELECT count(*) >= 0 FROM register",
+            Self::Registers | Self::Mixed => "SELECT count(*) >= 0 FROM register",
             Self::Bank => "SELECT count(*) = 4 FROM account",
             Self::Sets => "SELECT count(*) = 1 FROM tally",
         }
@@ -108,6 +115,8 @@ pub(crate) fn next(workload: Workload, rng: &mut Rng, fresh: &Fresh) -> Value {
             let verb = if rng.chance(50) { "add" } else { "note" };
             json!({"do": verb, "id": format!("{verb} {}", fresh.next())})
         }
+        Workload::Mixed if rng.chance(40) => beside(&fresh.next().to_string()),
+        Workload::Mixed => strongly(register(rng, fresh)),
     }
 }
 
@@ -150,6 +159,17 @@ fn register(rng: &mut Rng, fresh: &Fresh) -> Value {
         "BEGIN IMMEDIATE"
     };
     json!({"do": "register", "key": key, "op": op, "begin": begin})
+}
+
+/// Registers of an eventual table, written by strong transactions only.
+pub(crate) fn strongly(mut asked: Value) -> Value {
+    asked["write"] = "strong".into();
+    asked
+}
+
+/// An eventual write of a row beside the registers.
+pub(crate) fn beside(id: &str) -> Value {
+    json!({"do": "beside", "id": id, "level": "eventual", "write": "eventual"})
 }
 
 fn bank(rng: &mut Rng) -> Value {

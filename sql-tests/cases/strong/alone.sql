@@ -28,14 +28,40 @@ SELECT nuda_write_consistency('eventual');
 ROLLBACK;
 SELECT nuda_timeout('soon');
 SELECT nuda_txn_status('nonsense');
--- What cannot be kept is refused, and nothing stays of it.
+-- Level strong covers eventual tables, too; at level eventual a strong table decides for its transaction.
 INSERT INTO note VALUES ('m', 'y');
+SELECT nuda_last_commit() ->> 'level';
 SELECT nuda_write_consistency('eventual');
 BEGIN;
-INSERT INTO note VALUES ('m', 'y');
-UPDATE account SET balance = 0;
+INSERT INTO note VALUES ('o', 'z');
+UPDATE account SET balance = balance - 1 WHERE id = 'a';
 COMMIT;
+SELECT nuda_last_commit() ->> 'level';
+-- Of a large transaction some is numbered before its end. A strong table that comes too late:
+CREATE TABLE large(id INTEGER PRIMARY KEY, body TEXT);
+SELECT nuda_track('large');
+BEGIN;
+INSERT INTO large SELECT value, printf('%.*c', 100000, 'x') FROM json_each(json_array(1,2,3,4,5,6,7,8,9,10,
+  11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39,40,41,42,43,44,45));
+UPDATE account SET balance = balance - 1 WHERE id = 'a';
+COMMIT;
+SELECT count(*) FROM large;
+-- First, or at level strong, it is in time.
+BEGIN;
+UPDATE account SET balance = balance - 1 WHERE id = 'a';
+INSERT INTO large SELECT value, printf('%.*c', 100000, 'x') FROM json_each(json_array(1,2,3,4,5,6,7,8,9,10,
+  11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39,40,41,42,43,44,45));
+COMMIT;
+SELECT nuda_last_commit() ->> 'level', (SELECT count(*) FROM large);
+SELECT nuda_write_consistency('strong');
+BEGIN;
+UPDATE large SET body = body || 'y';
+UPDATE account SET balance = balance - 1 WHERE id = 'a';
+COMMIT;
+SELECT nuda_last_commit() ->> 'level', length(body) FROM large WHERE id = 1;
+SELECT nuda_write_consistency('eventual');
 SELECT count(*) FROM note;
+-- What cannot be kept is refused, and nothing stays of it.
 PRAGMA synchronous = NORMAL;
 UPDATE account SET balance = 0;
 SELECT * FROM account ORDER BY id;

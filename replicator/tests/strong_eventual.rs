@@ -1,0 +1,250 @@
+//! Strong writes to eventual tables across real daemons: one order, whole on every node, and what had not
+//! seen them loses on registers and is added up elsewhere.
+
+// A test fails by panicking, in its helpers too.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use std::time::Duration;
+
+use rusqlite::{Connection, Error, ffi};
+use serde_json::Value;
+
+use support::Nodes;
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+/// Three nodes with an eventual table beside a strong one.
+fn shop() -> Nodes {
+    let nodes = Nodes::start(&NAMES);
+    nodes.nuda_ok("a", &["create", "org", "--on", "a,b,c"]);
+    let founder = nodes.open("a", "org");
+    founder
+        .execute_batch(
+            "CREATE TABLE page(id TEXT PRIMARY KEY, title TEXT, hits COUNTER);
+             CREATE TABLE account(id TEXT PRIMARY KEY, balance INTEGER CHECK (balance >= 0), \
+               mail TEXT UNIQUE);
+             SELECT nuda_track('page'), nuda_track('account', 'strong');
+             INSERT INTO page VALUES ('home', 'old', 0), ('other', 'old', 0);",
+        )
+        .unwrap();
+    for name in NAMES {
+        let conn = nodes.open(name, "org");
+        nodes.eventually("the tables are everywhere and ordered", |_| {
+            let pages = one::<i64>(&conn, "SELECT count(*) FROM page").ok()?;
+            conn.prepare("SELECT * FROM account").ok()?;
+            level(&conn, "read", "strong").ok()?;
+            (pages == 2).then_some(())
+        });
+    }
+    founder
+        .execute_batch("INSERT INTO account VALUES ('x', 10, 'x@x')")
+        .unwrap();
+    nodes
+}
+
+fn one<T: rusqlite::types::FromSql>(conn: &Connection, sql: &str) -> rusqlite::Result<T> {
+    conn.query_row(sql, [], |row| row.get(0))
+}
+
+fn level(conn: &Connection, which: &str, to: &str) -> rusqlite::Result<String> {
+    let sql = format!("SELECT nuda_{which}_consistency(?)");
+    conn.query_row(&sql, [to], |row| row.get(0))
+}
+
+/// A connection whose reads and writes are strong.
+fn strong(nodes: &Nodes, name: &str) -> Connection {
+    let conn = nodes.open(name, "org");
+    nodes.eventually("the levels", |_| {
+        level(&conn, "read", "strong").ok()?;
+        level(&conn, "write", "strong").ok()
+    });
+    conn
+}
+
+fn code(error: &Error) -> i32 {
+    match error {
+        Error::SqliteFailure(e, _) => e.extended_code,
+        _ => 0,
+    }
+}
+
+/// Runs it until nobody else was first.
+fn insist(nodes: &Nodes, conn: &Connection, sql: &str) {
+    nodes.eventually("a strong commit", |nodes| match conn.execute_batch(sql) {
+        Ok(()) => Some(()),
+        Err(e) if code(&e) == ffi::SQLITE_BUSY_SNAPSHOT => None,
+        Err(e) => panic!("{sql}: {e}\n{}", nodes.logs()),
+    });
+}
+
+fn last_commit(conn: &Connection) -> Value {
+    let last: String = one(conn, "SELECT nuda_last_commit()").unwrap();
+    serde_json::from_str(&last).unwrap()
+}
+
+#[test]
+fn a_strong_title_stays_against_a_later_one_of_a_node_that_was_cut_off() {
+    let nodes = shop();
+    nodes.nuda_ok("c", &["fault", "--cut", "a,b"]);
+    let a = strong(&nodes, "a");
+    insist(
+        &nodes,
+        &a,
+        "UPDATE page SET title = 'strong', hits = hits + 1 WHERE id = 'home'",
+    );
+    let last = last_commit(&a);
+    assert_eq!((&last["level"], &last["of"]), (&"strong".into(), &3.into()));
+    let b = strong(&nodes, "b");
+    let title = "SELECT title FROM page WHERE id = 'home'";
+    assert_eq!(one::<String>(&b, title).unwrap(), "strong");
+    // Later, by every clock; and then once more on top of it.
+    std::thread::sleep(Duration::from_millis(50));
+    let c = nodes.open("c", "org");
+    for (n, write) in ["late", "later"].iter().enumerate() {
+        c.execute(
+            "UPDATE page SET title = ?, hits = hits + 10 WHERE id = 'home'",
+            [write],
+        )
+        .unwrap();
+        assert_eq!(one::<String>(&c, title).unwrap(), *write, "{n}");
+    }
+    assert_eq!(last_commit(&c)["level"], "eventual");
+    nodes.nuda_ok("c", &["fault"]);
+    nodes.verify("c", "org");
+    for name in NAMES {
+        let conn = nodes.open(name, "org");
+        let row = "SELECT title || ' ' || hits FROM page WHERE id = 'home'";
+        assert_eq!(one::<String>(&conn, row).unwrap(), "strong 21", "{name}");
+        let why = "SELECT lost || ', ' || won_site || ': ' || reason FROM nuda_conflicts
+                   WHERE \"column\" = 'title' ORDER BY id DESC LIMIT 1";
+        assert_eq!(
+            one::<String>(&conn, why).unwrap(),
+            "later, log.strong: written without knowing a strong write, which won",
+            "{name}"
+        );
+    }
+    // Whoever has seen it overwrites it like anybody.
+    c.execute("UPDATE page SET title = 'knows' WHERE id = 'home'", [])
+        .unwrap();
+    nodes.verify("c", "org");
+    assert_eq!(one::<String>(&b, title).unwrap(), "knows");
+}
+
+#[test]
+fn a_transaction_over_both_kinds_is_whole_on_every_node_or_nowhere() {
+    let nodes = shop();
+    // The level is eventual: the strong table decides.
+    let (a, b) = (nodes.open("a", "org"), nodes.open("b", "org"));
+    let sell = "BEGIN IMMEDIATE;
+                UPDATE page SET hits = hits + 1 WHERE id = 'home';
+                UPDATE account SET balance = balance - 1;
+                COMMIT;";
+    for _ in 0..4 {
+        insist(&nodes, &a, sell);
+        assert_eq!(last_commit(&a)["level"], "strong");
+        insist(&nodes, &b, sell);
+    }
+    // No moment at which a node has one without the other.
+    let sum = "SELECT (SELECT sum(hits) FROM page) + (SELECT sum(balance) FROM account)";
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let c = nodes.open("c", "org");
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                assert_eq!(one::<i64>(&c, sum).unwrap(), 10);
+            }
+        });
+        for conn in [&a, &b] {
+            insist(&nodes, conn, sell);
+        }
+        let waits = strong(&nodes, "c");
+        assert_eq!(one::<i64>(&waits, sum).unwrap(), 10);
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        watcher.join().unwrap();
+    });
+    // The strong table's constraint ends all of it.
+    let error = b
+        .execute_batch(
+            "BEGIN IMMEDIATE;
+             UPDATE page SET title = 'sold out', hits = hits + 1;
+             UPDATE account SET balance = balance - 1000;",
+        )
+        .unwrap_err();
+    assert!(error.to_string().contains("CHECK"), "{error}");
+    b.execute_batch("ROLLBACK").unwrap();
+    let error = b
+        .execute_batch("BEGIN; DELETE FROM page; INSERT INTO account VALUES ('y', 1, 'x@x')")
+        .unwrap_err();
+    assert!(error.to_string().contains("UNIQUE"), "{error}");
+    b.execute_batch("ROLLBACK").unwrap();
+    nodes.verify("b", "org");
+    let c = strong(&nodes, "c");
+    assert_eq!(one::<i64>(&c, "SELECT balance FROM account").unwrap(), 0);
+    assert_eq!(one::<i64>(&c, "SELECT sum(hits) FROM page").unwrap(), 10);
+    let titles = "SELECT count(*) FROM page WHERE title = 'old'";
+    assert_eq!(one::<i64>(&c, titles).unwrap(), 2);
+}
+
+#[test]
+fn of_two_overlapping_strong_transactions_on_an_eventual_table_one_fails() {
+    let nodes = shop();
+    let (a, b) = (strong(&nodes, "a"), strong(&nodes, "b"));
+    insist(&nodes, &b, "UPDATE page SET title = 'b' WHERE id = 'other'");
+    // Both have seen it.
+    for conn in [&a, &b] {
+        let title = "SELECT title FROM page WHERE id = 'other'";
+        assert_eq!(one::<String>(conn, title).unwrap(), "b");
+    }
+    a.execute_batch("BEGIN IMMEDIATE; UPDATE page SET title = 'a' WHERE id = 'home'")
+        .unwrap();
+    // An eventual write overtakes nobody.
+    nodes
+        .open("c", "org")
+        .execute("UPDATE page SET hits = hits + 5 WHERE id = 'home'", [])
+        .unwrap();
+    insist(&nodes, &b, "UPDATE page SET title = 'b' WHERE id = 'home'");
+    let error = a.execute_batch("COMMIT").unwrap_err();
+    assert_eq!(code(&error), ffi::SQLITE_BUSY_SNAPSHOT, "{error}");
+    assert!(a.is_autocommit(), "rolled back");
+    insist(
+        &nodes,
+        &a,
+        "UPDATE page SET title = title || 'a' WHERE id = 'home'",
+    );
+    nodes.verify("c", "org");
+    let row = "SELECT title || ' ' || hits FROM page WHERE id = 'home'";
+    assert_eq!(one::<String>(&b, row).unwrap(), "ba 5");
+}
+
+#[test]
+fn calls_at_the_leader_write_eventual_tables_too() {
+    let nodes = shop();
+    let mut last = 0;
+    for (calls, name) in (0..6).zip(NAMES.iter().cycle()) {
+        let conn = nodes.open(name, "org");
+        let page = "UPDATE page SET title = ?, hits = hits + 1 WHERE id = ''home''";
+        let account = "UPDATE account SET balance = balance - 1 RETURNING balance";
+        let (sql, changes) = if calls < 3 {
+            (page.to_owned(), 1)
+        } else {
+            (format!("{page}; {account}"), 2)
+        };
+        let exec = format!("SELECT nuda_exec('{sql}', ?)");
+        let text: String = conn
+            .query_row(&exec, [name], |row| row.get(0))
+            .unwrap_or_else(|e| panic!("{e}\n{}", nodes.logs()));
+        let answer: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(answer["changes"], changes, "{text}");
+        // It has its place in the order, whatever it wrote.
+        let position = answer["position"].as_u64().unwrap();
+        assert!(position > last, "{text} after {last}");
+        last = position;
+    }
+    nodes.verify("c", "org");
+    let b = strong(&nodes, "b");
+    let row = "SELECT title || ' ' || hits FROM page WHERE id = 'home'";
+    assert_eq!(one::<String>(&b, row).unwrap(), "c 6");
+    assert_eq!(one::<i64>(&b, "SELECT balance FROM account").unwrap(), 7);
+}
