@@ -23,21 +23,22 @@
 //! before it, was on every member already (`base`), or travels in its proposal.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use crate::changeset::{ChainHash, ChainHasher, Header, Level, Part, put_vector, read_vector};
 use crate::codec::{Reader, put_sized, put_varint};
+pub use crate::decision::{Answer, Flaw, Outcome};
 use crate::error::DecodeError;
 use crate::hlc::Stamp;
 use crate::limits;
+use crate::moves::{Baggage, Departed, Destination, Moving, put_departed, read_departed};
 use crate::outcomes::Outcomes;
 use crate::site::{Dot, PartitionId, Seq, Site};
 pub use crate::transaction_id::TxnId;
 use crate::version_vector::VersionVector;
 
 /// The version of entries and snapshots that this build writes. It reads version 1 too, in which
-/// no statements were run for anybody.
-pub const ENTRIES: u8 = 2;
+/// no statements were run for anybody, and version 2, in which no partition moved.
+pub const ENTRIES: u8 = 3;
 
 /// A transaction that asks for its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,6 +163,12 @@ pub enum Entry {
     Propose(PartitionId, Proposal),
     /// If this id is undecided, it is aborted.
     Abort(PartitionId, TxnId),
+    /// This partition's move of that number: it goes there.
+    Seal(PartitionId, u64, Destination),
+    /// A partition comes from another group, with this.
+    Arrive(PartitionId, Baggage),
+    /// This partition's move of that number is over.
+    Leave(PartitionId, u64),
 }
 
 impl Entry {
@@ -190,8 +197,37 @@ impl Entry {
                 out.extend_from_slice(&partition.0);
                 id.encode(&mut out);
             }
+            Self::Seal(partition, moves, to) => {
+                out.push(3);
+                out.extend_from_slice(&partition.0);
+                put_varint(&mut out, *moves);
+                to.encode(&mut out);
+            }
+            Self::Arrive(partition, baggage) => {
+                out.push(4);
+                out.extend_from_slice(&partition.0);
+                baggage.encode(&mut out);
+            }
+            Self::Leave(partition, moves) => {
+                out.push(5);
+                out.extend_from_slice(&partition.0);
+                put_varint(&mut out, *moves);
+            }
         }
         out
+    }
+
+    /// Which partition it is about.
+    #[must_use]
+    pub fn partition(&self) -> PartitionId {
+        match self {
+            Self::Open { partition, .. }
+            | Self::Propose(partition, _)
+            | Self::Abort(partition, _)
+            | Self::Seal(partition, ..)
+            | Self::Arrive(partition, _)
+            | Self::Leave(partition, _) => *partition,
+        }
     }
 
     /// Reads an encoded entry.
@@ -211,115 +247,17 @@ impl Entry {
             },
             1 => Self::Propose(partition, Proposal::decode_version(&mut r, version)?),
             2 => Self::Abort(partition, TxnId::decode(&mut r)?),
+            3 => Self::Seal(
+                partition,
+                r.varint("a number of moves")?,
+                Destination::decode(&mut r)?,
+            ),
+            4 => Self::Arrive(partition, Baggage::decode(&mut r, version)?),
+            5 => Self::Leave(partition, r.varint("a number of moves")?),
             _ => return Err(DecodeError::Unknown("an entry of this kind")),
         };
         r.end("an entry")?;
         Ok(entry)
-    }
-}
-
-/// What was decided on a transaction. The first decision stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It has this place in the order.
-    Accepted(Seq),
-    /// Another one took its place: this position's.
-    Stale(Seq),
-    /// It was undecided when somebody asked.
-    Aborted,
-    /// It can never be accepted as it is.
-    Refused(Flaw),
-}
-
-/// What is wrong with a proposal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flaw {
-    /// Its changeset cannot be read, or is none of a strong transaction of this partition.
-    Malformed,
-    /// It continues a history that is not this log's.
-    Chain,
-    /// It saw changes that are neither in the log nor in the proposal.
-    Dependencies,
-}
-
-impl fmt::Display for Flaw {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Malformed => "its changeset is malformed",
-            Self::Chain => "its file holds a history that the partition's log does not have",
-            Self::Dependencies => "it saw changes that did not travel with it",
-        })
-    }
-}
-
-impl Outcome {
-    pub(crate) fn encode(self, out: &mut Vec<u8>) {
-        let (kind, number) = match self {
-            Self::Accepted(seq) => (0, seq),
-            Self::Stale(seq) => (1, seq),
-            Self::Aborted => (2, 0),
-            Self::Refused(Flaw::Malformed) => (3, 0),
-            Self::Refused(Flaw::Chain) => (3, 1),
-            Self::Refused(Flaw::Dependencies) => (3, 2),
-        };
-        out.push(kind);
-        put_varint(out, number);
-    }
-
-    pub(crate) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let kind = r.byte("an outcome")?;
-        let number = r.bounded("an outcome", limits::SEQ - 1)?;
-        Ok(match (kind, number) {
-            (0, seq) => Self::Accepted(seq),
-            (1, seq) => Self::Stale(seq),
-            (2, 0) => Self::Aborted,
-            (3, 0) => Self::Refused(Flaw::Malformed),
-            (3, 1) => Self::Refused(Flaw::Chain),
-            (3, 2) => Self::Refused(Flaw::Dependencies),
-            _ => return Err(DecodeError::Unknown("an outcome of this kind")),
-        })
-    }
-}
-
-/// What applying an entry says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
-    /// The partition is open.
-    Open,
-    /// The outcome of the id, decided now or before.
-    Decided(Outcome),
-    /// The id is older than the outcomes that are kept.
-    Expired,
-    /// This group does not order that partition.
-    NotHere,
-}
-
-impl Answer {
-    /// Appends the encoded form.
-    pub fn encode(self, out: &mut Vec<u8>) {
-        match self {
-            Self::Open => out.push(0),
-            Self::Decided(outcome) => {
-                out.push(1);
-                outcome.encode(out);
-            }
-            Self::Expired => out.push(2),
-            Self::NotHere => out.push(3),
-        }
-    }
-
-    /// Reads an encoded answer.
-    ///
-    /// # Errors
-    /// Malformed.
-    pub fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(match r.byte("an answer")? {
-            0 => Self::Open,
-            1 => Self::Decided(Outcome::decode(r)?),
-            2 => Self::Expired,
-            3 => Self::NotHere,
-            _ => return Err(DecodeError::Unknown("an answer of this kind")),
-        })
     }
 }
 
@@ -339,12 +277,18 @@ pub struct Ordered {
     pub link: Link,
     /// Eventual changesets that the log holds, or that every member has.
     pub covered: VersionVector,
+    /// How often it has moved from one group to another.
+    pub moves: u64,
+    /// The number of the latest decision on its transactions that a group before may have
+    /// forgotten.
+    pub forgotten: u64,
 }
 
 /// The state machine of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
     partitions: BTreeMap<PartitionId, Ordered>,
+    departed: BTreeMap<PartitionId, Departed>,
     outcomes: Outcomes,
 }
 
@@ -360,6 +304,7 @@ impl Group {
     pub fn keeping(window: usize) -> Self {
         Self {
             partitions: BTreeMap::new(),
+            departed: BTreeMap::new(),
             outcomes: Outcomes::keeping(window),
         }
     }
@@ -375,7 +320,18 @@ impl Group {
         self.partitions.iter().map(|(id, ordered)| (*id, ordered))
     }
 
-    /// Decisions taken so far: what a new id is born with.
+    /// Where a partition went that was ordered here; `None` if it was not, or is.
+    #[must_use]
+    pub fn departed(&self, id: PartitionId) -> Option<&Departed> {
+        self.departed.get(&id)
+    }
+
+    /// The partitions that were ordered here.
+    pub fn all_departed(&self) -> impl Iterator<Item = (PartitionId, &Departed)> {
+        self.departed.iter().map(|(id, departed)| (*id, departed))
+    }
+
+    /// The number of the latest decision: what a new id is born with.
     #[must_use]
     pub fn decided(&self) -> u64 {
         self.outcomes.decided()
@@ -393,6 +349,13 @@ impl Group {
         self.outcomes.result(id)
     }
 
+    /// The same for a transaction of this partition: it may have come from another group.
+    fn known(&self, partition: PartitionId, id: TxnId) -> Option<Answer> {
+        let before = self.partitions.get(&partition).map_or(0, |o| o.forgotten);
+        let expired = (id.born < before).then_some(Answer::Expired);
+        self.outcome(id).or(expired)
+    }
+
     /// Applies the next entry of the log.
     pub fn apply(&mut self, entry: &Entry) -> Answer {
         match entry {
@@ -400,40 +363,70 @@ impl Group {
                 partition,
                 link,
                 base,
-            } => {
-                self.partitions
-                    .entry(*partition)
-                    .or_insert_with(|| Ordered {
-                        link: *link,
-                        covered: base.clone(),
-                    });
-                Answer::Open
-            }
-            Entry::Propose(partition, proposal) => {
-                if let Some(known) = self.outcome(proposal.id) {
-                    return known;
+            } => self.open(*partition, link, base),
+            Entry::Propose(partition, proposal) => self.propose(*partition, proposal),
+            Entry::Abort(partition, id) => match self.known(*partition, *id) {
+                Some(known) => self.or_moved(*partition, known),
+                None if !self.partitions.contains_key(partition) => {
+                    self.or_moved(*partition, Answer::NotHere)
                 }
-                let late = self.is_late(proposal);
-                let Some(ordered) = self.partitions.get_mut(partition) else {
-                    return Answer::NotHere;
-                };
-                let outcome = match late {
-                    true => Outcome::Stale(ordered.link.seq),
-                    false => ordered.certify(*partition, proposal),
-                };
-                if let Outcome::Accepted(_) = outcome {
-                    for statement in &proposal.statements {
-                        let result = Some(statement.result.clone());
-                        self.outcomes.decide(statement.id, outcome, result);
-                    }
-                }
-                self.decide(proposal.id, outcome)
-            }
-            Entry::Abort(partition, id) => match self.outcome(*id) {
-                Some(known) => known,
-                None if !self.partitions.contains_key(partition) => Answer::NotHere,
-                None => self.decide(*id, Outcome::Aborted),
+                None => self.decide(*partition, *id, Outcome::Aborted),
             },
+            Entry::Seal(partition, moves, to) => self.moving().seal(*partition, *moves, to),
+            Entry::Arrive(partition, baggage) => self.moving().arrive(*partition, baggage),
+            Entry::Leave(partition, moves) => self.moving().leave(*partition, *moves),
+        }
+    }
+
+    fn moving(&mut self) -> Moving<'_> {
+        Moving {
+            partitions: &mut self.partitions,
+            departed: &mut self.departed,
+            outcomes: &mut self.outcomes,
+        }
+    }
+
+    fn open(&mut self, partition: PartitionId, link: &Link, base: &VersionVector) -> Answer {
+        if self.departed.contains_key(&partition) {
+            return Answer::Moved;
+        }
+        self.partitions.entry(partition).or_insert_with(|| Ordered {
+            link: *link,
+            covered: base.clone(),
+            ..Ordered::default()
+        });
+        Answer::Open
+    }
+
+    fn propose(&mut self, partition: PartitionId, proposal: &Proposal) -> Answer {
+        if let Some(known) = self.known(partition, proposal.id) {
+            return self.or_moved(partition, known);
+        }
+        let late = self.is_late(partition, proposal);
+        let Some(ordered) = self.partitions.get_mut(&partition) else {
+            return self.or_moved(partition, Answer::NotHere);
+        };
+        let outcome = match late {
+            true => Outcome::Stale(ordered.link.seq),
+            false => ordered.certify(partition, proposal),
+        };
+        if let Outcome::Accepted(_) = outcome {
+            for statement in &proposal.statements {
+                let result = Some(statement.result.clone());
+                self.outcomes
+                    .decide(partition, statement.id, outcome, result);
+            }
+        }
+        self.decide(partition, proposal.id, outcome)
+    }
+
+    /// A decision stands wherever its partition is. Anything else is for the group to say that
+    /// orders the partition now.
+    fn or_moved(&self, partition: PartitionId, answer: Answer) -> Answer {
+        match answer {
+            Answer::Decided(_) => answer,
+            _ if self.departed.contains_key(&partition) => Answer::Moved,
+            _ => answer,
         }
     }
 
@@ -442,11 +435,15 @@ impl Group {
     /// never be accepted.
     #[must_use]
     pub fn foresee(&self, partition: PartitionId, proposal: &Proposal) -> Option<Foreseen> {
-        if let Some(known) = self.outcome(proposal.id) {
-            return Some(Foreseen::Answer(known));
+        if let Some(known) = self.known(partition, proposal.id) {
+            return Some(Foreseen::Answer(self.or_moved(partition, known)));
+        }
+        if self.departed.contains_key(&partition) {
+            // It may come back; nothing is said about the transaction.
+            return Some(Foreseen::Answer(Answer::Moved));
         }
         let ordered = self.partitions.get(&partition)?;
-        if self.is_late(proposal) {
+        if self.is_late(partition, proposal) {
             let stale = Outcome::Stale(ordered.link.seq);
             return Some(Foreseen::Answer(Answer::Decided(stale)));
         }
@@ -458,13 +455,13 @@ impl Group {
     }
 
     /// Whether a statement in it has its outcome, or may have had one.
-    fn is_late(&self, proposal: &Proposal) -> bool {
+    fn is_late(&self, partition: PartitionId, proposal: &Proposal) -> bool {
         let mut ids = proposal.statements.iter().map(|statement| statement.id);
-        ids.any(|id| self.outcome(id).is_some())
+        ids.any(|id| self.known(partition, id).is_some())
     }
 
-    fn decide(&mut self, id: TxnId, outcome: Outcome) -> Answer {
-        self.outcomes.decide(id, outcome, None);
+    fn decide(&mut self, partition: PartitionId, id: TxnId, outcome: Outcome) -> Answer {
+        self.outcomes.decide(partition, id, outcome, None);
         Answer::Decided(outcome)
     }
 
@@ -477,9 +474,9 @@ impl Group {
         put_varint(&mut out, self.partitions.len() as u64);
         for (id, ordered) in &self.partitions {
             out.extend_from_slice(&id.0);
-            put_link(&mut out, &ordered.link);
-            put_vector(&mut out, &ordered.covered);
+            ordered.encode(&mut out);
         }
+        put_departed(&mut out, &self.departed);
         self.outcomes.encode(&mut out);
         out
     }
@@ -497,16 +494,14 @@ impl Group {
         let mut partitions = BTreeMap::new();
         for _ in 0..r.length("partitions", limits::GROUP_PARTITIONS)? {
             let id = PartitionId(r.array("a partition id")?);
-            let ordered = Ordered {
-                link: read_link(&mut r)?,
-                covered: read_vector(&mut r)?,
-            };
-            partitions.insert(id, ordered);
+            partitions.insert(id, Ordered::decode(&mut r, version)?);
         }
+        let departed = read_departed(&mut r, version)?;
         let outcomes = Outcomes::decode(&mut r, version, (window, decided))?;
         r.end("a group's state")?;
         Ok(Self {
             partitions,
+            departed,
             outcomes,
         })
     }
@@ -550,6 +545,27 @@ impl Ordered {
             stamp: changeset.header.stamp,
         };
         Outcome::Accepted(next)
+    }
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        put_link(out, &self.link);
+        put_vector(out, &self.covered);
+        put_varint(out, self.moves);
+        put_varint(out, self.forgotten);
+    }
+
+    /// Reads it; before the third version partitions did not move.
+    pub(crate) fn decode(r: &mut Reader<'_>, version: u8) -> Result<Self, DecodeError> {
+        let mut ordered = Self {
+            link: read_link(r)?,
+            covered: read_vector(r)?,
+            ..Self::default()
+        };
+        if version >= 3 {
+            ordered.moves = r.varint("a number of moves")?;
+            ordered.forgotten = r.varint("a count of decisions")?;
+        }
+        Ok(ordered)
     }
 }
 

@@ -1,7 +1,12 @@
 //! Entries and snapshots read back, and nothing else is read.
 
-use nuda_core::certify::{Answer, Entry, Flaw, Group, Link, Outcome, Proposal, Statement, TxnId};
+use std::fmt::Write as _;
+
+use nuda_core::certify::{
+    Answer, ENTRIES, Entry, Flaw, Group, Link, Ordered, Outcome, Proposal, Statement, TxnId,
+};
 use nuda_core::codec::Reader;
+use nuda_core::moves::{Baggage, Decision, Destination};
 use nuda_core::protocol::NodeId;
 use nuda_core::site::{PartitionId, Site};
 use nuda_core::version_vector::VersionVector;
@@ -34,10 +39,41 @@ fn entries() -> Vec<Entry> {
         link: Link::default(),
         base,
     };
+    let to = Destination {
+        group: [7; 16],
+        home: "a".to_owned(),
+        voters: vec!["a".to_owned(), "b".to_owned()],
+        followers: vec!["c".to_owned()],
+    };
+    let decisions = [
+        (id(3), Outcome::Accepted(4), Some(b"{}".to_vec())),
+        (id(4), Outcome::Aborted, None),
+    ];
+    let baggage = Baggage {
+        ordered: Ordered {
+            moves: 2,
+            forgotten: 300,
+            ..Ordered::default()
+        },
+        decided: 400,
+        outcomes: decisions
+            .into_iter()
+            .map(|(id, outcome, result)| Decision {
+                id,
+                outcome,
+                result,
+            })
+            .collect(),
+    };
+    let partition = PartitionId([1; 16]);
+    let other = PartitionId([2; 16]);
     vec![
         open,
-        Entry::Propose(PartitionId([1; 16]), proposal),
-        Entry::Abort(PartitionId([1; 16]), id(2)),
+        Entry::Propose(partition, proposal),
+        Entry::Abort(partition, id(2)),
+        Entry::Seal(partition, 1, to),
+        Entry::Arrive(other, baggage),
+        Entry::Leave(partition, 1),
     ]
 }
 
@@ -66,7 +102,7 @@ fn hostile_bytes_are_errors() {
             if let Ok(entry) = Entry::decode(&bytes) {
                 // Whatever it is: it is applied without harm, and encodes to itself, or to the
                 // present version of itself.
-                assert!(bytes[0] == 1 || entry.encode() == bytes);
+                assert!(bytes[0] < ENTRIES || entry.encode() == bytes);
                 Group::default().apply(&entry);
             }
             let _ = Group::decode(&bytes);
@@ -84,7 +120,7 @@ fn a_state_has_one_encoding() {
     for n in 10..15 {
         let born = group.decided();
         ids.push(TxnId { born, ..id(n) });
-        group.apply(&Entry::Abort(PartitionId([1; 16]), ids[ids.len() - 1]));
+        group.apply(&Entry::Abort(PartitionId([2; 16]), ids[ids.len() - 1]));
     }
     let bytes = group.encode();
     let again = Group::decode(&bytes).unwrap();
@@ -104,6 +140,7 @@ fn answers_round_trip() {
         Answer::Open,
         Answer::Expired,
         Answer::NotHere,
+        Answer::Moved,
         Answer::Decided(Outcome::Accepted(300)),
         Answer::Decided(Outcome::Stale(1)),
         Answer::Decided(Outcome::Aborted),
@@ -117,4 +154,34 @@ fn answers_round_trip() {
         assert_eq!(Answer::decode(&mut r).unwrap(), answer);
         assert!(r.is_empty());
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut out, byte| {
+        write!(out, "{byte:02x}").unwrap();
+        out
+    })
+}
+
+#[test]
+fn bytes_stay() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/entries.hex");
+    let names = ["open", "propose", "abort", "seal", "arrive", "leave"];
+    let mut group = Group::keeping(3);
+    let mut made = String::new();
+    for (name, entry) in names.into_iter().zip(entries()) {
+        writeln!(made, "{name} = {}", hex(&entry.encode())).unwrap();
+        if name != "leave" {
+            group.apply(&entry);
+        }
+    }
+    writeln!(made, "state of a group = {}", hex(&group.encode())).unwrap();
+    if std::env::var_os("NUDA_BLESS").is_some_and(|v| v == "1") {
+        std::fs::write(path, &made).unwrap();
+    }
+    let kept = std::fs::read_to_string(path).unwrap();
+    for (kept, made) in kept.lines().zip(made.lines()) {
+        assert_eq!(kept, made, "NUDA_BLESS=1 rewrites it");
+    }
+    assert_eq!(kept.lines().count(), made.lines().count());
 }

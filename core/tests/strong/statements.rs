@@ -1,11 +1,13 @@
 //! Statements that were run for clients share the outcome of their transaction, once.
 
 use nuda_core::certify::{
-    Answer, Entry, Foreseen, Group, Link, Outcome, Proposal, Statement, TxnId,
+    Answer, ENTRIES, Entry, Foreseen, Group, Link, Ordered, Outcome, Proposal, Statement, TxnId,
 };
-use nuda_core::changeset::{ChainHash, Header, Level};
+use nuda_core::changeset::{ChainHash, Header, Level, put_vector};
+use nuda_core::codec::put_varint;
 use nuda_core::hlc::Stamp;
 use nuda_core::limits;
+use nuda_core::moves::Destination;
 use nuda_core::protocol::NodeId;
 use nuda_core::site::{Dot, PartitionId, Seq, Site};
 use nuda_core::version_vector::VersionVector;
@@ -172,22 +174,64 @@ fn results_are_dropped_before_outcomes_and_alike_everywhere() {
 }
 
 #[test]
-fn entries_and_states_of_the_first_version_are_read() {
-    let (_, mut chain) = (opened(), Chain::default());
-    let proposal = chain.next(1, Vec::new());
-    let entry = Entry::Propose(PARTITION, proposal);
+fn entries_of_the_first_version_are_read() {
+    let mut chain = Chain::default();
+    let entry = Entry::Propose(PARTITION, chain.next(1, Vec::new()));
     let mut old = entry.encode();
     // Before there were statements, an entry ended with its changeset.
-    assert_eq!((old[0], old.pop()), (2, Some(0)));
+    assert_eq!((old[0], old.pop()), (ENTRIES, Some(0)));
     old[0] = 1;
     assert_eq!(Entry::decode(&old).unwrap(), entry);
+    old[0] = ENTRIES + 1;
+    assert!(Entry::decode(&old).is_err());
+}
+
+/// What versions 1 and 2 wrote of a group with one partition and one decision: version 1
+/// without the last byte, which says that there is no result.
+fn state_before_moves(version: u8, ordered: &Ordered, decided: TxnId) -> Vec<u8> {
+    let mut out = vec![version];
+    put_varint(&mut out, limits::OUTCOMES as u64);
+    out.extend([1, 1]);
+    out.extend(PARTITION.0);
+    put_varint(&mut out, ordered.link.seq);
+    out.extend(ordered.link.hash.0);
+    put_varint(&mut out, ordered.link.stamp.get());
+    put_vector(&mut out, &ordered.covered);
+    out.push(1);
+    decided.encode(&mut out);
+    // Accepted, at position 1.
+    out.extend([0, 1]);
+    if version == 2 {
+        out.push(0);
+    }
+    out
+}
+
+#[test]
+fn states_of_earlier_versions_are_read() {
+    let mut chain = Chain::default();
+    let first = chain.next(1, Vec::new());
     let mut group = opened();
-    group.apply(&entry);
+    group.apply(&Entry::Propose(PARTITION, first.clone()));
+    for version in [1, 2] {
+        let ordered = group.partition(PARTITION).unwrap();
+        let old = state_before_moves(version, ordered, first.id);
+        let mut read = Group::decode(&old).unwrap();
+        assert_eq!(read.partition(PARTITION), group.partition(PARTITION));
+        assert_eq!(read.outcome(first.id), Some(accepted(1)));
+        assert_eq!(read.decided(), 1);
+        // It moves with what was decided, although nobody wrote down whose that is.
+        let seal = Entry::Seal(PARTITION, 1, Destination::default());
+        assert_eq!(read.apply(&seal), Answer::Moved);
+        let departed = read.departed(PARTITION).unwrap();
+        let baggage = departed.baggage.as_ref().unwrap();
+        assert_eq!(baggage.outcomes.len(), 1);
+        for cut in 0..old.len() {
+            assert!(Group::decode(&old[..cut]).is_err(), "{cut}");
+        }
+    }
     let mut state = group.encode();
-    assert_eq!((state[0], state.pop()), (2, Some(0)));
-    state[0] = 1;
-    assert_eq!(Group::decode(&state).unwrap(), group);
-    state[0] = 3;
+    state[0] = ENTRIES + 1;
     assert!(Group::decode(&state).is_err());
 }
 

@@ -324,7 +324,7 @@ impl World {
         let id = match &entry {
             Entry::Propose(_, proposal) => proposal.id,
             Entry::Abort(_, id) => *id,
-            Entry::Open { .. } => return,
+            _ => return,
         };
         // Whoever leads answers; some answers are lost.
         if at == self.leader && self.rng.chance(80) {
@@ -352,7 +352,7 @@ impl World {
                 self.refused.insert(id);
             }
             // Nobody is told anything about it.
-            Answer::Expired | Answer::Open | Answer::NotHere => {}
+            Answer::Expired | Answer::Open | Answer::NotHere | Answer::Moved => {}
         }
         if waits {
             node.waiting = None;

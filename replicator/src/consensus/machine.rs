@@ -143,11 +143,7 @@ impl State {
                 return (Verdict(reply.encode()), None);
             }
         };
-        let partition = match &entry {
-            Entry::Open { partition, .. }
-            | Entry::Propose(partition, _)
-            | Entry::Abort(partition, _) => *partition,
-        };
+        let partition = entry.partition();
         let before = self.group.partition(partition).map_or(0, |o| o.link.seq);
         let answer = self.group.apply(&entry);
         let accepted = match (answer, entry) {
