@@ -24,7 +24,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::changeset::{ChainHash, ChainHasher, Header, Level, Part, put_vector, read_vector};
+use crate::candidate::{Candidate, carried};
+use crate::changeset::{ChainHash, put_vector, read_vector};
 use crate::codec::{Reader, put_sized, put_varint};
 pub use crate::decision::{Answer, Flaw, Outcome};
 use crate::error::DecodeError;
@@ -32,7 +33,7 @@ use crate::hlc::Stamp;
 use crate::limits;
 use crate::moves::{Baggage, Departed, Destination, Moving, put_departed, read_departed};
 use crate::outcomes::Outcomes;
-use crate::site::{Dot, PartitionId, Seq, Site};
+use crate::site::{PartitionId, Seq};
 pub use crate::transaction_id::TxnId;
 use crate::version_vector::VersionVector;
 
@@ -169,6 +170,10 @@ pub enum Entry {
     Arrive(PartitionId, Baggage),
     /// This partition's move of that number is over.
     Leave(PartitionId, u64),
+    /// A partition will come, by its move of that number.
+    Expect(PartitionId, u64),
+    /// The group ends, if it has nothing to do.
+    Retire,
 }
 
 impl Entry {
@@ -213,20 +218,31 @@ impl Entry {
                 out.extend_from_slice(&partition.0);
                 put_varint(&mut out, *moves);
             }
+            Self::Expect(partition, moves) => {
+                out.push(6);
+                out.extend_from_slice(&partition.0);
+                put_varint(&mut out, *moves);
+            }
+            Self::Retire => {
+                out.push(7);
+                out.extend_from_slice(&[0; 16]);
+            }
         }
         out
     }
 
-    /// Which partition it is about.
+    /// Which partition it is about, if it is about one.
     #[must_use]
-    pub fn partition(&self) -> PartitionId {
+    pub fn partition(&self) -> Option<PartitionId> {
         match self {
+            Self::Retire => None,
             Self::Open { partition, .. }
             | Self::Propose(partition, _)
             | Self::Abort(partition, _)
             | Self::Seal(partition, ..)
             | Self::Arrive(partition, _)
-            | Self::Leave(partition, _) => *partition,
+            | Self::Leave(partition, _)
+            | Self::Expect(partition, _) => Some(*partition),
         }
     }
 
@@ -254,6 +270,8 @@ impl Entry {
             ),
             4 => Self::Arrive(partition, Baggage::decode(&mut r, version)?),
             5 => Self::Leave(partition, r.varint("a number of moves")?),
+            6 => Self::Expect(partition, r.varint("a number of moves")?),
+            7 if partition.0 == [0; 16] => Self::Retire,
             _ => return Err(DecodeError::Unknown("an entry of this kind")),
         };
         r.end("an entry")?;
@@ -289,6 +307,10 @@ pub struct Ordered {
 pub struct Group {
     partitions: BTreeMap<PartitionId, Ordered>,
     departed: BTreeMap<PartitionId, Departed>,
+    /// Partitions that will come, and by which move.
+    expected: BTreeMap<PartitionId, u64>,
+    /// It has ended: nothing is ordered here any more, and nothing will be.
+    retired: bool,
     outcomes: Outcomes,
 }
 
@@ -305,6 +327,8 @@ impl Group {
         Self {
             partitions: BTreeMap::new(),
             departed: BTreeMap::new(),
+            expected: BTreeMap::new(),
+            retired: false,
             outcomes: Outcomes::keeping(window),
         }
     }
@@ -329,6 +353,21 @@ impl Group {
     /// The partitions that were ordered here.
     pub fn all_departed(&self) -> impl Iterator<Item = (PartitionId, &Departed)> {
         self.departed.iter().map(|(id, departed)| (*id, departed))
+    }
+
+    /// Whether it orders nothing, and no move needs it.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let on_its_way = |departed: &Departed| departed.baggage.is_some();
+        self.partitions.is_empty()
+            && self.expected.is_empty()
+            && !self.departed.values().any(on_its_way)
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        self.retired
     }
 
     /// The number of the latest decision: what a new id is born with.
@@ -375,6 +414,11 @@ impl Group {
             Entry::Seal(partition, moves, to) => self.moving().seal(*partition, *moves, to),
             Entry::Arrive(partition, baggage) => self.moving().arrive(*partition, baggage),
             Entry::Leave(partition, moves) => self.moving().leave(*partition, *moves),
+            Entry::Expect(partition, moves) => self.moving().expect(*partition, *moves),
+            Entry::Retire => {
+                self.retired |= self.is_idle();
+                Answer::NotHere
+            }
         }
     }
 
@@ -382,6 +426,8 @@ impl Group {
         Moving {
             partitions: &mut self.partitions,
             departed: &mut self.departed,
+            expected: &mut self.expected,
+            retired: self.retired,
             outcomes: &mut self.outcomes,
         }
     }
@@ -389,6 +435,9 @@ impl Group {
     fn open(&mut self, partition: PartitionId, link: &Link, base: &VersionVector) -> Answer {
         if self.departed.contains_key(&partition) {
             return Answer::Moved;
+        }
+        if self.retired {
+            return Answer::NotHere;
         }
         self.partitions.entry(partition).or_insert_with(|| Ordered {
             link: *link,
@@ -477,6 +526,12 @@ impl Group {
             ordered.encode(&mut out);
         }
         put_departed(&mut out, &self.departed);
+        put_varint(&mut out, self.expected.len() as u64);
+        for (id, moves) in &self.expected {
+            out.extend_from_slice(&id.0);
+            put_varint(&mut out, *moves);
+        }
+        out.push(u8::from(self.retired));
         self.outcomes.encode(&mut out);
         out
     }
@@ -497,11 +552,21 @@ impl Group {
             partitions.insert(id, Ordered::decode(&mut r, version)?);
         }
         let departed = read_departed(&mut r, version)?;
+        let (mut expected, mut retired) = (BTreeMap::new(), false);
+        if version >= 3 {
+            for _ in 0..r.length("partitions", limits::GROUP_PARTITIONS)? {
+                let id = PartitionId(r.array("a partition id")?);
+                expected.insert(id, r.varint("a number of moves")?);
+            }
+            retired = r.bounded("a group's end", 1)? == 1;
+        }
         let outcomes = Outcomes::decode(&mut r, version, (window, decided))?;
         r.end("a group's state")?;
         Ok(Self {
             partitions,
             departed,
+            expected,
+            retired,
             outcomes,
         })
     }
@@ -566,71 +631,6 @@ impl Ordered {
             ordered.forgotten = r.varint("a count of decisions")?;
         }
         Ok(ordered)
-    }
-}
-
-/// A strong transaction's changeset, checked against its own hash.
-struct Candidate {
-    header: Header,
-    previous: ChainHash,
-    hash: ChainHash,
-}
-
-impl Candidate {
-    fn read(partition: PartitionId, parts: &[Vec<u8>]) -> Result<Self, DecodeError> {
-        const FLAWED: DecodeError = DecodeError::Invalid("a strong transaction's changeset");
-        let mut begun: Option<(Header, ChainHash, ChainHasher)> = None;
-        let mut ended = None;
-        for (number, bytes) in parts.iter().enumerate() {
-            let part = Part::decode(bytes)?;
-            let in_order = u32::try_from(number) == Ok(part.part) && ended.is_none();
-            if part.partition != partition || part.dot.site != Site::LOG_STRONG || !in_order {
-                return Err(FLAWED);
-            }
-            if let (Some((previous, encoded)), Some(header)) = (part.first, part.header()?) {
-                begun = Some((header, previous, ChainHasher::new(previous, encoded)));
-            }
-            let (header, _, hasher) = begun.as_mut().ok_or(FLAWED)?;
-            if header.dot != part.dot || header.level != Level::Strong {
-                return Err(FLAWED);
-            }
-            hasher.update(part.body);
-            ended = part.last;
-        }
-        match (begun, ended) {
-            (Some((header, previous, hasher)), Some(hash)) if hasher.finish() == hash => Ok(Self {
-                header,
-                previous,
-                hash,
-            }),
-            _ => Err(FLAWED),
-        }
-    }
-}
-
-/// The changesets that travel as dependencies, whole ones only.
-fn carried(partition: PartitionId, parts: &[Vec<u8>]) -> Result<Vec<Dot>, DecodeError> {
-    let mut whole = Vec::new();
-    let mut next: Option<(Dot, u32)> = None;
-    for bytes in parts {
-        let part = Part::decode(bytes)?;
-        let expected = next.map_or((part.dot, 0), |(dot, part)| (dot, part));
-        if part.partition != partition
-            || part.dot.site.is_log()
-            || (part.dot, part.part) != expected
-        {
-            return Err(DecodeError::Invalid("dependencies that are not whole"));
-        }
-        next = if part.last.is_some() {
-            whole.push(part.dot);
-            None
-        } else {
-            Some((part.dot, part.part + 1))
-        };
-    }
-    match next {
-        None => Ok(whole),
-        Some(_) => Err(DecodeError::Invalid("dependencies that are not whole")),
     }
 }
 

@@ -87,6 +87,8 @@ pub enum Answer {
     NotHere,
     /// This group has ordered that partition, and another one does now.
     Moved,
+    /// This group will order that partition, and lasts until then.
+    Expected,
 }
 
 impl Answer {
@@ -101,6 +103,7 @@ impl Answer {
             Self::Expired => out.push(2),
             Self::NotHere => out.push(3),
             Self::Moved => out.push(4),
+            Self::Expected => out.push(5),
         }
     }
 
@@ -115,6 +118,7 @@ impl Answer {
             2 => Self::Expired,
             3 => Self::NotHere,
             4 => Self::Moved,
+            5 => Self::Expected,
             _ => return Err(DecodeError::Unknown("an answer of this kind")),
         })
     }

@@ -13,6 +13,7 @@
 //! 6. [`protocol`]: replication as events in, commands out.
 #![forbid(unsafe_code)]
 
+mod candidate;
 pub mod certify;
 pub mod changeset;
 pub mod codec;

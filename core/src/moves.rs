@@ -1,7 +1,8 @@
 //! Partitions that move between consensus groups.
 //!
 //! A group's voters have names that never change; a partition whose members change moves to the
-//! group of its new voters. Three entries do it. `Seal` in the old log: what comes after it is
+//! group of its new voters. Four entries do it. `Expect` in the new log, so that the new group lasts
+//! until the partition is there. `Seal` in the old log: what comes after it is
 //! answered *moved*, so that nothing can be accepted there any more. `Arrive` in the new log, with
 //! all that the old group knew of the partition at its seal: position, covered changes, and the
 //! outcomes that are kept. `Leave` in the old log, when the new group has it: what travels needs
@@ -11,6 +12,8 @@
 //! carries a number that does not fit, and changes nothing: so two groups never order a
 //! partition at the same time, whoever carries a move out and however often. All of it is a
 //! function of the logs.
+//!
+//! A group without partitions ends (`Retire`), unless it expects one.
 
 use std::collections::BTreeMap;
 
@@ -65,6 +68,8 @@ pub struct Departed {
 pub(crate) struct Moving<'a> {
     pub(crate) partitions: &'a mut BTreeMap<PartitionId, Ordered>,
     pub(crate) departed: &'a mut BTreeMap<PartitionId, Departed>,
+    pub(crate) expected: &'a mut BTreeMap<PartitionId, u64>,
+    pub(crate) retired: bool,
     pub(crate) outcomes: &'a mut Outcomes,
 }
 
@@ -97,16 +102,37 @@ impl Moving<'_> {
         Answer::Moved
     }
 
+    /// A partition will come by the move of this number, unless that has happened already.
+    pub(crate) fn expect(&mut self, partition: PartitionId, moves: u64) -> Answer {
+        let latest = self.latest(partition);
+        if self.retired || latest >= Some(moves) {
+            return self.elsewhere(partition);
+        }
+        let expected = self.expected.entry(partition).or_default();
+        *expected = moves.max(*expected);
+        Answer::Expected
+    }
+
+    /// The number of the latest move that brought the partition here, or took it away.
+    fn latest(&self, partition: PartitionId) -> Option<u64> {
+        let here = self.partitions.get(&partition).map(|o| o.moves);
+        let gone = self.departed.get(&partition).map(|d| d.moves);
+        here.max(gone)
+    }
+
     /// A partition comes from another group, unless that has happened already.
     pub(crate) fn arrive(&mut self, partition: PartitionId, baggage: &Baggage) -> Answer {
-        if self.partitions.contains_key(&partition) {
-            return Answer::Open;
-        }
-        let last = self.departed.get(&partition);
-        if last.is_some_and(|departed| departed.moves >= baggage.ordered.moves) {
-            return Answer::Moved;
+        let moves = baggage.ordered.moves;
+        if self.retired
+            || self.partitions.contains_key(&partition)
+            || self.latest(partition) >= Some(moves)
+        {
+            return self.elsewhere(partition);
         }
         self.departed.remove(&partition);
+        if self.expected.get(&partition).is_some_and(|e| *e <= moves) {
+            self.expected.remove(&partition);
+        }
         self.partitions.insert(partition, baggage.ordered.clone());
         self.outcomes.advance(baggage.decided);
         for decision in &baggage.outcomes {

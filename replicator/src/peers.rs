@@ -147,6 +147,12 @@ impl Peers {
         self.lock().get(name).map(|p| p.entry.address.clone())
     }
 
+    /// Whether a node answered when it was last called; this node itself is.
+    pub(crate) fn is_reachable(&self, name: &str) -> bool {
+        let answers = |peer: &Peer| peer.failure.is_none() && peer.heard_ms.is_some();
+        name == self.me.name || self.lock().get(name).is_some_and(answers)
+    }
+
     /// The name behind an id, this node's own included.
     pub(crate) fn name_of(&self, id: NodeId) -> Option<String> {
         if NodeId::of_name(&self.me.name) == id {

@@ -83,6 +83,10 @@ pub(crate) struct LogStatus {
     pub(crate) group: String,
     pub(crate) home: String,
     pub(crate) voters: Vec<String>,
+    /// Members beyond the voters: they have the log and do not vote.
+    pub(crate) followers: Vec<String>,
+    /// How often the partition has moved from one group to another.
+    pub(crate) moves: u64,
     pub(crate) leader: Option<String>,
     pub(crate) term: u64,
     /// Whether this node's vote and acknowledgement count.
@@ -93,6 +97,9 @@ pub(crate) struct LogStatus {
     pub(crate) position: u64,
     /// The latest one in this node's file.
     pub(crate) applied: u64,
+    /// On the leader: how many entries each other member's log is behind; null for one that has
+    /// not been heard.
+    pub(crate) behind: std::collections::BTreeMap<String, Option<u64>>,
 }
 
 /// A member as seen from here.
@@ -288,14 +295,17 @@ fn log(node: &Node, live: &Live) -> Option<LogStatus> {
     let group = node.consensus.of_partition(live.partition)?;
     Some(LogStatus {
         group: group.id.to_string(),
-        home: group.home.clone(),
-        voters: group.voters.clone(),
+        home: group.charter.home.clone(),
+        voters: group.charter.voters.clone(),
+        followers: group.charter.followers.clone(),
+        moves: group.moves(live.partition).unwrap_or(0),
         leader: group.leader(),
         term: group.term(),
         votes: group.votes(),
         failure: group.failure(),
         position: group.standing(live.partition).position,
         applied: live.vector.get(Site::LOG_STRONG),
+        behind: group.behind().into_iter().collect(),
     })
 }
 

@@ -74,6 +74,8 @@ fn entries() -> Vec<Entry> {
         Entry::Seal(partition, 1, to),
         Entry::Arrive(other, baggage),
         Entry::Leave(partition, 1),
+        Entry::Expect(partition, 2),
+        Entry::Retire,
     ]
 }
 
@@ -141,6 +143,7 @@ fn answers_round_trip() {
         Answer::Expired,
         Answer::NotHere,
         Answer::Moved,
+        Answer::Expected,
         Answer::Decided(Outcome::Accepted(300)),
         Answer::Decided(Outcome::Stale(1)),
         Answer::Decided(Outcome::Aborted),
@@ -166,7 +169,9 @@ fn hex(bytes: &[u8]) -> String {
 #[test]
 fn bytes_stay() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/entries.hex");
-    let names = ["open", "propose", "abort", "seal", "arrive", "leave"];
+    let names = [
+        "open", "propose", "abort", "seal", "arrive", "leave", "expect", "retire",
+    ];
     let mut group = Group::keeping(3);
     let mut made = String::new();
     for (name, entry) in names.into_iter().zip(entries()) {

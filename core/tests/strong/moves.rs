@@ -297,7 +297,7 @@ impl World {
                 client.at = now_at.map_or(client.at, usize::from);
                 return;
             }
-            Answer::NotHere | Answer::Open => return,
+            Answer::NotHere | Answer::Open | Answer::Expected => return,
             // Nobody is told anything about it.
             Answer::Expired => {}
         }
@@ -489,6 +489,47 @@ fn outcomes_that_are_forgotten_on_the_way_are_expired() {
     for seed in 0..SEEDS {
         run(seed, Broken::Nothing, 4);
     }
+}
+
+#[test]
+fn a_group_lasts_while_a_move_needs_it_and_ends_without_partitions() {
+    let open = Entry::Open {
+        partition: PARTITION,
+        link: Link::default(),
+        base: VersionVector::new(),
+    };
+    let (mut old, mut new) = (Group::default(), Group::default());
+    assert_eq!(old.apply(&open), Answer::Open);
+    assert_eq!(new.apply(&Entry::Expect(PARTITION, 1)), Answer::Expected);
+    let retired = |group: &mut Group| {
+        group.apply(&Entry::Retire);
+        group.is_retired()
+    };
+    assert!(!retired(&mut old), "it orders a partition");
+    assert!(!retired(&mut new), "it expects one");
+    let seal = Entry::Seal(PARTITION, 1, destination(1));
+    assert_eq!(old.apply(&seal), Answer::Moved);
+    assert!(!retired(&mut old), "it keeps what travels");
+    let baggage = old.departed(PARTITION).unwrap().baggage.clone().unwrap();
+    let arrive = Entry::Arrive(PARTITION, baggage);
+    assert_eq!(new.apply(&arrive), Answer::Open);
+    assert_eq!(old.apply(&Entry::Leave(PARTITION, 1)), Answer::Moved);
+    assert!(retired(&mut old));
+    // Nothing begins in a group that has ended, whatever comes late.
+    assert_eq!(old.apply(&open), Answer::Moved);
+    let back = Entry::Expect(PARTITION, 2);
+    assert_eq!(old.apply(&back), Answer::Moved);
+    let again = Group::decode(&old.encode()).unwrap();
+    assert!(again.is_retired() && again == old);
+    let mut empty = Group::default();
+    assert!(retired(&mut empty));
+    assert_eq!(empty.apply(&open), Answer::NotHere);
+    assert_eq!(empty.apply(&back), Answer::NotHere);
+    // What is expected and came already keeps nobody.
+    assert_eq!(new.apply(&Entry::Expect(PARTITION, 1)), Answer::Open);
+    new.apply(&Entry::Seal(PARTITION, 2, destination(0)));
+    new.apply(&Entry::Leave(PARTITION, 2));
+    assert!(retired(&mut new));
 }
 
 /// Of 120 seeds, how many catch each broken move. Called with the panics silenced.

@@ -352,7 +352,8 @@ impl World {
                 self.refused.insert(id);
             }
             // Nobody is told anything about it.
-            Answer::Expired | Answer::Open | Answer::NotHere | Answer::Moved => {}
+            Answer::Expired | Answer::Open | Answer::NotHere | Answer::Moved | Answer::Expected => {
+            }
         }
         if waits {
             node.waiting = None;

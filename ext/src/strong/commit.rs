@@ -74,7 +74,7 @@ pub(crate) fn propose(connection: &Connection, candidate: &Candidate) -> Result<
                 Answer::Decided(outcome) => return Err(mine.lost(outcome, id)),
                 // The id was made too long ago. Nothing was proposed under it.
                 Answer::Expired => id = mine.next_id(node),
-                Answer::NotHere | Answer::Moved | Answer::Open => {
+                Answer::NotHere | Answer::Moved | Answer::Expected | Answer::Open => {
                     return Err(not_committed(
                         "the partition's log is elsewhere now; try again",
                     ));
@@ -200,9 +200,9 @@ impl Session {
                 Answer::Decided(Outcome::Accepted(_)) => Ok("committed"),
                 Answer::Decided(_) => Ok("aborted"),
                 Answer::Expired => Ok("expired"),
-                Answer::NotHere | Answer::Moved | Answer::Open => Err(Error::refused(
-                    "the partition's log is elsewhere now; ask again",
-                )),
+                Answer::NotHere | Answer::Moved | Answer::Expected | Answer::Open => Err(
+                    Error::refused("the partition's log is elsewhere now; ask again"),
+                ),
             },
             Some(Reply::NotCommitted(why) | Reply::Unknown(why)) => Err(Error::refused(format!(
                 "the transaction's outcome cannot be told now: {why}"

@@ -7,6 +7,7 @@
 mod create;
 mod demo;
 mod fault;
+mod members;
 mod serve;
 mod status;
 mod verify;
@@ -38,6 +39,8 @@ enum Verb {
     Serve(serve::Serve),
     /// Make a partition, or add members to one.
     Create(create::Create),
+    /// Show who holds a partition; take members away.
+    Members(members::Members),
     /// Show how a node and its partitions are doing.
     Status(status::Status),
     /// Prove that all replicas of a partition are equal.
@@ -70,6 +73,7 @@ pub(crate) fn run() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Serve(verb) => verb.run(),
         Verb::Create(verb) => verb.run(),
+        Verb::Members(verb) => verb.run(),
         Verb::Status(verb) => verb.run(),
         Verb::Verify(verb) => verb.run(),
         Verb::Demo(verb) => verb.run(),

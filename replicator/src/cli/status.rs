@@ -56,7 +56,7 @@ fn show(status: &NodeStatus) -> Result<()> {
         print(&format!("  node {} at {}: {how}", node.node, node.address))?;
     }
     for partition in &status.partitions {
-        show_partition(partition)?;
+        show_partition(&status.node, partition)?;
     }
     if status.partitions.is_empty() {
         print("no partitions; make one with `nuda create NAME`")?;
@@ -64,7 +64,7 @@ fn show(status: &NodeStatus) -> Result<()> {
     Ok(())
 }
 
-fn show_partition(p: &PartitionStatus) -> Result<()> {
+fn show_partition(node: &String, p: &PartitionStatus) -> Result<()> {
     let reason = p.reason.as_deref().map(|r| format!(": {r}"));
     print(&format!(
         "partition {} ({}{}) on {}",
@@ -93,11 +93,21 @@ fn show_partition(p: &PartitionStatus) -> Result<()> {
             log.applied,
             log.voters.join(", ")
         ))?;
+        if !log.followers.is_empty() {
+            print(&format!("  followers: {}", log.followers.join(", ")))?;
+        }
+        for (member, behind) in &log.behind {
+            match behind {
+                Some(0) => {}
+                Some(entries) => print(&format!("  {member} lacks {entries} entries of the log"))?,
+                None => print(&format!("  {member} has not been heard by the leader"))?,
+            }
+        }
         if let Some(failure) = &log.failure {
             print(&format!(
                 "  ALARM: this node takes no part in strong transactions: {failure}; restart the daemon"
             ))?;
-        } else if !log.votes {
+        } else if !log.votes && log.voters.contains(node) {
             print("  this node does not vote yet")?;
         }
     }

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use nuda_core::certify::{Entry, Proposal};
 use nuda_core::site::{PartitionId, Seq, Site};
+use nuda_core::version_vector::VersionVector;
 use openraft::EntryPayload;
 use tokio::sync::{Notify, watch};
 
@@ -159,8 +160,12 @@ impl Delivery {
                 .await;
             match done {
                 Ok(reached) => {
-                    self.delivered(partition, reached);
+                    let has_moved = self.delivered(partition, reached);
                     self.reach(partition, reached);
+                    if !has_moved {
+                        // Something before it is missing and comes from another member.
+                        tokio::time::sleep(RETRY).await;
+                    }
                 }
                 Err(e) => {
                     tracing::debug!(%partition, error = %e, "an accepted transaction is not applied yet");
@@ -178,12 +183,16 @@ impl Delivery {
         (queue.next(Instant::now()), Arc::clone(&queue.news))
     }
 
-    /// A turn at a file is over.
-    fn delivered(&self, partition: PartitionId, position: Seq) {
-        if let Some(queue) = lock(&self.queues).get_mut(&partition) {
-            queue.places.retain(|place| place.position > position);
-            queue.turned = Some(Instant::now());
-        }
+    /// A turn at a file is over; whether anything is done with.
+    fn delivered(&self, partition: PartitionId, position: Seq) -> bool {
+        let mut queues = lock(&self.queues);
+        let Some(queue) = queues.get_mut(&partition) else {
+            return true;
+        };
+        let before = queue.places.len();
+        queue.places.retain(|place| place.position > position);
+        queue.turned = Some(Instant::now());
+        queue.places.len() < before
     }
 
     /// Somebody waits for a file, or no longer does.
@@ -256,6 +265,24 @@ impl Delivery {
             .await?;
         self.reach(partition, position);
         Ok(position)
+    }
+
+    /// Waits until a file is at this vector's position, and answers what it has on disk then.
+    pub(crate) async fn synced(
+        self: &Arc<Self>,
+        node: &Arc<Node>,
+        partition: PartitionId,
+        wanted: &VersionVector,
+    ) -> Result<VersionVector> {
+        let missing = || Error::not_found("the partition is not on this node");
+        let at = node.partitions.by_id(partition).ok_or_else(missing)?;
+        self.wait(node, partition, wanted.get(Site::LOG_STRONG))
+            .await?;
+        node.on_partition(at, |_, at, host| {
+            let path = at.path.clone();
+            host.replica(at)?.fsync(&path)
+        })
+        .await
     }
 
     /// Waits until the files have these positions on disk. Files that are not on this node

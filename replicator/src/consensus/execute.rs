@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 
 use super::group::{Appended, Group};
 use super::statement::Runner;
+use super::types::GroupId;
 use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::partition::Partition;
@@ -44,7 +45,7 @@ const CONSTRAINT: i32 = 19;
 /// All partitions' executors.
 #[derive(Default)]
 pub(crate) struct Executors {
-    by_partition: Mutex<HashMap<PartitionId, Arc<Executor>>>,
+    by_partition: Mutex<HashMap<(GroupId, PartitionId), Arc<Executor>>>,
 }
 
 /// One partition's calls.
@@ -84,10 +85,18 @@ impl Executors {
         if !group.leads() {
             return Appended::NotLeader;
         }
+        if !group.orders(partition) {
+            let standing = group.standing(partition);
+            return Appended::Reply(Reply::Decided(group.elsewhere(partition), standing));
+        }
         let Some(at) = node.partitions.by_id(partition) else {
             return Appended::Refused("the leader does not hold the partition's file".to_owned());
         };
-        let executor = Arc::clone(lock(&self.by_partition).entry(partition).or_default());
+        let executor = Arc::clone(
+            lock(&self.by_partition)
+                .entry((group.id, partition))
+                .or_default(),
+        );
         let (tell, told) = oneshot::channel();
         let call = Call {
             execution,
@@ -201,12 +210,18 @@ impl Worker {
         }
     }
 
+    /// The group that orders the partition now: it may have moved since the calls were taken.
+    fn group(&self) -> Arc<Group> {
+        let now = self.node.consensus.of_partition(self.partition);
+        now.unwrap_or_else(|| Arc::clone(&self.group))
+    }
+
     /// Answers those that have an outcome, or no time left; the others are to be run.
     fn open_calls(&self, calls: VecDeque<Call>) -> VecDeque<Call> {
         let mut open: VecDeque<Call> = VecDeque::new();
         for call in calls {
             let id = call.execution.id;
-            if let Some(known) = self.group.outcome(id) {
+            if let Some(known) = self.group().outcome(id) {
                 call.answer(Appended::Reply(self.known(&known, id)));
             } else if Instant::now() >= call.until {
                 let why = "its turn did not come in time; raise nuda_timeout or try again";
@@ -222,12 +237,12 @@ impl Worker {
 
     /// What the log says about a call.
     fn known(&self, answer: &Answer, id: nuda_core::certify::TxnId) -> Reply {
-        let standing = self.group.standing(self.partition);
+        let standing = self.group().standing(self.partition);
         match answer {
             Answer::Decided(Outcome::Accepted(position)) => Reply::Executed {
                 position: *position,
                 is_here: false,
-                result: self.group.result(id),
+                result: self.group().result(id),
                 standing,
             },
             other => Reply::Decided(*other, standing),
@@ -255,9 +270,10 @@ impl Worker {
     fn prepare(&mut self, calls: &VecDeque<Call>) -> Result<()> {
         let until = calls.iter().map(|call| call.until).max();
         let until = until.unwrap_or_else(Instant::now);
-        let turn = self.group.turn_of_calls(self.partition, until);
+        let group = self.group();
+        let turn = group.turn_of_calls(self.partition, until);
         self.node.runtime.block_on(turn);
-        let position = self.group.standing(self.partition).position;
+        let position = self.group().standing(self.partition).position;
         let left = until.saturating_duration_since(Instant::now());
         let delivery = Arc::clone(&self.node.consensus.delivery);
         let reached = self.node.runtime.block_on(async {
@@ -289,7 +305,7 @@ impl Worker {
             Ok(vector) => vector.get(Site::LOG_STRONG),
             Err(e) => return Turn::Refused(calls, e),
         };
-        if before < self.group.standing(self.partition).position {
+        if before < self.group().standing(self.partition).position {
             return Turn::Again(calls, GROUPED_STATEMENTS);
         }
         match self.run_calls(runner, calls) {
@@ -365,7 +381,8 @@ impl Worker {
         };
         if position == before {
             // Nothing was changed: what was read is the latest if this node still leads.
-            let confirmed = self.group.position(self.partition, IDLE);
+            let group = self.group();
+            let confirmed = group.position(self.partition, IDLE);
             if !matches!(
                 self.node.runtime.block_on(confirmed),
                 Appended::Reply(Reply::Ready(_))
@@ -375,7 +392,7 @@ impl Worker {
             }
         }
         self.node.consensus.delivery.reach(self.partition, position);
-        let standing = self.group.standing(self.partition);
+        let standing = self.group().standing(self.partition);
         for (call, result) in ran {
             call.answer(Appended::Reply(Reply::Executed {
                 position,
@@ -391,7 +408,8 @@ impl Worker {
         let text = error.to_string();
         let code = error.sqlite_error().map_or(1, |e| e.extended_code);
         let together = ran.len();
-        let accepted = |(call, _): &(Call, String)| self.group.outcome(call.execution.id).is_some();
+        let accepted =
+            |(call, _): &(Call, String)| self.group().outcome(call.execution.id).is_some();
         if code == BUSY_SNAPSHOT || ran.iter().any(accepted) {
             // Another one was first, or the log has it and only the file does not yet.
             return Turn::Again(again(ran, VecDeque::new()), GROUPED_STATEMENTS);

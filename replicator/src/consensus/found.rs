@@ -1,10 +1,11 @@
 //! Who founds groups, and who opens partitions in them.
 //!
 //! The node that founded a partition is its home. It puts the partition into its group of
-//! exactly these voters, and founds that group if there is none: keeps it, asks every voter to
+//! exactly this charter, and founds that group if there is none: keeps it, asks every voter to
 //! take part, gives the group its first members. Every voter must answer, and says which groups
-//! of this home and these voters it holds: if there is one that the home does not know, the
-//! home has lost its log, and may not begin another one beside it.
+//! of this charter it holds: if there is one that the home does not know, the
+//! home has lost its log, and may not begin another one beside it. No partition is opened that
+//! some voter knows in a group, or on its way to one. What changes later is in `moves`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,11 +15,13 @@ use nuda_core::control::Reply;
 use nuda_core::site::PartitionId;
 use nuda_core::version_vector::VersionVector;
 
+use super::Known;
+use super::charter::Charter;
 use super::group::Group;
 use super::propose;
 use super::types::GroupId;
 use super::wire::{self, Call, Response};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::node::Node;
 use crate::partition::Partition;
 use crate::transport::Route;
@@ -26,52 +29,92 @@ use crate::transport::Route;
 /// How often the home looks for partitions without a group.
 const EVERY: Duration = Duration::from_millis(500);
 
+/// How long a node is given to say that it is there.
+const PROBE: Duration = Duration::from_secs(2);
+
 /// How long opening a partition may take.
 const OPENING: Duration = Duration::from_secs(5);
 
-/// Looks for partitions that need a group, for as long as the node runs.
+/// Looks for partitions that need a group, or another one, for as long as the node runs.
 pub(crate) async fn run(node: Arc<Node>) {
     loop {
-        tokio::time::sleep(EVERY).await;
+        let _ = tokio::time::timeout(EVERY, node.consensus.news.notified()).await;
         for partition in node.partitions.all() {
             let Some(id) = partition.id() else { continue };
-            if node.consensus.of_partition(id).is_some() {
+            if node.consensus.of_partition(id).is_some() || node.consensus.is_held(&partition.name)
+            {
                 continue;
             }
             if let Err(e) = open(&node, &partition, id).await {
                 tracing::debug!(partition = %partition.name, error = %e, "has no log yet");
             }
         }
+        super::moves::look(&node).await;
+        super::retire::look(&node).await;
     }
 }
 
-/// Finds the group that orders a partition, at the members that know it. A voter that is not
-/// in it has lost its log: it takes part again, under its new incarnation. Answers whether
-/// there is such a group.
-async fn rejoin(node: &Arc<Node>, id: PartitionId, members: &[String]) -> Result<bool> {
+/// Asks the members for the group that orders a partition; `None` if all that vote were asked, and
+/// none knows one.
+async fn ask_members(
+    node: &Arc<Node>,
+    id: PartitionId,
+    charter: &Charter,
+) -> Result<Option<Known>> {
     let me = &node.me().name;
-    let mut found = None;
-    for member in members.iter().filter(|m| *m != me) {
-        let body = wire::encode(&Call::Describe { partition: id.0 })?;
-        if let Ok(answer) = node.call(member, Route::Consensus, body).await
-            && let Response::Group(group, home, voters) = wire::decode(&answer)?
-        {
-            found = Some((group, home, voters));
-            break;
+    let body = wire::encode(&Call::Describe { partition: id.0 })?;
+    let (mut silent, mut latest) = (None, None::<Known>);
+    for member in charter.members().filter(|m| *m != me) {
+        match node.call(member, Route::Consensus, body.clone()).await {
+            Ok(answer) => {
+                // Of two that were told, one has not heard of the last move.
+                if let Response::Group(group, charter, moves) = wire::decode(&answer)?
+                    && latest.as_ref().is_none_or(|known| known.moves < moves)
+                {
+                    latest = Some(Known {
+                        group,
+                        charter,
+                        moves,
+                    });
+                }
+            }
+            Err(e) if e.kind == Kind::NotFound => {}
+            Err(e) if charter.voters.contains(member) => silent = Some(e),
+            Err(_) => {}
         }
     }
-    let Some((group, home, voters)) = found else {
-        return Ok(false);
-    };
-    if !voters.contains(me) {
-        return Ok(true);
+    match (latest, silent) {
+        (None, Some(e)) => Err(e),
+        (latest, _) => Ok(latest),
     }
-    let here = node
-        .consensus
-        .take_part(node, group, &home, &voters)
-        .await?;
+}
+
+/// Whether a node answers now.
+pub(crate) async fn answers(node: &Arc<Node>, name: &str, id: PartitionId) -> bool {
+    let Ok(body) = wire::encode(&Call::Describe { partition: id.0 }) else {
+        return false;
+    };
+    if name == node.me().name {
+        return true;
+    }
+    let call = node.call(name, Route::Consensus, body);
+    match tokio::time::timeout(PROBE, call).await {
+        Ok(Ok(_)) => true,
+        Ok(Err(e)) => e.kind == Kind::NotFound,
+        Err(_) => false,
+    }
+}
+
+/// Takes part in the group that orders a partition. A member that is not in it has lost its log:
+/// it takes part again, under its new incarnation.
+async fn rejoin(node: &Arc<Node>, group: GroupId, charter: &Charter) -> Result<()> {
+    let me = &node.me().name;
+    if !charter.names(me) {
+        return Ok(());
+    }
+    let here = node.consensus.take_part(node, group, charter).await?;
     if here.is_member() {
-        return Ok(true);
+        return Ok(());
     }
     let call = Call::Replace {
         group,
@@ -79,22 +122,23 @@ async fn rejoin(node: &Arc<Node>, id: PartitionId, members: &[String]) -> Result
         incarnation: node.consensus.incarnation(),
     };
     let body = wire::encode(&call)?;
-    for voter in voters.iter().filter(|v| *v != me) {
+    for voter in charter.voters.iter().filter(|v| *v != me) {
         let answer = node.call(voter, Route::Consensus, body.clone()).await;
         if let Ok(answer) = answer
             && let Response::Done = wire::decode(&answer)?
         {
-            tracing::info!(%group, "votes again, with a new log");
+            tracing::info!(%group, "takes part again, with a new log");
             break;
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 /// What a partition's file says about its log.
 struct Facts {
-    is_home: bool,
-    voters: Option<Vec<String>>,
+    founder: String,
+    /// By the time of joining; `None` if some name is not known yet.
+    members: Option<Vec<String>>,
     link: Link,
     base: VersionVector,
 }
@@ -105,30 +149,49 @@ async fn open(node: &Arc<Node>, partition: &Arc<Partition>, id: PartitionId) -> 
             let live = host.live(node, at)?;
             let members = live.kept.members.clone();
             let base = live.collected.clone();
-            let me = node.me().name.clone();
-            let voters: Option<Vec<String>> =
-                members.iter().map(|m| node.peers.name_of(m.node)).collect();
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_by_key(|m| m.joined);
+            let members = members.into_iter().map(|m| node.peers.name_of(m.node));
+            let members: Option<Vec<String>> = members.collect();
             let replica = host.replica(at)?;
             Ok(Facts {
-                is_home: replica.founder()? == me,
-                voters,
+                founder: replica.founder()?,
+                members,
                 link: replica.strong_link()?,
                 base,
             })
         })
         .await?;
-    let Some(mut voters) = facts.voters else {
+    let Some(members) = facts.members else {
         return Ok(());
     };
-    voters.sort();
-    if rejoin(node, id, &voters).await? || !facts.is_home {
+    let me = &node.me().name;
+    // A founder that is no member any more leaves this to whoever joined first.
+    let founds = members.contains(&facts.founder);
+    let home = if founds {
+        Some(&facts.founder)
+    } else {
+        members.first()
+    };
+    let Some(home) = home.filter(|_| members.contains(me)) else {
+        return Ok(());
+    };
+    let charter = Charter::of(home, &[], &members);
+    let mut known = node.consensus.describe(id);
+    if known.is_none() {
+        known = ask_members(node, id, &charter).await?;
+    }
+    if let Some(known) = known {
+        return rejoin(node, known.group, &known.charter).await;
+    }
+    if home != me {
         return Ok(());
     }
-    let group = home_group(node, &voters).await?;
+    let group = home_group(node, &charter).await?;
     let until = Instant::now() + OPENING;
     // After a restart this node may not know yet what its groups order.
     for other in node.consensus.all().iter().filter(|g| g.id != group.id) {
-        if propose::is_ordered_by(node, other, id, until).await? {
+        if propose::has_ordered(node, other, id, until).await? {
             return Ok(());
         }
     }
@@ -137,7 +200,7 @@ async fn open(node: &Arc<Node>, partition: &Arc<Partition>, id: PartitionId) -> 
         link: facts.link,
         base: facts.base,
     };
-    match propose::append(node, &group, id, until, entry.encode()).await {
+    match propose::append_to(node, &group, id, until, entry.encode()).await {
         Reply::Decided(Answer::Open, _) => {
             tracing::info!(partition = %partition.name, group = %group.id, "is ordered");
             Ok(())
@@ -149,12 +212,19 @@ async fn open(node: &Arc<Node>, partition: &Arc<Partition>, id: PartitionId) -> 
     }
 }
 
-/// This node's group of these voters, founded if need be.
-async fn home_group(node: &Arc<Node>, voters: &[String]) -> Result<Arc<Group>> {
+/// This node's group of this charter, founded if need be.
+pub(super) async fn home_group(node: &Arc<Node>, charter: &Charter) -> Result<Arc<Group>> {
     let me = &node.me().name;
+    if charter.home != *me || !charter.is_sound() {
+        return Err(Error::refused(format!(
+            "{me} is not the home of that group"
+        )));
+    }
+    // Two who ask at once get the same one.
+    let _turn = node.consensus.founding.lock().await;
     let mut begun = None;
     for group in node.consensus.all() {
-        if group.home == *me && group.voters == voters {
+        if group.charter == *charter && !group.is_idle().1 {
             if group.is_founded().await? {
                 return Ok(group);
             }
@@ -168,24 +238,28 @@ async fn home_group(node: &Arc<Node>, voters: &[String]) -> Result<Arc<Group>> {
                 .to_be_bytes(),
         ),
     };
-    let group = node.consensus.take_part(node, id, me, voters).await?;
+    let group = node.consensus.take_part(node, id, charter).await?;
     let mut members = vec![(node.consensus.incarnation(), me.clone())];
-    for voter in voters.iter().filter(|v| *v != me) {
-        members.push((enlist(node, id, voter, voters).await?, voter.clone()));
+    for voter in charter.voters.iter().filter(|v| *v != me) {
+        members.push((enlist(node, id, voter, charter).await?, voter.clone()));
     }
     group.found(members).await?;
     Ok(group)
 }
 
-/// Asks a voter to take part; answers its incarnation.
-async fn enlist(node: &Arc<Node>, id: GroupId, voter: &str, voters: &[String]) -> Result<u64> {
+/// Asks a member to take part; answers its incarnation.
+pub(super) async fn enlist(
+    node: &Arc<Node>,
+    id: GroupId,
+    member: &str,
+    charter: &Charter,
+) -> Result<u64> {
     let call = Call::TakePart {
         id,
-        home: node.me().name.clone(),
-        voters: voters.to_vec(),
+        charter: charter.clone(),
     };
     let body = wire::encode(&call)?;
-    let answer = node.call(voter, Route::Consensus, body).await?;
+    let answer = node.call(member, Route::Consensus, body).await?;
     match wire::decode::<Response>(&answer)? {
         Response::TakesPart {
             incarnation,
@@ -193,11 +267,12 @@ async fn enlist(node: &Arc<Node>, id: GroupId, voter: &str, voters: &[String]) -
         } => match groups.iter().find(|g| node.consensus.group(**g).is_none()) {
             None => Ok(incarnation),
             Some(lost) => Err(Error::refused(format!(
-                "{voter} holds the group {lost} that {} founded and does not know any more; this node has lost its consensus log and must join that group again",
+                "{member} holds the group {lost} that {} founded and {} does not know any more; this node has lost its consensus log and must join that group again",
+                charter.home,
                 node.me().name
             ))),
         },
-        _ => Err(Error::refused(format!("{voter} answered something else"))),
+        _ => Err(Error::refused(format!("{member} answered something else"))),
     }
 }
 
@@ -205,12 +280,11 @@ async fn enlist(node: &Arc<Node>, id: GroupId, voter: &str, voters: &[String]) -
 pub(crate) async fn asked_to_take_part(
     node: &Arc<Node>,
     id: GroupId,
-    home: &str,
-    voters: &[String],
+    charter: &Charter,
 ) -> Result<Response> {
-    if !voters.contains(&node.me().name) || !voters.iter().any(|v| v == home) {
+    if !charter.names(&node.me().name) || !charter.is_sound() {
         return Err(Error::refused(format!(
-            "{} is not among those voters",
+            "{} is not among those members",
             node.me().name
         )));
     }
@@ -219,11 +293,11 @@ pub(crate) async fn asked_to_take_part(
         .consensus
         .all()
         .iter()
-        .filter(|g| g.home == home && g.voters == voters)
+        .filter(|g| g.charter == *charter && !g.is_idle().1)
         .map(|g| g.id)
         .collect();
     if groups.is_empty() {
-        groups.push(node.consensus.take_part(node, id, home, voters).await?.id);
+        groups.push(node.consensus.take_part(node, id, charter).await?.id);
     }
     Ok(Response::TakesPart {
         incarnation: node.consensus.incarnation(),

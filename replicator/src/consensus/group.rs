@@ -3,18 +3,19 @@
 //! Answers the calls of other nodes, and what the leader is asked. A call for another
 //! incarnation than this node's is refused: it was meant for a log that is gone.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use nuda_core::certify::{Answer, Entry, Foreseen, Proposal, TxnId};
+use nuda_core::certify::{self, Answer, Entry, Foreseen, Ordered, Proposal, TxnId};
 use nuda_core::control::{Reply, Standing};
+use nuda_core::moves::Departed;
 use nuda_core::site::PartitionId;
 use nuda_core::turns::Contender;
 use openraft::error::{ClientWriteError, RaftError};
 use openraft::raft::AppendEntriesResponse;
 use openraft::{BasicNode, ServerState, Snapshot};
 
+use super::charter::Charter;
 use super::engine;
 use super::log::Log;
 use super::machine::Machine;
@@ -30,16 +31,20 @@ use crate::node::Node;
 /// only end as *unknown*.
 const QUORUM_SILENCE_MS: u64 = 1_000;
 
+/// A group that is as it should be knows its leader, and what that has, within this time.
+const CATCHING_UP: Duration = Duration::from_secs(30);
+
 /// One group.
 pub(crate) struct Group {
     pub(crate) id: GroupId,
-    pub(crate) home: String,
-    /// Names of those that vote, in order.
-    pub(crate) voters: Vec<String>,
-    me: u64,
+    pub(crate) charter: Charter,
+    started: Instant,
+    /// Since when it has nothing to do, as this node has seen it.
+    pub(super) idle_since: Mutex<Option<Instant>>,
+    pub(super) me: u64,
     store: Arc<Store>,
     log: Log,
-    raft: Raft,
+    pub(super) raft: Raft,
     machine: Machine,
     turns: FairTurns,
 }
@@ -77,11 +82,13 @@ impl Group {
         let raft = Raft::new(me, config, lines, log.clone(), machine.clone())
             .await
             .map_err(engine)?;
-        tracing::info!(group = %kept.id, home = kept.home, voters = kept.voters.join(","), "takes part");
+        let voters = kept.charter.voters.join(",");
+        tracing::info!(group = %kept.id, home = kept.charter.home, voters, "takes part");
         Ok(Self {
             id: kept.id,
-            home: kept.home,
-            voters: kept.voters,
+            charter: kept.charter,
+            started: Instant::now(),
+            idle_since: Mutex::default(),
             me,
             store: Arc::clone(store),
             log,
@@ -101,6 +108,44 @@ impl Group {
     /// Whether this group orders a partition, as far as this node knows.
     pub(crate) fn orders(&self, partition: PartitionId) -> bool {
         self.machine.look(|g| g.partition(partition).is_some())
+    }
+
+    /// What is known of a partition that is ordered here.
+    pub(crate) fn ordered(&self, partition: PartitionId) -> Option<Ordered> {
+        self.machine.look(|g| g.partition(partition).cloned())
+    }
+
+    /// How often a partition that is ordered here has moved; `None` if it is not.
+    pub(crate) fn moves(&self, partition: PartitionId) -> Option<u64> {
+        self.machine
+            .look(|g| g.partition(partition).map(|o| o.moves))
+    }
+
+    /// The partitions that are ordered here.
+    pub(crate) fn partitions(&self) -> Vec<PartitionId> {
+        let ids = |g: &certify::Group| g.partitions().map(|(id, _)| id).collect();
+        self.machine.look(ids)
+    }
+
+    /// Where a partition went that was ordered here.
+    pub(crate) fn departed(&self, partition: PartitionId) -> Option<Departed> {
+        self.machine.look(|g| g.departed(partition).cloned())
+    }
+
+    /// The partitions that have left and are not known to have arrived.
+    pub(crate) fn on_their_way(&self) -> Vec<(PartitionId, Departed)> {
+        self.machine.look(|g| {
+            let departed = g.all_departed();
+            let on_their_way = departed.filter(|(_, departed)| departed.baggage.is_some());
+            on_their_way
+                .map(|(id, departed)| (id, departed.clone()))
+                .collect()
+        })
+    }
+
+    /// Whether it orders nothing and no move needs it; whether it has ended.
+    pub(crate) fn is_idle(&self) -> (bool, bool) {
+        self.machine.look(|g| (g.is_idle(), g.is_retired()))
     }
 
     /// What the next proposal needs to know, as far as this node knows.
@@ -138,6 +183,16 @@ impl Group {
     /// Whether this node leads.
     pub(crate) fn leads(&self) -> bool {
         self.raft.metrics().borrow().state == ServerState::Leader
+    }
+
+    /// Whether this node has applied what its leader found committed when it began to lead. A group
+    /// that has had no leader for long is not waited for.
+    pub(crate) fn has_caught_up(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let applied = metrics.last_applied.map(|id| id.leader_id.term);
+        let is_current = metrics.current_leader.is_some() && applied == Some(metrics.current_term);
+        is_current || self.started.elapsed() >= CATCHING_UP
     }
 
     /// The leader's name, if one is known.
@@ -244,9 +299,18 @@ impl Group {
             }
             Ok(Ok(_)) => {
                 let standing = self.standing(partition);
-                Appended::Reply(Reply::Decided(Answer::NotHere, standing))
+                let answer = self.elsewhere(partition);
+                Appended::Reply(Reply::Decided(answer, standing))
             }
             Ok(Err(e)) => Appended::Refused(format!("the leader is not confirmed; {e}")),
+        }
+    }
+
+    /// What is said of a partition that is not ordered here.
+    pub(crate) fn elsewhere(&self, partition: PartitionId) -> Answer {
+        match self.machine.look(|g| g.departed(partition).is_some()) {
+            true => Answer::Moved,
+            false => Answer::NotHere,
         }
     }
 
@@ -281,40 +345,6 @@ impl Group {
             .as_ref()
             .err()
             .map(ToString::to_string)
-    }
-
-    /// As the leader: puts a voter's new incarnation in the place of the one it lost. False if
-    /// another node leads.
-    pub(crate) async fn replace(&self, name: &str, incarnation: u64) -> Result<bool> {
-        if !self.leads() {
-            return Ok(false);
-        }
-        let members = self
-            .raft
-            .metrics()
-            .borrow()
-            .membership_config
-            .membership()
-            .clone();
-        let is_its = |id: &u64| members.get_node(id).is_some_and(|node| node.addr == name);
-        if !self.voters.iter().any(|voter| voter == name) {
-            return Err(Error::refused(format!("{name} is no voter of this group")));
-        }
-        if members.voter_ids().any(|id| id == incarnation) {
-            return Ok(true);
-        }
-        self.raft
-            .add_learner(incarnation, BasicNode::new(name), true)
-            .await
-            .map_err(engine)?;
-        let mut voters: BTreeSet<u64> = members.voter_ids().filter(|id| !is_its(id)).collect();
-        voters.insert(incarnation);
-        self.raft
-            .change_membership(voters, false)
-            .await
-            .map_err(engine)?;
-        tracing::warn!(group = %self.id, voter = name, incarnation = format!("{incarnation:016x}"), "has a new log and votes again");
-        Ok(true)
     }
 
     /// Whether this log holds what this node has acknowledged; if not, the node is in no group

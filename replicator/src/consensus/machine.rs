@@ -143,7 +143,10 @@ impl State {
                 return (Verdict(reply.encode()), None);
             }
         };
-        let partition = entry.partition();
+        let Some(partition) = entry.partition() else {
+            let reply = Reply::Decided(self.group.apply(&entry), Standing::default());
+            return (Verdict(reply.encode()), None);
+        };
         let before = self.group.partition(partition).map_or(0, |o| o.link.seq);
         let answer = self.group.apply(&entry);
         let accepted = match (answer, entry) {
@@ -253,11 +256,14 @@ impl RaftStateMachine<Types> for Machine {
 
 impl RaftSnapshotBuilder<Types> for Builder {
     async fn build_snapshot(&mut self) -> Result<Snapshot<Types>, StorageError> {
-        let positions: Vec<(PartitionId, Seq)> = self
-            .group
-            .partitions()
-            .map(|(id, ordered)| (id, ordered.link.seq))
-            .collect();
+        let here = self.group.partitions();
+        let here = here.map(|(id, ordered)| (id, ordered.link.seq));
+        // What moves away is on the disks of a majority of its new voters when it has arrived.
+        let leaving = self.group.all_departed().filter_map(|(id, departed)| {
+            let baggage = departed.baggage.as_ref()?;
+            Some((id, baggage.ordered.link.seq))
+        });
+        let positions: Vec<(PartitionId, Seq)> = here.chain(leaving).collect();
         let delivery = Arc::clone(&self.machine.node.consensus.delivery);
         delivery.secure(&self.machine.node, &positions).await;
         let body = self.group.encode();

@@ -3,8 +3,10 @@
 //! One group for each set of voters and home; it orders the transactions of all partitions that
 //! those nodes hold. In reading order: `types` (what the Raft engine is told), `store` (one
 //! file, one writer, one fsync for all that waits), `log` (a group's log in it), `machine`
-//! (decisions, by `nuda_core::certify`), `wire` and `network` (between nodes), `group` (one
-//! group on this node), `found` (who founds groups and opens partitions), `propose`
+//! (decisions, by `nuda_core::certify`), `wire` and `network` (between nodes), `charter` (who is in a
+//! group), `group` (one group on this node), `engine_members` (incarnations of its members), `found`
+//! (who founds groups and opens partitions), `moves` (partitions whose members change), `retire`
+//! (groups without partitions), `propose`
 //! (questions of the extension, carried to the leader), `turns` (who is next where many
 //! compete), `execute` and `statement` (what runs at the leader for others), `deliver` (accepted transactions into
 //! the partitions' files), `socket` (the extension's connections).
@@ -14,14 +16,18 @@
 //! restored has another id, which is in no group. Nothing here takes a SQLite lock of a
 //! partition's file, save `deliver`, for which nobody's acknowledgement waits.
 
+pub(crate) mod charter;
 pub(crate) mod deliver;
+mod engine_members;
 mod execute;
 pub(crate) mod found;
 pub(crate) mod group;
 mod log;
 mod machine;
+mod moves;
 mod network;
 pub(crate) mod propose;
+mod retire;
 pub(crate) mod socket;
 mod statement;
 mod store;
@@ -29,14 +35,17 @@ mod turns;
 pub(crate) mod types;
 pub(crate) mod wire;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use nuda_core::moves::Departed;
 use nuda_core::site::PartitionId;
+use tokio::sync::Notify;
 
 use crate::error::{Error, Result};
 use crate::node::Node;
+use charter::Charter;
 use deliver::Delivery;
 use execute::Executors;
 use group::Group;
@@ -49,6 +58,43 @@ pub(crate) struct Consensus {
     groups: RwLock<HashMap<GroupId, Arc<Group>>>,
     pub(crate) delivery: Arc<Delivery>,
     executors: Executors,
+    /// One group is founded at a time.
+    founding: tokio::sync::Mutex<()>,
+    /// Partitions whose members are being changed: their groups wait for the last one.
+    held: Mutex<HashMap<String, usize>>,
+    /// Member lists have changed.
+    news: Notify,
+    /// The member list with which a partition was last found to be where it belongs.
+    settled: Mutex<HashMap<PartitionId, (GroupId, u64)>>,
+    /// Groups of which another member has said that they have ended.
+    ended: Mutex<HashSet<GroupId>>,
+}
+
+/// What is known of the group of a partition.
+pub(crate) struct Known {
+    pub(crate) group: GroupId,
+    pub(crate) charter: Charter,
+    /// The number of the move by which the partition came there.
+    pub(crate) moves: u64,
+}
+
+/// A partition's group stays as it is, until this is dropped.
+pub(crate) struct Hold<'a>(&'a Consensus, String);
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        let mut held = lock(&self.0.held);
+        if let Some(count) = held.get_mut(&self.1) {
+            *count -= 1;
+        }
+        held.retain(|_, count| *count > 0);
+        drop(held);
+        self.0.news.notify_one();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Consensus {
@@ -60,6 +106,11 @@ impl Consensus {
             groups: RwLock::default(),
             delivery: Arc::new(Delivery::default()),
             executors: Executors::default(),
+            founding: tokio::sync::Mutex::default(),
+            held: Mutex::default(),
+            news: Notify::new(),
+            settled: Mutex::default(),
+            ended: Mutex::default(),
         })
     }
 
@@ -102,9 +153,88 @@ impl Consensus {
         groups.get(&id).map(Arc::clone)
     }
 
-    /// The group that orders a partition, as far as this node knows.
+    /// The group that orders a partition, as far as this node knows: of two, one has not heard yet
+    /// that the partition has moved.
     pub(crate) fn of_partition(&self, partition: PartitionId) -> Option<Arc<Group>> {
-        self.all().into_iter().find(|g| g.orders(partition))
+        let groups = self.all().into_iter();
+        let ordering = groups.filter_map(|group| Some((group.moves(partition)?, group)));
+        let latest = ordering.max_by_key(|(moves, _)| *moves);
+        latest.map(|(_, group)| group)
+    }
+
+    /// Where a partition went that a group here has ordered.
+    pub(crate) fn departed(&self, partition: PartitionId) -> Option<Departed> {
+        let groups = self.all();
+        let departed = groups.iter().filter_map(|group| group.departed(partition));
+        departed.max_by_key(|departed| departed.moves)
+    }
+
+    /// The group that orders a partition, or will when it has arrived there.
+    pub(crate) fn describe(&self, partition: PartitionId) -> Option<Known> {
+        let here = self.of_partition(partition).and_then(|group| {
+            Some(Known {
+                group: group.id,
+                charter: group.charter.clone(),
+                moves: group.moves(partition)?,
+            })
+        });
+        here.or_else(|| {
+            let Departed { moves, to, .. } = self.departed(partition)?;
+            let charter = Charter {
+                home: to.home,
+                voters: to.voters,
+                followers: to.followers,
+            };
+            Some(Known {
+                group: GroupId(to.group),
+                charter,
+                moves,
+            })
+        })
+    }
+
+    /// Whether what this node says of its groups can be relied on: soon after a start a log is there
+    /// and what it says is not known yet.
+    fn has_caught_up(&self) -> bool {
+        self.all().iter().all(|group| group.has_caught_up())
+    }
+
+    /// Leaves a partition's group as it is, until the answer is dropped.
+    pub(crate) fn hold(&self, partition: &str) -> Hold<'_> {
+        *lock(&self.held).entry(partition.to_owned()).or_default() += 1;
+        Hold(self, partition.to_owned())
+    }
+
+    /// A member list has changed.
+    pub(crate) fn look_again(&self) {
+        self.news.notify_one();
+    }
+
+    fn is_held(&self, partition: &str) -> bool {
+        lock(&self.held).contains_key(partition)
+    }
+
+    /// Forgets a group that has ended.
+    async fn forget(&self, group: &Arc<Group>) -> Result<()> {
+        let (store, id) = (Arc::clone(&self.store), group.id);
+        {
+            let mut groups = self.groups.write().unwrap_or_else(PoisonError::into_inner);
+            groups.remove(&id);
+        }
+        group.stop().await;
+        tokio::task::spawn_blocking(move || store.retire_group(id)).await??;
+        lock(&self.ended).remove(&id);
+        Ok(())
+    }
+
+    /// Whether a group was here and has ended.
+    fn has_ended(&self, group: GroupId) -> Result<bool> {
+        self.store.is_retired(group)
+    }
+
+    /// Another member says that a group has ended.
+    pub(crate) fn ended_elsewhere(&self, group: GroupId) {
+        lock(&self.ended).insert(group);
     }
 
     /// The group of this description, kept and started if it is new here.
@@ -112,16 +242,14 @@ impl Consensus {
         &self,
         node: &Arc<Node>,
         id: GroupId,
-        home: &str,
-        voters: &[String],
+        charter: &Charter,
     ) -> Result<Arc<Group>> {
         if let Some(group) = self.group(id) {
             return Ok(group);
         }
         let store = Arc::clone(&self.store);
-        let (home, voters) = (home.to_owned(), voters.to_vec());
-        let keeping =
-            tokio::task::spawn_blocking(move || store.keep_group(id, &home, &voters)).await??;
+        let charter = charter.clone();
+        let keeping = tokio::task::spawn_blocking(move || store.keep_group(id, &charter)).await??;
         let group = Arc::new(Group::start(node, &self.store, keeping).await?);
         let mut groups = self.groups.write().unwrap_or_else(PoisonError::into_inner);
         // Two who found at once: the first one stays.

@@ -135,7 +135,11 @@ impl Far {
         match self.node.call(&self.name, Route::Consensus, body).await {
             Ok(answer) => {
                 self.node.heard(&self.name);
-                wire::decode(&answer)
+                let answer = wire::decode(&answer)?;
+                if let Response::Retired = answer {
+                    self.node.consensus.ended_elsewhere(self.group);
+                }
+                Ok(answer)
             }
             Err(e) => {
                 // A refusal is an answer: the node is there.

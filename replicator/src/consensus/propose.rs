@@ -8,12 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nuda_core::certify::{Answer, Entry};
+use nuda_core::changeset::read_vector;
 use nuda_core::codec::Reader;
 use nuda_core::control::{Ask, Execution, Reply, Request};
 use nuda_core::error::DecodeError;
 use nuda_core::site::PartitionId;
 
+use super::Known;
 use super::group::{Appended, Group};
+use super::types::GroupId;
 use super::wire::{self, Call, Response};
 use crate::clock;
 use crate::error::{Error, Kind, Result};
@@ -23,6 +26,9 @@ use crate::transport::Route;
 
 /// The pause before a question is asked again.
 const PAUSE: Duration = Duration::from_millis(25);
+
+/// The pause before the group is looked for to which a partition has moved.
+const MOVING: Duration = Duration::from_millis(3);
 
 /// How long a leader works on putting a voter's new log in the place of its old one.
 const REPLACE: Duration = Duration::from_secs(3);
@@ -46,8 +52,8 @@ pub(crate) async fn answer(node: &Arc<Node>, request: Request) -> Reply {
         Ask::Reach(position) if position <= here => Reply::Ready(group.standing(partition)),
         Ask::Reach(position) => reach(node, &group, partition, position, until).await,
         Ask::ReachAll => {
-            let call = |_| Call::position(group.id, partition);
-            match ask_leader(node, &group, partition, until, call).await {
+            let call = |group, _| Call::position(group, partition);
+            match ask(node, partition, until, call).await {
                 Reply::Ready(standing) if standing.position <= here => Reply::Ready(standing),
                 Reply::Ready(standing) => {
                     reach(node, &group, partition, standing.position, until).await
@@ -64,7 +70,7 @@ pub(crate) async fn answer(node: &Arc<Node>, request: Request) -> Reply {
                 return Reply::NotCommitted(e.to_string());
             }
             let entry = Entry::Propose(partition, proposal).encode();
-            append(node, &group, partition, until, entry).await
+            append(node, partition, until, entry).await
         }
         Ask::Execute(execution) => execute(node, &group, partition, until, &execution).await,
         Ask::Settle(id) => {
@@ -73,7 +79,7 @@ pub(crate) async fn answer(node: &Arc<Node>, request: Request) -> Reply {
                 .of_partition(partition)
                 .map(|g| g.standing(partition));
             let entry = Entry::Abort(partition, id).encode();
-            match append(node, &group, partition, until, entry).await {
+            match append(node, partition, until, entry).await {
                 Reply::NotCommitted(why) => Reply::Unknown(why),
                 Reply::Decided(answer, standing) => Reply::Decided(
                     answer,
@@ -97,13 +103,13 @@ async fn execute(
 ) -> Reply {
     let mut encoded = Vec::new();
     execution.encode(&mut encoded);
-    let call = |within: Duration| Call::Execute {
-        group: group.id,
+    let call = |group, within: Duration| Call::Execute {
+        group,
         partition: partition.0,
         execution: encoded.clone(),
         within_ms: milliseconds(within),
     };
-    match ask_leader(node, group, partition, until, call).await {
+    match ask(node, partition, until, call).await {
         Reply::Executed {
             position,
             result,
@@ -149,8 +155,18 @@ async fn notice(node: &Arc<Node>, partition: PartitionId) -> Result<()> {
         .await
 }
 
-/// Puts an entry into the log, through whoever leads.
-pub(crate) async fn append(
+/// Puts an entry into a partition's log, through whoever leads.
+async fn append(node: &Arc<Node>, partition: PartitionId, until: Instant, entry: Vec<u8>) -> Reply {
+    let call = |group, within: Duration| Call::Append {
+        group,
+        entry: entry.clone(),
+        within_ms: milliseconds(within),
+    };
+    ask(node, partition, until, call).await
+}
+
+/// The same with the log of this group.
+pub(crate) async fn append_to(
     node: &Arc<Node>,
     group: &Arc<Group>,
     partition: PartitionId,
@@ -162,64 +178,111 @@ pub(crate) async fn append(
         entry: entry.clone(),
         within_ms: milliseconds(within),
     };
-    ask_leader(node, group, partition, until, call).await
+    ask_leader(node, group, partition, until, &mut None, call).await
 }
 
-/// Whether a group orders a partition, as of now.
-pub(crate) async fn is_ordered_by(
+/// Whether a group orders a partition, or has ordered it, as of now.
+pub(crate) async fn has_ordered(
     node: &Arc<Node>,
     group: &Arc<Group>,
     partition: PartitionId,
     until: Instant,
 ) -> Result<bool> {
     let call = |_| Call::position(group.id, partition);
-    match ask_leader(node, group, partition, until, call).await {
-        Reply::Ready(_) => Ok(true),
+    match ask_leader(node, group, partition, until, &mut None, call).await {
+        Reply::Ready(_) | Reply::Decided(Answer::Moved, _) => Ok(true),
         Reply::Decided(Answer::NotHere, _) => Ok(false),
         Reply::NotCommitted(why) | Reply::Unknown(why) => Err(Error::retry(why)),
         _ => Err(Error::internal("an unexpected answer about a position")),
     }
 }
 
-/// Asks the leader until it answers or the time is over.
+/// Asks the leader of the group that orders a partition, wherever that is: a group that the
+/// partition has left says so, and the next one is asked.
+async fn ask(
+    node: &Arc<Node>,
+    partition: PartitionId,
+    until: Instant,
+    call: impl Fn(GroupId, Duration) -> Call,
+) -> Reply {
+    let mut unknown = None;
+    loop {
+        let Some(group) = ordered(node, partition, until).await else {
+            return match unknown {
+                Some(why) => Reply::Unknown(why),
+                None => Reply::NotCommitted(not_ordered(node, partition)),
+            };
+        };
+        let of_group = |within| call(group.id, within);
+        let reply = ask_leader(node, &group, partition, until, &mut unknown, of_group).await;
+        let is_elsewhere = match &reply {
+            Reply::Decided(answer, _) => {
+                matches!(answer, Answer::Moved | Answer::NotHere | Answer::Expected)
+            }
+            // The engine may have ended with its group.
+            Reply::NotCommitted(_) => !group.orders(partition),
+            _ => false,
+        };
+        if !is_elsewhere {
+            return reply;
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        tokio::time::sleep(MOVING.min(left)).await;
+    }
+}
+
+/// Asks a group's leader until it answers or the time is over. `unknown` says why a question
+/// may be in a log although nobody said so.
 async fn ask_leader(
     node: &Arc<Node>,
     group: &Arc<Group>,
     partition: PartitionId,
     until: Instant,
+    unknown: &mut Option<String>,
     call: impl Fn(Duration) -> Call,
 ) -> Reply {
-    // Why it may be in the log although nobody said so.
-    let mut unknown: Option<String> = None;
     loop {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return match unknown {
+            return match unknown.take() {
                 Some(why) => Reply::Unknown(why),
                 None => Reply::NotCommitted(no_leader(node, group, partition)),
             };
         }
         let appended = match group.leader() {
             None => Appended::Refused(no_leader(node, group, partition)),
-            Some(name) if name == node.me().name => match handle(node, call(left)).await {
-                Ok(handled) => handled,
-                Err(e) => Appended::Refused(e.to_string()),
-            },
-            Some(name) => ask_node(node, &name, call(left), left).await,
+            Some(name) => ask_voter(node, &name, call(left), left).await,
         };
         match appended {
             Appended::Reply(Reply::Decided(Answer::Expired, _)) if unknown.is_some() => {
-                return Reply::Unknown(unknown.unwrap_or_default());
+                return Reply::Unknown(unknown.take().unwrap_or_default());
             }
-            Appended::Reply(Reply::Unknown(why)) | Appended::Unknown(why) => unknown = Some(why),
+            Appended::Reply(Reply::Unknown(why)) | Appended::Unknown(why) => *unknown = Some(why),
             Appended::Reply(reply) => return reply,
             Appended::NotLeader => {}
-            Appended::Refused(why) if unknown.is_none() => {
+            // Whoever looks for the partition goes on to the next group.
+            Appended::Refused(why) if unknown.is_none() || !group.orders(partition) => {
                 return Reply::NotCommitted(explained(node, group, partition, &why));
             }
             Appended::Refused(_) => {}
         }
         tokio::time::sleep(PAUSE.min(left)).await;
+    }
+}
+
+/// Asks one voter, or this node itself.
+pub(super) async fn ask_voter(
+    node: &Arc<Node>,
+    name: &str,
+    call: Call,
+    within: Duration,
+) -> Appended {
+    if name != node.me().name {
+        return ask_node(node, name, call, within).await;
+    }
+    match handle(node, call).await {
+        Ok(handled) => handled,
+        Err(e) => Appended::Refused(e.to_string()),
     }
 }
 
@@ -294,16 +357,31 @@ pub(crate) async fn called(node: &Arc<Node>, body: &[u8]) -> Result<Vec<u8>> {
             to,
             acknowledged,
             call,
-        } => {
-            let found = node.consensus.group(group).ok_or_else(|| {
-                Error::not_found(format!("{} is not in group {group}", node.me().name))
-            })?;
-            found.engine_call(to, acknowledged, call).await?
-        }
-        Call::Describe { partition } => match node.consensus.of_partition(PartitionId(partition)) {
-            Some(g) => Response::Group(g.id, g.home.clone(), g.voters.clone()),
+        } => match node.consensus.group(group) {
+            Some(found) => found.engine_call(to, acknowledged, call).await?,
+            None if node.consensus.has_ended(group)? => Response::Retired,
+            None => {
+                let me = &node.me().name;
+                return Err(Error::not_found(format!("{me} is not in group {group}")));
+            }
+        },
+        Call::Describe { partition } => match node.consensus.describe(PartitionId(partition)) {
+            Some(known) => Response::Group(known.group, known.charter, known.moves),
+            None if !node.consensus.has_caught_up() => {
+                return Err(Error::retry("the groups of this node have just begun"));
+            }
             None => return Err(Error::not_found("no group here orders that partition")),
         },
+        Call::Provide { charter } => {
+            let group = super::found::home_group(node, &charter).await?;
+            Response::Group(group.id, group.charter.clone(), 0)
+        }
+        Call::OnDisk { partition, vector } => {
+            let malformed = |e: DecodeError| Error::refused(format!("malformed: a vector; {e}"));
+            let vector = read_vector(&mut Reader::new(&vector)).map_err(malformed)?;
+            super::moves::has_on_disk(node, PartitionId(partition), &vector).await?;
+            Response::Done
+        }
         Call::Replace {
             group,
             name,
@@ -321,8 +399,8 @@ pub(crate) async fn called(node: &Arc<Node>, body: &[u8]) -> Result<Vec<u8>> {
                 Response::NotLeader
             }
         }
-        Call::TakePart { id, home, voters } => {
-            super::found::asked_to_take_part(node, id, &home, &voters).await?
+        Call::TakePart { id, charter } => {
+            super::found::asked_to_take_part(node, id, &charter).await?
         }
         call => match handle(node, call).await? {
             Appended::NotLeader => Response::NotLeader,
@@ -344,7 +422,11 @@ async fn reach(
     let left = until.saturating_duration_since(Instant::now());
     let delivery = Arc::clone(&node.consensus.delivery);
     let waiting = delivery.wait(node, partition, position);
-    match tokio::time::timeout(left, waiting).await {
+    let reached = tokio::time::timeout(left, waiting).await;
+    // It may have moved meanwhile.
+    let now = node.consensus.of_partition(partition);
+    let group = now.as_ref().unwrap_or(group);
+    match reached {
         Ok(Ok(())) => Reply::Ready(group.standing(partition)),
         Ok(Err(e)) => Reply::NotCommitted(e.to_string()),
         Err(_) => Reply::NotCommitted(format!(
@@ -359,12 +441,22 @@ fn name_of(node: &Arc<Node>, partition: PartitionId) -> String {
         .map_or_else(|| partition.to_string(), |p| p.name.clone())
 }
 
+/// Why nobody can be asked.
 fn not_ordered(node: &Arc<Node>, partition: PartitionId) -> String {
-    format!(
-        "{} has no log yet; its founding node makes one when all members are reachable; see `nuda status {}`",
-        name_of(node, partition),
-        name_of(node, partition)
-    )
+    let (name, me) = (name_of(node, partition), &node.me().name);
+    match node.consensus.describe(partition) {
+        Some(Known { charter, .. }) if !charter.names(me) => format!(
+            "{me} is no member of {name} any more; its members are {}; add {me} there with `nuda create {name} --on ...,{me}`",
+            charter.members().cloned().collect::<Vec<_>>().join(", ")
+        ),
+        Some(Known { charter, .. }) => format!(
+            "{name} moves to the group of {} and has not arrived; nothing was changed; see `nuda status {name}`",
+            charter.voters.join(", ")
+        ),
+        None => format!(
+            "{name} has no log yet; its founding node makes one when all members are reachable; see `nuda status {name}`"
+        ),
+    }
 }
 
 fn no_leader(node: &Arc<Node>, group: &Arc<Group>, partition: PartitionId) -> String {
@@ -378,7 +470,7 @@ fn explained(node: &Arc<Node>, group: &Arc<Group>, partition: PartitionId, why: 
     let peers = node.peers.all();
     let mut reachable = 1;
     let mut away = Vec::new();
-    for voter in group.voters.iter().filter(|v| *v != me) {
+    for voter in group.charter.voters.iter().filter(|v| *v != me) {
         let peer = peers.iter().find(|p| p.entry.name == *voter);
         match peer {
             Some(peer) if peer.failure.is_none() && peer.heard_ms.is_some() => reachable += 1,
@@ -392,7 +484,10 @@ fn explained(node: &Arc<Node>, group: &Arc<Group>, partition: PartitionId, why: 
             None => away.push(format!("{voter}: its address is not known")),
         }
     }
-    let who = format!("{reachable} of {} members reachable", group.voters.len());
+    let who = format!(
+        "{reachable} of {} members reachable",
+        group.charter.voters.len()
+    );
     let away = if away.is_empty() {
         why.to_owned()
     } else {

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::charter::Charter;
 use super::types::GroupId;
 use crate::error::{Error, Result};
 
@@ -37,8 +38,10 @@ CREATE TABLE IF NOT EXISTS fact(key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS consensus_group(
   number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE,
   home TEXT NOT NULL, voters TEXT NOT NULL,
-  vote BLOB, purged BLOB, meta BLOB, snapshot BLOB
+  vote BLOB, purged BLOB, meta BLOB, snapshot BLOB,
+  followers TEXT NOT NULL DEFAULT ''
 );
+CREATE TABLE IF NOT EXISTS retired(id BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS entry(
   id INTEGER PRIMARY KEY, -- group number << 40 | index
   body BLOB NOT NULL
@@ -51,8 +54,7 @@ type Done = Box<dyn FnOnce() + Send>;
 pub(crate) struct Kept {
     pub(crate) number: i64,
     pub(crate) id: GroupId,
-    pub(crate) home: String,
-    pub(crate) voters: Vec<String>,
+    pub(crate) charter: Charter,
 }
 
 /// The log file.
@@ -69,6 +71,7 @@ impl Store {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let writer = connect(path)?;
         writer.execute_batch(LAYOUT)?;
+        add_followers(&writer)?;
         let incarnation = incarnation(&writer, path)?;
         let (queue, waiting) = sync_channel(QUEUE);
         std::thread::Builder::new()
@@ -135,42 +138,86 @@ impl Store {
     /// The groups of this incarnation.
     pub(crate) fn groups(&self) -> Result<Vec<Kept>> {
         let reader = self.reader();
-        let mut query = reader
-            .prepare("SELECT number, id, home, voters FROM consensus_group ORDER BY number")?;
+        let mut query = reader.prepare(
+            "SELECT number, id, home, voters, followers FROM consensus_group ORDER BY number",
+        )?;
         let rows = query.query_map([], |row| {
             Ok(Kept {
                 number: row.get(0)?,
                 id: GroupId(row.get(1)?),
-                home: row.get(2)?,
-                voters: names(&row.get::<_, String>(3)?),
+                charter: Charter {
+                    home: row.get(2)?,
+                    voters: names(&row.get::<_, String>(3)?),
+                    followers: names(&row.get::<_, String>(4)?),
+                },
             })
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
-    /// Keeps a group, on disk when this returns. Blocks.
-    pub(crate) fn keep_group(&self, id: GroupId, home: &str, voters: &[String]) -> Result<Kept> {
-        let (home, voters) = (home.to_owned(), voters.join(","));
-        let (tell, told) = sync_channel(1);
-        self.write(
-            move |conn| {
-                conn.execute(
-                    "INSERT OR IGNORE INTO consensus_group(id, home, voters) VALUES (?, ?, ?)",
-                    params![id.0, home, voters],
-                )
-                .map(|_| ())
-            },
-            move || {
-                let _ = tell.send(());
-            },
-        );
-        told.recv()
-            .map_err(|_| Error::internal("the writer of the consensus log is gone"))?;
+    /// Keeps a group, on disk when this returns. A group that has ended does not begin again: its
+    /// log is gone. Blocks.
+    pub(crate) fn keep_group(&self, id: GroupId, charter: &Charter) -> Result<Kept> {
+        let home = charter.home.clone();
+        let (voters, followers) = (charter.voters.join(","), charter.followers.join(","));
+        self.written_now(move |conn| {
+            conn.execute(
+                "INSERT OR IGNORE INTO consensus_group(id, home, voters, followers)
+                 SELECT ?1, ?2, ?3, ?4 WHERE NOT EXISTS (SELECT 1 FROM retired WHERE id = ?1)",
+                params![id.0, home, voters, followers],
+            )
+            .map(|_| ())
+        })?;
         self.groups()?
             .into_iter()
             .find(|kept| kept.id == id)
-            .ok_or_else(|| Error::internal("a group that was kept is gone"))
+            .ok_or_else(|| Error::refused(format!("the group {id} has ended")))
     }
+
+    /// Forgets a group, but not that it was there. Blocks.
+    pub(crate) fn retire_group(&self, id: GroupId) -> Result<()> {
+        self.written_now(move |conn| {
+            conn.execute("INSERT OR IGNORE INTO retired VALUES (?)", [id.0])?;
+            conn.execute(
+                "DELETE FROM entry WHERE id IN (
+                   SELECT e.id FROM consensus_group g, entry e
+                   WHERE g.id = ? AND e.id BETWEEN g.number << 40 AND ((g.number + 1) << 40) - 1)",
+                [id.0],
+            )?;
+            conn.execute("DELETE FROM consensus_group WHERE id = ?", [id.0])
+                .map(|_| ())
+        })
+    }
+
+    /// Whether a group was here and has ended.
+    pub(crate) fn is_retired(&self, id: GroupId) -> Result<bool> {
+        let reader = self.reader();
+        let mut query = reader.prepare_cached("SELECT 1 FROM retired WHERE id = ?")?;
+        Ok(query.exists([id.0])?)
+    }
+
+    fn written_now(
+        &self,
+        work: impl Fn(&Connection) -> rusqlite::Result<()> + Send + 'static,
+    ) -> Result<()> {
+        let (tell, told) = sync_channel(1);
+        self.write(work, move || {
+            let _ = tell.send(());
+        });
+        told.recv()
+            .map_err(|_| Error::internal("the writer of the consensus log is gone"))
+    }
+}
+
+/// Files from before there were followers get their column.
+fn add_followers(conn: &Connection) -> Result<()> {
+    let known = "SELECT 1 FROM pragma_table_info('consensus_group') WHERE name = 'followers'";
+    if !conn.prepare(known)?.exists([])? {
+        conn.execute_batch(
+            "ALTER TABLE consensus_group ADD COLUMN followers TEXT NOT NULL DEFAULT ''",
+        )?;
+    }
+    Ok(())
 }
 
 fn names(list: &str) -> Vec<String> {
@@ -239,7 +286,9 @@ fn incarnation(conn: &Connection, path: &Path) -> Result<u64> {
         return Ok(known);
     }
     let new = crate::random::bits().max(1);
-    conn.execute_batch("BEGIN IMMEDIATE; DELETE FROM entry; DELETE FROM consensus_group;")?;
+    conn.execute_batch(
+        "BEGIN IMMEDIATE; DELETE FROM entry; DELETE FROM consensus_group; DELETE FROM retired;",
+    )?;
     for (key, value) in [("place", place), ("incarnation", format!("{new:016x}"))] {
         conn.execute("REPLACE INTO fact VALUES (?, ?)", [key, &value])?;
     }
@@ -259,15 +308,64 @@ fn place(path: &Path) -> Result<String> {
 mod tests {
     use super::*;
 
+    fn charter() -> Charter {
+        let members = ["a".to_owned(), "b".to_owned()];
+        Charter::of("a", &[], &members)
+    }
+
+    #[test]
+    fn a_group_that_has_ended_does_not_begin_again() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(&home.path().join("consensus.db")).unwrap();
+        let ids = [GroupId([1; 16]), GroupId([2; 16])];
+        for (id, index) in ids.into_iter().zip(5..) {
+            let kept = store.keep_group(id, &charter()).unwrap();
+            assert_eq!(kept.charter, charter());
+            let key = (kept.number << 40) + index;
+            store
+                .written_now(move |conn| {
+                    conn.execute("INSERT INTO entry VALUES (?, x'00')", [key])
+                        .map(|_| ())
+                })
+                .unwrap();
+        }
+        store.retire_group(ids[0]).unwrap();
+        assert!(store.keep_group(ids[0], &charter()).is_err());
+        assert!(store.is_retired(ids[0]).unwrap());
+        assert!(!store.is_retired(ids[1]).unwrap());
+        assert_eq!(store.groups().unwrap().len(), 1);
+        let left: u64 = store
+            .reader()
+            .query_row("SELECT count(*) FROM entry", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(left, 1, "the other group's log stays");
+    }
+
+    #[test]
+    fn a_file_from_before_there_were_followers_is_read() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("consensus.db");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(
+            "CREATE TABLE consensus_group(
+               number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE,
+               home TEXT NOT NULL, voters TEXT NOT NULL,
+               vote BLOB, purged BLOB, meta BLOB, snapshot BLOB)",
+        )
+        .unwrap();
+        drop(old);
+        let store = Store::open(&path).unwrap();
+        store.keep_group(GroupId([1; 16]), &charter()).unwrap();
+        assert_eq!(store.groups().unwrap()[0].charter, charter());
+    }
+
     #[test]
     fn a_copied_file_is_another_incarnation_without_groups() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("consensus.db");
         let store = Store::open(&path).unwrap();
         let first = store.incarnation();
-        store
-            .keep_group(GroupId([7; 16]), "a", &["a".into(), "b".into()])
-            .unwrap();
+        store.keep_group(GroupId([7; 16]), &charter()).unwrap();
         drop(store);
         let again = Store::open(&path).unwrap();
         assert_eq!(again.incarnation(), first);

@@ -9,6 +9,7 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, V
 use openraft::{BasicNode, SnapshotMeta, Vote};
 use serde::{Deserialize, Serialize};
 
+use super::charter::Charter;
 use super::types::{GroupId, LogId, Types, whole};
 use crate::error::{Error, Result};
 
@@ -33,11 +34,7 @@ pub(crate) enum Call {
         incarnation: u64,
     },
     /// Take part in a group.
-    TakePart {
-        id: GroupId,
-        home: String,
-        voters: Vec<String>,
-    },
+    TakePart { id: GroupId, charter: Charter },
     /// For the leader: append this entry, answer what became of it within so many
     /// milliseconds. Answered by the bytes of a `nuda_core::control::Reply`.
     Append {
@@ -49,6 +46,14 @@ pub(crate) enum Call {
     /// For the leader: everything acknowledged so far is at or before which position?
     /// Answered as `Append`.
     Position { group: GroupId, partition: [u8; 16] },
+    /// For a home: which group is of this charter? It is founded if need be.
+    Provide { charter: Charter },
+    /// Answer when the partition's file has this vector on disk.
+    OnDisk {
+        partition: [u8; 16],
+        #[serde(with = "whole")]
+        vector: Vec<u8>,
+    },
     /// For the leader: run this, a `nuda_core::control::Execution`. Answered as `Append`.
     Execute {
         group: GroupId,
@@ -87,20 +92,21 @@ pub(crate) enum Response {
     Append(AppendEntriesResponse<u64>),
     Vote(VoteResponse<u64>),
     Snapshot(Vote<u64>),
-    /// This node takes part, under this incarnation. It holds these groups of the same home
-    /// and voters.
+    /// This node takes part, under this incarnation. It holds these groups of the same charter.
     TakesPart {
         incarnation: u64,
         groups: Vec<GroupId>,
     },
     /// What was asked for is so.
     Done,
-    /// The group, its home and its voters.
-    Group(GroupId, String, Vec<String>),
+    /// A group, and by which move the partition came to it that was asked about.
+    Group(GroupId, Charter, u64),
     /// Bytes of a `nuda_core::control::Reply`.
     Reply(#[serde(with = "whole")] Vec<u8>),
     /// This node leads the group no longer, and has done nothing.
     NotLeader,
+    /// The group has ended.
+    Retired,
 }
 
 /// The body of a call or an answer.

@@ -23,6 +23,13 @@ pub(crate) enum Request {
         /// How long to wait until the nodes are known.
         timeout_ms: u64,
     },
+    /// `nuda members`.
+    Members {
+        partition: String,
+        remove: Vec<String>,
+        /// How long to wait until the voters have changed.
+        timeout_ms: u64,
+    },
     /// `nuda status`.
     Status { partition: Option<String> },
     /// `nuda verify`.

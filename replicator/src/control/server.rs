@@ -77,6 +77,15 @@ async fn carry_out(
             let created = task::create::run(node, &name, &on, from, progress).await?;
             Ok(serde_json::to_value(created)?)
         }
+        Request::Members {
+            partition,
+            remove,
+            timeout_ms,
+        } => {
+            let timeout = Duration::from_millis(timeout_ms);
+            let holders = task::members::run(node, &partition, &remove, timeout, progress).await?;
+            Ok(serde_json::to_value(holders)?)
+        }
         Request::Status { partition } => {
             let status = status::gather(node, partition.as_deref()).await?;
             Ok(serde_json::to_value(status)?)

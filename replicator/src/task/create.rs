@@ -48,6 +48,7 @@ pub(crate) async fn run(
     progress: &Progress,
 ) -> Result<Created> {
     let target = node.dir.partition_file(name)?;
+    let _hold = node.consensus.hold(name);
     let mut created = Created {
         partition: name.to_owned(),
         ..Created::default()

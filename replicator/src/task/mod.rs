@@ -2,7 +2,7 @@
 //!
 //! Loops that run as long as the node: [`gossip`], [`wake`], [`scan`], [`timer`],
 //! [`compare`], [`idle`]. Actions with an end: [`invite`], [`join`], [`reseed`],
-//! [`snapshot`], [`create`], [`verify`], [`checkpoint`]. None of them decides what to
+//! [`snapshot`], [`create`], [`members`], [`verify`], [`checkpoint`]. None of them decides what to
 //! replicate.
 
 pub(crate) mod checkpoint;
@@ -12,6 +12,7 @@ pub(crate) mod gossip;
 pub(crate) mod idle;
 pub(crate) mod invite;
 pub(crate) mod join;
+pub(crate) mod members;
 pub(crate) mod reseed;
 pub(crate) mod scan;
 pub(crate) mod snapshot;

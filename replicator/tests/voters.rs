@@ -1,0 +1,275 @@
+//! Voters that change while strong transactions go on: members that join, nodes that are gone for
+//! ever, a leader that dies in the middle of a move. What was acknowledged is there afterwards.
+
+// A test fails by panicking, in its helpers too.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, Error, ffi};
+use serde_json::Value;
+
+use support::Nodes;
+
+/// A partition with a strong table of two accounts, on these nodes.
+fn bank(nodes: &Nodes, names: &[&str]) {
+    nodes.nuda_ok("a", &["create", "org", "--on", &names.join(",")]);
+    let founder = nodes.open("a", "org");
+    founder
+        .execute_batch(
+            "CREATE TABLE account(id TEXT PRIMARY KEY, balance INTEGER);
+             SELECT nuda_track('account', 'strong');
+             SELECT nuda_timeout(20000);
+             INSERT INTO account VALUES ('x', 100), ('y', 100);",
+        )
+        .unwrap_or_else(|e| panic!("{e}\n{}", nodes.logs()));
+}
+
+/// Waits longer than the others do: several groups are founded on a machine that has other work.
+fn patiently<T>(nodes: &Nodes, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < until, "never: {what}\n{}", nodes.logs());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn level(conn: &Connection, which: &str, to: &str) -> rusqlite::Result<String> {
+    let sql = format!("SELECT nuda_{which}_consistency(?)");
+    conn.query_row(&sql, [to], |row| row.get(0))
+}
+
+/// A connection whose reads and writes are strong, as soon as that can be.
+fn strong(nodes: &Nodes, name: &str) -> Connection {
+    patiently(nodes, &format!("{name} is strong"), || {
+        let conn = nodes.open(name, "org");
+        conn.prepare("SELECT * FROM account").ok()?;
+        level(&conn, "write", "strong").ok()?;
+        level(&conn, "read", "strong").ok()?;
+        Some(conn)
+    })
+}
+
+fn transfer(conn: &Connection) -> rusqlite::Result<()> {
+    let done = conn.execute_batch(
+        "BEGIN IMMEDIATE;
+         UPDATE account SET balance = balance - 1 WHERE id = 'x';
+         UPDATE account SET balance = balance + 1 WHERE id = 'y';
+         COMMIT;",
+    );
+    if !conn.is_autocommit() {
+        conn.execute_batch("ROLLBACK").unwrap();
+    }
+    done
+}
+
+fn balances(conn: &Connection) -> Option<(i64, i64)> {
+    let sql = "SELECT (SELECT balance FROM account WHERE id = 'x'),
+                      (SELECT balance FROM account WHERE id = 'y')";
+    let found = conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
+    found.ok()
+}
+
+/// What a node says about the partition's log.
+fn log_of(nodes: &Nodes, name: &str) -> Option<Value> {
+    let output = nodes.nuda(name, &["status", "org", "--json"]);
+    let status: Value = serde_json::from_slice(&output.stdout).ok()?;
+    let log = &status["partitions"][0]["log"];
+    log.is_object().then(|| log.clone())
+}
+
+/// Waits until a node knows these voters, and votes or follows as it should.
+fn settled(nodes: &Nodes, name: &str, voters: &[&str]) -> Value {
+    patiently(nodes, &format!("{name} knows {voters:?}"), || {
+        let log = log_of(nodes, name)?;
+        let votes = log["votes"].as_bool()? == voters.contains(&name);
+        let known = log["voters"] == serde_json::json!(voters) && log["leader"].is_string();
+        (votes && known).then_some(log)
+    })
+}
+
+/// Transfers until it is told to stop; how many were committed, those settled later included.
+fn teller(nodes: &Nodes, name: &str, stop: &AtomicBool) -> i64 {
+    let mut conn = strong(nodes, name);
+    let (mut committed, mut open) = (0, Vec::new());
+    while !stop.load(Ordering::Relaxed) {
+        match transfer(&conn) {
+            Ok(()) => committed += 1,
+            Err(Error::SqliteFailure(e, _)) if e.extended_code == ffi::SQLITE_BUSY_SNAPSHOT => {}
+            Err(e) => {
+                let text = e.to_string();
+                if let Some((_, id)) = text.split_once("nuda_txn_status('") {
+                    open.push(id.split('\'').next().unwrap().to_owned());
+                } else if !text.contains("not committed") && !text.contains("interrupted") {
+                    panic!("{text}\n{}", nodes.logs());
+                }
+                std::thread::sleep(Duration::from_millis(20));
+                conn = strong(nodes, name);
+            }
+        }
+        // Room for the others.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for id in open {
+        let settled: String = patiently(nodes, "the outcome", || {
+            conn.query_row("SELECT nuda_txn_status(?)", [&id], |row| row.get(0))
+                .ok()
+        });
+        committed += i64::from(settled == "committed");
+    }
+    committed
+}
+
+/// Runs `change` while tellers work on these nodes; what they committed.
+fn under_tellers(nodes: &Nodes, names: &[&str], change: impl FnOnce()) -> i64 {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let tellers: Vec<_> = names
+            .iter()
+            .map(|name| scope.spawn(|| teller(nodes, name, &stop)))
+            .collect();
+        // Also if it fails: the tellers would go on for ever.
+        let changed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(change));
+        std::thread::sleep(Duration::from_millis(300));
+        stop.store(true, Ordering::Relaxed);
+        let committed = tellers.into_iter().map(|t| t.join().unwrap()).sum();
+        if let Err(why) = changed {
+            std::panic::resume_unwind(why);
+        }
+        committed
+    })
+}
+
+/// Every node has what was acknowledged, and no more.
+fn check(nodes: &Nodes, names: &[&str], committed: i64) {
+    for name in names {
+        let conn = strong(nodes, name);
+        let found = patiently(nodes, "a strong read", || balances(&conn));
+        assert_eq!(found, (100 - committed, 100 + committed), "{name}");
+    }
+    nodes.verify(names[0], "org");
+}
+
+/// The groups that a node keeps.
+fn groups(nodes: &Nodes, name: &str) -> u64 {
+    let log = Connection::open(nodes.dir(name).join(".nuda/consensus.db")).unwrap();
+    let sql = "SELECT count(*) FROM consensus_group";
+    log.query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn members_that_join_under_writers_vote() {
+    let mut nodes = Nodes::start(&["a", "b", "c", "d", "e"]);
+    bank(&nodes, &["a", "b", "c"]);
+    settled(&nodes, "c", &["a", "b", "c"]);
+    let committed = under_tellers(&nodes, &["a", "b", "c"], || {
+        nodes.nuda_ok("a", &["create", "org", "--on", "a,b,c,d"]);
+        settled(&nodes, "d", &["a", "b", "c", "d"]);
+        nodes.nuda_ok("b", &["create", "org", "--on", "e"]);
+        settled(&nodes, "e", &["a", "b", "c", "d", "e"]);
+    });
+    println!("{committed} strong commits while two members joined");
+    assert!(committed > 0);
+    let all = ["a", "b", "c", "d", "e"];
+    check(&nodes, &all, committed);
+    // The groups that it was in before have ended.
+    for name in all {
+        patiently(&nodes, "one group is left", || {
+            (groups(&nodes, name) == 1).then_some(())
+        });
+    }
+    // Those that joined count: with two of the first three gone there is a majority.
+    nodes.kill("a");
+    nodes.kill("b");
+    let e = strong(&nodes, "e");
+    patiently(&nodes, "three of five are a majority", || transfer(&e).ok());
+    let moved = log_of(&nodes, "e").unwrap()["moves"].as_u64();
+    assert!(moved >= Some(2), "{moved:?}");
+    nodes.run("a");
+    nodes.run("b");
+    let expected = balances(&e).unwrap().1 - 100;
+    check(&nodes, &all, expected);
+}
+
+#[test]
+fn a_node_that_is_gone_for_ever_is_removed_and_the_rest_votes() {
+    let mut nodes = Nodes::start(&["a", "b", "c"]);
+    bank(&nodes, &["a", "b", "c"]);
+    settled(&nodes, "b", &["a", "b", "c"]);
+    let own = nodes.nuda("c", &["members", "org", "--remove", "c"]);
+    let said = String::from_utf8_lossy(&own.stderr).into_owned();
+    assert!(said.contains("cannot remove itself"), "{said}");
+    nodes.kill("b");
+    nodes.kill("c");
+    // Alone it cannot decide who votes.
+    let refused = nodes.nuda("a", &["members", "org", "--remove", "c"]);
+    assert!(!refused.status.success());
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("1 of the 3 voters"), "{said}");
+    assert!(said.contains("it takes a majority"), "{said}");
+    nodes.run("b");
+    let a = strong(&nodes, "a");
+    let committed = under_tellers(&nodes, &["a", "b"], || {
+        let said = nodes.nuda_ok(
+            "a",
+            &["members", "org", "--remove", "c", "--timeout-s", "60"],
+        );
+        assert!(said.contains("org is on a, b\nvoters: a, b\n"), "{said}");
+        settled(&nodes, "b", &["a", "b"]);
+    });
+    check(&nodes, &["a", "b"], committed);
+    // What comes back is no member any more, and says so.
+    nodes.run("c");
+    let c = nodes.open("c", "org");
+    let refused = patiently(&nodes, "c is told", || {
+        let error = level(&c, "write", "strong").err()?.to_string();
+        error.contains("no member").then_some(error)
+    });
+    assert!(refused.contains("its members are a, b"), "{refused}");
+    transfer(&a).unwrap();
+}
+
+#[test]
+fn the_leader_dies_between_the_seal_and_the_arrival() {
+    let mut nodes = Nodes::start_with(&["a", "b", "c", "d"], &["--fault-point", "sealed"]);
+    bank(&nodes, &["a", "b", "c"]);
+    let leader = patiently(&nodes, "a leader", || {
+        log_of(&nodes, "b")?["leader"].as_str().map(str::to_owned)
+    });
+    let others: Vec<&str> = ["a", "b", "c"]
+        .into_iter()
+        .filter(|n| *n != leader)
+        .collect();
+    nodes.flags.clear();
+    let committed = under_tellers(&nodes, &others, || {
+        // It is done by whoever is asked, or by nobody if that one dies.
+        nodes.nuda(others[0], &["create", "org", "--on", "a,b,c,d"]);
+        for name in &others {
+            settled(&nodes, name, &["a", "b", "c", "d"]);
+        }
+    });
+    nodes.died(&leader);
+    nodes.run(&leader);
+    assert!(committed > 0);
+    check(&nodes, &["a", "b", "c", "d"], committed);
+}
+
+#[test]
+fn a_sixth_member_follows_and_writes_like_the_others() {
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let nodes = Nodes::start(&names);
+    bank(&nodes, &names);
+    let voters = ["a", "b", "c", "d", "e"];
+    let log = settled(&nodes, "f", &voters);
+    assert_eq!(log["followers"], serde_json::json!(["f"]));
+    let f = strong(&nodes, "f");
+    let committed = (0..5).filter(|_| transfer(&f).is_ok()).count();
+    assert!(committed > 0, "{}", nodes.logs());
+    check(&nodes, &["a", "f"], i64::try_from(committed).unwrap());
+}
