@@ -119,7 +119,7 @@ impl Taken {
                 continue;
             }
             let goes_on = |later: &&Found| later.dot == found.dot && later.index > found.index;
-            if ends_row(&event) && !new.iter().any(|later| goes_on(later)) {
+            if ends_row(&event) && !new.iter().any(goes_on) {
                 self.end = event.position();
                 if let Some(new) = State::new(cell.kind) {
                     self.state = new;

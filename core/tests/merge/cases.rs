@@ -175,7 +175,12 @@ fn an_insert_joins_a_deleted_life_that_it_did_not_see() {
 }
 
 /// `change`, by the strong transaction at `position`.
-fn strong(position: u64, stamp: u64, seen: &VersionVector, change: Change<'static>) -> Event<'_> {
+fn strong<'a>(
+    position: u64,
+    stamp: u64,
+    seen: &'a VersionVector,
+    change: Change<'static>,
+) -> Event<'a> {
     event(Site::LOG_STRONG.get(), position, 0, stamp, seen, change)
 }
 
