@@ -24,9 +24,9 @@ UPDATE t SET title = 'does not', body = 'not ' || body;
 SELECT nuda_collect((SELECT v FROM has)) ->> 'dropped';
 SELECT DISTINCT site FROM nuda_changes WHERE site = 'log.strong';
 --> ship c a
-SELECT * FROM t ORDER BY id;
+SELECT id, title, length(body) FROM t ORDER BY id;
 --> sync
 --> on b
-SELECT * FROM t ORDER BY id;
+SELECT id, title, length(body) FROM t ORDER BY id;
 --> on c
-SELECT * FROM t ORDER BY id;
+SELECT id, title, length(body) FROM t ORDER BY id;
