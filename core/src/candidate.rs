@@ -1,14 +1,14 @@
-//! What a proposal carries, checked before anything is decided on it.
+//! What a proposal brings: its own changeset, and those that it saw and the log lacks.
 //!
-//! A strong transaction's own changeset must be whole, of this partition, numbered by the log, and
-//! what its hash says; dependencies are eventual changesets, whole ones only, each part after the
-//! other. Nothing here knows what the log holds.
+//! Read and checked here, before [`crate::certify`] decides on it: the parts of a changeset are
+//! all there and in order, belong to the partition, and match its hash; its level is the one
+//! that its number says. Nothing here knows what was decided before.
 
 use crate::changeset::{ChainHash, ChainHasher, Header, Level, Part};
 use crate::error::DecodeError;
 use crate::site::{Dot, PartitionId, Site};
 
-/// A strong transaction's changeset, checked against its own hash.
+/// The changeset of a strong or quorum transaction, checked against its own hash.
 pub(crate) struct Candidate {
     pub(crate) header: Header,
     pub(crate) previous: ChainHash,
@@ -16,21 +16,22 @@ pub(crate) struct Candidate {
 }
 
 impl Candidate {
+    /// Reads its parts, all of them.
     pub(crate) fn read(partition: PartitionId, parts: &[Vec<u8>]) -> Result<Self, DecodeError> {
-        const FLAWED: DecodeError = DecodeError::Invalid("a strong transaction's changeset");
+        const FLAWED: DecodeError = DecodeError::Invalid("a proposed changeset");
         let mut begun: Option<(Header, ChainHash, ChainHasher)> = None;
         let mut ended = None;
         for (number, bytes) in parts.iter().enumerate() {
             let part = Part::decode(bytes)?;
             let in_order = u32::try_from(number) == Ok(part.part) && ended.is_none();
-            if part.partition != partition || part.dot.site != Site::LOG_STRONG || !in_order {
+            if part.partition != partition || !in_order {
                 return Err(FLAWED);
             }
             if let (Some((previous, encoded)), Some(header)) = (part.first, part.header()?) {
                 begun = Some((header, previous, ChainHasher::new(previous, encoded)));
             }
             let (header, _, hasher) = begun.as_mut().ok_or(FLAWED)?;
-            if header.dot != part.dot || header.level != Level::Strong {
+            if header.dot != part.dot || Some(header.level) != level_of(part.dot.site) {
                 return Err(FLAWED);
             }
             hasher.update(part.body);
@@ -44,6 +45,14 @@ impl Candidate {
             }),
             _ => Err(FLAWED),
         }
+    }
+}
+
+/// The log numbers strong transactions itself, and quorum transactions in lanes.
+fn level_of(site: Site) -> Option<Level> {
+    match site {
+        Site::LOG_STRONG => Some(Level::Strong),
+        lane => (!lane.is_log()).then_some(Level::Quorum),
     }
 }
 

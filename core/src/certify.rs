@@ -7,6 +7,12 @@
 //! number in `log.strong` is its snapshot's position plus one, and its predecessor's hash is
 //! the hash of what it saw. A decision is taken when the entry is applied and never earlier.
 //!
+//! A quorum transaction is not certified against those of others. It is numbered in the lane of
+//! the site that wrote it ([`Site::lane`]), and is valid if it follows the lane's latest: so a
+//! number is taken by the log's decision and by nothing else, and the one who proposes knows it
+//! before. Only a file that lacks a transaction of its own lane, whose outcome it never heard,
+//! can be told to catch up first.
+//!
 //! The first decision on a transaction id stands: a proposal that is sent again after a change
 //! of leader gets the answer of the first one, and [`Entry::Abort`] settles what nobody
 //! knows. Outcomes are kept for the latest [`limits::OUTCOMES`] decisions of the group. An id
@@ -22,24 +28,25 @@
 //! An effect never outlives its cause: what an accepted changeset had seen is in the log
 //! before it, was on every member already (`base`), or travels in its proposal.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use crate::candidate::{Candidate, carried};
-use crate::changeset::{ChainHash, put_vector, read_vector};
+use crate::changeset::{ChainHash, Part, put_vector, read_vector};
 use crate::codec::{Reader, put_sized, put_varint};
 pub use crate::decision::{Answer, Flaw, Outcome};
 use crate::error::DecodeError;
 use crate::hlc::Stamp;
 use crate::limits;
 use crate::moves::{Baggage, Departed, Destination, Moving, put_departed, read_departed};
+pub use crate::ordered::Ordered;
 use crate::outcomes::Outcomes;
-use crate::site::{PartitionId, Seq};
+use crate::site::{Dot, PartitionId, Seq};
 pub use crate::transaction_id::TxnId;
 use crate::version_vector::VersionVector;
 
 /// The version of entries and snapshots that this build writes. It reads version 1 too, in which
-/// no statements were run for anybody, and version 2, in which no partition moved.
-pub const ENTRIES: u8 = 3;
+/// no statements were run for anybody, version 2, in which no partition moved, and version 3, in
+/// which there were no quorum transactions.
+pub const ENTRIES: u8 = 4;
 
 /// A transaction that asks for its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +58,8 @@ pub struct Proposal {
     /// Encoded parts of eventual changesets that it saw and the log lacks, in an order in
     /// which they can be applied.
     pub dependencies: Vec<Vec<u8>>,
-    /// Encoded parts of its own changeset, which is numbered under [`Site::LOG_STRONG`].
+    /// Encoded parts of its own changeset, which is numbered under [`Site::LOG_STRONG`], or in the
+    /// lane of the site that wrote it.
     pub changeset: Vec<Vec<u8>>,
     /// The statements that were run in it for clients; none in a client's own transaction.
     pub statements: Vec<Statement>,
@@ -94,6 +102,12 @@ impl Statement {
 }
 
 impl Proposal {
+    /// The name of its own changeset, if it can be read.
+    #[must_use]
+    pub fn dot(&self) -> Option<Dot> {
+        Some(Part::decode(self.changeset.first()?).ok()?.dot)
+    }
+
     /// Appends the encoded form.
     pub fn encode(&self, out: &mut Vec<u8>) {
         self.id.encode(out);
@@ -137,10 +151,10 @@ impl Proposal {
     }
 }
 
-/// A link of `log.strong`'s chain: where the next transaction continues.
+/// A link of the chain of `log.strong`, or of a lane: where the next transaction continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Link {
-    /// The position.
+    /// The position, or the number in the lane.
     pub seq: Seq,
     /// The chain's hash there.
     pub hash: ChainHash,
@@ -286,20 +300,6 @@ pub enum Foreseen {
     Answer(Answer),
     /// It saw changes that would have to travel with it.
     Lacks,
-}
-
-/// What a group knows of one partition.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Ordered {
-    /// The latest accepted transaction.
-    pub link: Link,
-    /// Eventual changesets that the log holds, or that every member has.
-    pub covered: VersionVector,
-    /// How often it has moved from one group to another.
-    pub moves: u64,
-    /// The number of the latest decision on its transactions that a group before may have
-    /// forgotten.
-    pub forgotten: u64,
 }
 
 /// The state machine of a group.
@@ -572,68 +572,6 @@ impl Group {
     }
 }
 
-impl Ordered {
-    /// Decides on a proposal from what the log holds so far.
-    fn certify(&mut self, partition: PartitionId, proposal: &Proposal) -> Outcome {
-        let Ok(changeset) = Candidate::read(partition, &proposal.changeset) else {
-            return Outcome::Refused(Flaw::Malformed);
-        };
-        let ids: BTreeSet<TxnId> = proposal.statements.iter().map(|s| s.id).collect();
-        if ids.len() < proposal.statements.len() || ids.contains(&proposal.id) {
-            return Outcome::Refused(Flaw::Malformed);
-        }
-        let next = self.link.seq + 1;
-        if changeset.header.dot.seq < next {
-            return Outcome::Stale(self.link.seq);
-        }
-        let follows = changeset.header.dot.seq == next
-            && changeset.previous == self.link.hash
-            && changeset.header.stamp > self.link.stamp;
-        if !follows {
-            return Outcome::Refused(Flaw::Chain);
-        }
-        let Ok(carried) = carried(partition, &proposal.dependencies) else {
-            return Outcome::Refused(Flaw::Malformed);
-        };
-        let mut covered = self.covered.clone();
-        covered.join(&proposal.base);
-        carried
-            .iter()
-            .for_each(|dot| covered.raise(dot.site, dot.seq));
-        if !covered.covers(&changeset.header.rose) {
-            return Outcome::Refused(Flaw::Dependencies);
-        }
-        self.covered = covered;
-        self.link = Link {
-            seq: next,
-            hash: changeset.hash,
-            stamp: changeset.header.stamp,
-        };
-        Outcome::Accepted(next)
-    }
-
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        put_link(out, &self.link);
-        put_vector(out, &self.covered);
-        put_varint(out, self.moves);
-        put_varint(out, self.forgotten);
-    }
-
-    /// Reads it; before the third version partitions did not move.
-    pub(crate) fn decode(r: &mut Reader<'_>, version: u8) -> Result<Self, DecodeError> {
-        let mut ordered = Self {
-            link: read_link(r)?,
-            covered: read_vector(r)?,
-            ..Self::default()
-        };
-        if version >= 3 {
-            ordered.moves = r.varint("a number of moves")?;
-            ordered.forgotten = r.varint("a count of decisions")?;
-        }
-        Ok(ordered)
-    }
-}
-
 fn read_version(r: &mut Reader<'_>) -> Result<u8, DecodeError> {
     match r.byte("a version")? {
         version @ 1..=ENTRIES => Ok(version),
@@ -641,13 +579,13 @@ fn read_version(r: &mut Reader<'_>) -> Result<u8, DecodeError> {
     }
 }
 
-fn put_link(out: &mut Vec<u8>, link: &Link) {
+pub(crate) fn put_link(out: &mut Vec<u8>, link: &Link) {
     put_varint(out, link.seq);
     out.extend_from_slice(&link.hash.0);
     put_varint(out, link.stamp.get());
 }
 
-fn read_link(r: &mut Reader<'_>) -> Result<Link, DecodeError> {
+pub(crate) fn read_link(r: &mut Reader<'_>) -> Result<Link, DecodeError> {
     Ok(Link {
         seq: r.bounded("a position", limits::SEQ - 1)?,
         hash: ChainHash(r.array("a hash")?),

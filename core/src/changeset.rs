@@ -96,6 +96,16 @@ pub enum Level {
 }
 
 impl Level {
+    /// The word that users know it by.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Eventual => "eventual",
+            Self::Quorum => "quorum",
+            Self::Strong => "strong",
+        }
+    }
+
     fn from_byte(byte: u8) -> Result<Self, DecodeError> {
         match byte {
             0 => Ok(Self::Eventual),

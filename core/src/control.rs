@@ -14,12 +14,12 @@ use crate::changeset::{put_vector, read_vector};
 use crate::codec::{Reader, put_sized, put_varint};
 use crate::error::DecodeError;
 use crate::limits;
-use crate::site::{PartitionId, Seq};
+use crate::site::{PartitionId, Seq, Site};
 use crate::value::{OwnedValue, Value};
 use crate::version_vector::VersionVector;
 
 /// The version of this protocol. Extension and daemon are installed separately.
-pub const CONTROL: u8 = 2;
+pub const CONTROL: u8 = 3;
 
 /// The largest frame: a proposal, and room for what surrounds it.
 pub const FRAME_BYTES: usize = limits::PROPOSAL_BYTES + (1 << 20);
@@ -34,8 +34,8 @@ pub struct Request {
     pub partition: PartitionId,
     /// How long the caller waits for the answer, in milliseconds.
     pub within_ms: u64,
-    /// The file is at this position or beyond, as the caller has seen itself.
-    pub here: Seq,
+    /// The file has this of what the log accepted, as the caller has seen itself.
+    pub here: VersionVector,
     /// What.
     pub ask: Ask,
 }
@@ -45,8 +45,8 @@ pub struct Request {
 pub enum Ask {
     /// Can strong levels be honoured on this file? Answered by [`Reply::Ready`] at once.
     Levels,
-    /// Bring the file to this position, or beyond. Answered by [`Reply::Ready`].
-    Reach(Seq),
+    /// Bring the file to these transactions of the log, or beyond. Answered by [`Reply::Ready`].
+    Reach(VersionVector),
     /// Bring the file to everything that was acknowledged anywhere before this question.
     /// Answered by [`Reply::Ready`].
     ReachAll,
@@ -102,6 +102,8 @@ pub struct Standing {
     pub decided: u64,
     /// The partition's position in the log, as this node knows it.
     pub position: Seq,
+    /// The quorum transactions that are in the log, by lane.
+    pub quorum: VersionVector,
     /// What the log covers: eventual changes beyond it travel with the proposal.
     pub covered: VersionVector,
     /// How many nodes vote.
@@ -141,6 +143,16 @@ pub enum Reply {
     },
 }
 
+impl Standing {
+    /// Everything that the log has accepted.
+    #[must_use]
+    pub fn accepted(&self) -> VersionVector {
+        let mut accepted = self.quorum.clone();
+        accepted.set(Site::LOG_STRONG, self.position);
+        accepted
+    }
+}
+
 impl Request {
     /// The frame.
     #[must_use]
@@ -148,12 +160,12 @@ impl Request {
         let mut out = begin();
         out.extend_from_slice(&self.partition.0);
         put_varint(&mut out, self.within_ms);
-        put_varint(&mut out, self.here);
+        put_vector(&mut out, &self.here);
         match &self.ask {
             Ask::Levels => out.push(0),
-            Ask::Reach(position) => {
+            Ask::Reach(wanted) => {
                 out.push(1);
-                put_varint(&mut out, *position);
+                put_vector(&mut out, wanted);
             }
             Ask::ReachAll => out.push(2),
             Ask::Propose(proposal) => {
@@ -180,10 +192,10 @@ impl Request {
         let mut r = opened(content)?;
         let partition = PartitionId(r.array("a partition id")?);
         let within_ms = r.varint("a deadline")?;
-        let here = r.bounded("a position", limits::SEQ - 1)?;
+        let here = read_vector(&mut r)?;
         let ask = match r.byte("a question")? {
             0 => Ask::Levels,
-            1 => Ask::Reach(r.bounded("a position", limits::SEQ - 1)?),
+            1 => Ask::Reach(read_vector(&mut r)?),
             2 => Ask::ReachAll,
             3 => Ask::Propose(Proposal::decode(&mut r)?),
             4 => Ask::Settle(TxnId::decode(&mut r)?),
@@ -335,6 +347,7 @@ fn bounded(text: &str) -> &str {
 fn put_standing(out: &mut Vec<u8>, standing: &Standing) {
     put_varint(out, standing.decided);
     put_varint(out, standing.position);
+    put_vector(out, &standing.quorum);
     put_varint(out, standing.voters);
     put_vector(out, &standing.covered);
 }
@@ -343,6 +356,7 @@ fn read_standing(r: &mut Reader<'_>) -> Result<Standing, DecodeError> {
     Ok(Standing {
         decided: r.varint("a count of decisions")?,
         position: r.bounded("a position", limits::SEQ - 1)?,
+        quorum: read_vector(r)?,
         voters: r.varint("a count of voters")?,
         covered: read_vector(r)?,
     })
@@ -353,7 +367,6 @@ mod tests {
     use super::*;
     use crate::certify::{Outcome, Statement};
     use crate::protocol::NodeId;
-    use crate::site::Site;
 
     fn id() -> TxnId {
         TxnId {
@@ -381,9 +394,10 @@ mod tests {
             sql: "INSERT INTO t VALUES (?, ?)".to_owned(),
             arguments: vec![OwnedValue::Null, OwnedValue::Real(1.5)],
         };
+        let wanted: VersionVector = [(Site::LOG_STRONG, 9)].into_iter().collect();
         for ask in [
             Ask::Levels,
-            Ask::Reach(9),
+            Ask::Reach(wanted.clone()),
             Ask::ReachAll,
             Ask::Propose(proposal),
             Ask::Settle(id()),
@@ -392,7 +406,7 @@ mod tests {
             let request = Request {
                 partition: PartitionId([5; 16]),
                 within_ms: 2_000,
-                here: 300,
+                here: wanted.clone(),
                 ask,
             };
             let frame = request.encode();
@@ -410,6 +424,7 @@ mod tests {
         let standing = Standing {
             decided: 5,
             position: 3,
+            quorum: [(Site::from_u64(77).unwrap(), 2)].into_iter().collect(),
             covered: [(Site::from_u64(99).unwrap(), 4)].into_iter().collect(),
             voters: 3,
         };

@@ -14,7 +14,7 @@ use crate::site::Seq;
 /// What was decided on a transaction. The first decision stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It has this place in the order.
+    /// It has this place in the order: its position, or its number in its lane.
     Accepted(Seq),
     /// Another one took its place: this position's.
     Stale(Seq),
@@ -27,7 +27,8 @@ pub enum Outcome {
 /// What is wrong with a proposal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flaw {
-    /// Its changeset cannot be read, or is none of a strong transaction of this partition.
+    /// Its changeset cannot be read, or is none of a strong or quorum transaction of this
+    /// partition.
     Malformed,
     /// It continues a history that is not this log's.
     Chain,

@@ -26,6 +26,7 @@ pub mod json;
 pub mod limits;
 pub mod merge;
 pub mod moves;
+mod ordered;
 mod outcomes;
 pub mod protocol;
 pub mod row;

@@ -67,6 +67,9 @@ pub const PROPOSAL_BYTES: usize = 16 << 20;
 /// megabytes. An older id is answered `expired`.
 pub const OUTCOMES: usize = 1 << 16;
 
+/// Sites that ever wrote a quorum transaction of a partition: a file knows no more sites.
+pub const LANES: usize = SITES as usize;
+
 /// What one statement that is run for a client may answer. It travels in the log.
 pub const RESULT_BYTES: usize = 1 << 20;
 

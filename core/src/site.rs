@@ -2,8 +2,10 @@
 //!
 //! A *site* is one incarnation of one replica: it changes whenever a sequence number could be
 //! reused (a restored backup, a copied file, a reboot that may have lost commits). A *dot*
-//! (site, seq) names one changeset for ever. Two site ids are reserved: the replicated log's
-//! pseudo-sites, which number strong and quorum transactions of a partition.
+//! (site, seq) names one changeset for ever. Strong transactions of a partition are numbered by
+//! the replicated log, under one reserved id. Quorum transactions are numbered by the log too,
+//! but under the *lane* of the site that wrote them: two of different sites may be under way at
+//! a time, and neither had seen the other.
 
 use std::fmt;
 
@@ -17,9 +19,10 @@ pub struct Site(u64);
 impl Site {
     /// Strong transactions, numbered by the partition's replicated log.
     pub const LOG_STRONG: Self = Self(1);
-    /// Quorum transactions, numbered by the partition's replicated log.
+    /// Reserved; nothing is numbered under it.
     pub const LOG_QUORUM: Self = Self(2);
     const RESERVED: u64 = 16;
+    const LANE: u64 = 1 << 63;
 
     /// A site from random bits; `None` for the few values that are reserved.
     #[must_use]
@@ -34,13 +37,23 @@ impl Site {
         (id == 1 || id == 2 || id >= Self::RESERVED).then_some(Self(id))
     }
 
+    /// The pseudo-site under which the log numbers this site's quorum transactions, and the other
+    /// way round. `None` for the few sites that can have none.
+    #[must_use]
+    pub fn lane(self) -> Option<Self> {
+        if self.is_log() {
+            return None;
+        }
+        Self::from_random(self.0 ^ Self::LANE)
+    }
+
     /// The id as a number.
     #[must_use]
     pub fn get(self) -> u64 {
         self.0
     }
 
-    /// Whether the replicated log numbers this site's changesets.
+    /// Whether this is an id of the replicated log, and no site's or lane's.
     #[must_use]
     pub fn is_log(self) -> bool {
         self.0 < Self::RESERVED
@@ -141,6 +154,17 @@ mod tests {
         assert_eq!(Site::from_u64(3), None);
         assert_eq!(Site::parse("0000000000000003"), None);
         assert_eq!(Site::parse("+00000000000001f"), None);
+    }
+
+    #[test]
+    fn a_lane_is_nobodys_site_and_leads_back() {
+        let site = Site::from_u64(300).unwrap();
+        let lane = site.lane().unwrap();
+        assert_ne!(lane, site);
+        assert_eq!(lane.lane(), Some(site));
+        for id in [1, 2, 1 << 63, (1 << 63) + 15] {
+            assert_eq!(Site::from_u64(id).unwrap().lane(), None, "{id}");
+        }
     }
 
     #[test]

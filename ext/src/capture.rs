@@ -351,8 +351,8 @@ fn write_part(connection: &Connection, capture: &mut Capture, last: bool) -> Res
     let level = level(connection, capture, &tables)?;
     let record = match &capture.record {
         Some(record) => record.clone(),
-        None if level == Level::Strong => record::begin_strong(connection)?,
-        None => record::begin(connection)?,
+        None if level == Level::Eventual => record::begin(connection)?,
+        None => record::begin_in_log(connection, level)?,
     };
     let part = capture.buffer.parts();
     if part >= limits::PARTS {
@@ -376,10 +376,11 @@ fn write_part(connection: &Connection, capture: &mut Capture, last: bool) -> Res
         )?;
     }
     insert_part(connection, &record, part, &net, hash)?;
-    if let (Level::Strong, Some(hash)) = (level, hash) {
+    if let (true, Some(hash)) = (level != Level::Eventual, hash) {
         let candidate = Candidate {
             site_id: record.site_id,
-            seq: record.seq,
+            dot: Header::decode(&record.header)?.dot,
+            level,
         };
         let stamp = to_i64(record.stamp.get());
         commit::advance(connection.db(), &candidate, &hash.0, &record.seen, stamp)?;
@@ -398,8 +399,8 @@ fn level(connection: &Connection, capture: &Capture, tables: &Tables) -> Result<
     let session = connection.session();
     if session.is_accepted() {
         return Err(Error::refused(
-            "this strong transaction is committed already and cannot be added to; it will be \
-             applied here after a ROLLBACK",
+            "this transaction is committed already and cannot be added to; it will be applied here \
+             after a ROLLBACK",
         ));
     }
     let numbers = capture.buffer.tables();

@@ -2,7 +2,7 @@
 //!
 //! Fixed when the record's first part is written, while the transaction holds the write lock:
 //! an eventual one is numbered by the file's own site, a strong one by the replicated log, after
-//! the position that the transaction sees.
+//! the position that the transaction sees, a quorum one in the lane of the file's site.
 
 use nuda_core::changeset::{ChainHash, Header, Level};
 use nuda_core::hlc::Stamp;
@@ -14,10 +14,11 @@ use sqlite3_ext::ffi;
 use crate::capture::{present_state, renew_site};
 use crate::connection::Connection;
 use crate::error::{Error, Result};
+use crate::ffi::db::Db;
 use crate::identity;
 use crate::log;
 use crate::noticed;
-use crate::shadow::{self, damaged};
+use crate::shadow::{self, Sites, damaged};
 use crate::strong::commit;
 
 /// The header of the changeset being written.
@@ -84,20 +85,21 @@ pub(crate) fn begin(connection: &Connection) -> Result<Record> {
     })
 }
 
-/// The same for a strong transaction: it is numbered by the log, after the position that this
-/// transaction sees.
-pub(crate) fn begin_strong(connection: &Connection) -> Result<Record> {
+/// The same for a transaction that the log numbers: after the position that it sees, or after the
+/// latest of its lane.
+pub(crate) fn begin_in_log(connection: &Connection, level: Level) -> Result<Record> {
     let db = connection.db();
     let state = shadow::state(db)?;
-    if state.identity != connection.identity() {
+    if state.identity != connection.identity() || connection.session().leaves_lane(level) {
         renew_site(connection, &state)?;
-        return begin_strong(connection);
+        return begin_in_log(connection, level);
     }
-    let (site_id, sites) = commit::log_site(db)?;
+    let site = site_in_log(db, &state, level)?;
+    let (site_id, sites) = commit::log_site(db, site)?;
     let mut query = db.prepare(log::LAST_RECORD)?;
     let own = log::head(db, &mut query, state.site_id, &sites)?;
     if connection.is_first_record() && noticed::heed(connection, &state, &sites, own.seq)? {
-        return begin_strong(connection);
+        return begin_in_log(connection, level);
     }
     // What the log may hold beyond it waits, and is not seen by this transaction.
     let head = log::collected_head(db, site_id, &sites)?;
@@ -111,13 +113,15 @@ pub(crate) fn begin_strong(connection: &Connection) -> Result<Record> {
     if waits != 0 {
         return Err(Error {
             code: ffi::SQLITE_BUSY_SNAPSHOT,
-            message: "strong write not committed: another strong transaction was first, and waits \
-                      here for what it follows; nothing was changed; run the transaction again"
-                .to_owned(),
+            message: format!(
+                "{} write not committed: another transaction was first, and waits here for what it \
+                 follows; nothing was changed; run the transaction again",
+                level.word()
+            ),
         });
     }
     let mut seen = sites.vector((state.site_id, own.seq));
-    seen.set(Site::LOG_STRONG, 0);
+    seen.set(site, 0);
     let rose: VersionVector = seen
         .iter()
         .filter(|(site, seq)| *seq > head.seen.get(*site))
@@ -127,12 +131,9 @@ pub(crate) fn begin_strong(connection: &Connection) -> Result<Record> {
         .ok_or_else(|| Error::refused("the logical clock is exhausted; check this node's clock"))?;
     let seq = log::next_seq(head.seq)?;
     let header = Header {
-        dot: Dot {
-            site: Site::LOG_STRONG,
-            seq,
-        },
+        dot: Dot { site, seq },
         stamp,
-        level: Level::Strong,
+        level,
         author: String::new(),
         rose,
     };
@@ -145,6 +146,20 @@ pub(crate) fn begin_strong(connection: &Connection) -> Result<Record> {
         follows_in_log: false,
         header: header.encode(),
         seen: sites.encode_seen(&seen),
-        level: Level::Strong,
+        level,
     })
+}
+
+/// Under which name the log numbers it.
+fn site_in_log(db: Db, state: &shadow::State, level: Level) -> Result<Site> {
+    if level == Level::Strong {
+        return Ok(Site::LOG_STRONG);
+    }
+    let sites = Sites::load(db)?;
+    let own = sites
+        .by_id(state.site_id)
+        .ok_or_else(|| damaged("nuda_site"))?;
+    own.site
+        .lane()
+        .ok_or_else(|| Error::internal("this file's site has no lane"))
 }

@@ -190,3 +190,23 @@ fn bytes_stay() {
     }
     assert_eq!(kept.lines().count(), made.lines().count());
 }
+
+/// What the third version wrote: no lanes.
+#[test]
+fn the_third_version_is_read() {
+    let kept = include_str!("../golden/entries_3.hex");
+    let mut read = 0;
+    for (name, digits) in kept.lines().filter_map(|line| line.split_once(" = ")) {
+        let bytes: Vec<u8> = (0..digits.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
+            .collect();
+        assert_eq!(bytes[0], 3);
+        match name {
+            "state of a group" => drop(Group::decode(&bytes).unwrap()),
+            _ => drop(Entry::decode(&bytes).unwrap()),
+        }
+        read += 1;
+    }
+    assert_eq!(read, 9);
+}

@@ -13,6 +13,7 @@
 )]
 
 mod encoding;
+mod lanes;
 mod moves;
 mod rng;
 mod statements;
@@ -69,9 +70,13 @@ fn broken_machines_are_caught() {
         Broken::NoDependencies,
     ]
     .map(|broken| (broken, caught(broken)));
+    let lanes = lanes::caught_lanes();
     let moves = moves::caught_moves();
     std::panic::set_hook(hook);
     for (broken, caught) in machines {
+        assert!(caught > 20, "{broken:?} was caught by {caught} of 40 seeds");
+    }
+    for (broken, caught) in lanes {
         assert!(caught > 20, "{broken:?} was caught by {caught} of 40 seeds");
     }
     for (broken, caught) in moves {

@@ -3,10 +3,12 @@
 //! It runs inside SQLite's locking code, before any lock is held, and uses the daemon's socket
 //! and a second connection (`seen`) only. Read level strong asks what was acknowledged anywhere before now. Write level strong
 //! waits for what this node already knows, so that it does not begin on a snapshot that is
-//! bound to be stale; it fails for nothing, certification catches the rest.
+//! bound to be stale; it fails for nothing, certification catches the rest. Write level quorum
+//! waits for nothing, unless the outcome of this connection's latest transaction is not known.
 
 use nuda_core::changeset::Level;
-use nuda_core::control::{Ask, Reply, Request};
+use nuda_core::control::{Ask, Reply, Request, Standing};
+use nuda_core::version_vector::VersionVector;
 use nuda_vfs::BarrierRefused;
 
 use super::levels::Read;
@@ -39,7 +41,7 @@ impl Session {
         if state.read == Read::Strong {
             return match state.ask(Ask::ReachAll) {
                 Some(Reply::Ready(_)) => {
-                    state.after = 0;
+                    state.reached();
                     Ok(())
                 }
                 Some(Reply::NotCommitted(why) | Reply::Unknown(why)) => {
@@ -48,26 +50,32 @@ impl Session {
                 _ => Err(refused("strong read refused: an unexpected answer")),
             };
         }
-        if state.write == Level::Strong {
+        if state.write == Level::Strong || state.in_doubt {
             state.ask(Ask::Levels);
-            let known = state.standing.as_ref().map_or(0, |s| s.position);
-            state.after = state.after.max(known);
+            let known = state.standing.as_ref().map(Standing::accepted);
+            state.after.join(&known.unwrap_or_default());
         }
-        let after = state.after;
-        if after > 0 && matches!(state.ask(Ask::Reach(after)), Some(Reply::Ready(_))) {
-            state.after = 0;
+        let after = state.after.clone();
+        if !after.is_empty() && matches!(state.ask(Ask::Reach(after)), Some(Reply::Ready(_))) {
+            state.reached();
         }
         Ok(())
     }
 }
 
 impl State {
+    /// The file has all that was waited for.
+    fn reached(&mut self) {
+        self.after = VersionVector::new();
+        self.in_doubt = false;
+    }
+
     /// Asks the daemon about the partition; remembers where the log stands.
     pub(super) fn ask(&mut self, ask: Ask) -> Option<Reply> {
         let request = Request {
             partition: self.partition?,
             within_ms: self.timeout_ms,
-            here: self.here,
+            here: self.here.clone(),
             ask,
         };
         let reply = self.client.ask(&request);

@@ -2,20 +2,23 @@
 //! is visible.
 //!
 //! A strong transaction's record is numbered by the log: one more than the position that its
-//! snapshot holds. It is written like any record; then its encoded parts go to the daemon, with
-//! the eventual changes that the log lacks. Accepted: SQLite commits rows, record and position
-//! together. Anything else: the transaction is rolled back, and the error says what is known.
+//! snapshot holds. A quorum one's is numbered in the lane of the file's site: one more than the
+//! latest there, which this file has, since only its own transactions are in it. It is written like
+//! any record; then its encoded parts go to the daemon, with the eventual changes that the log
+//! lacks. Accepted: SQLite commits rows, record and number together. Anything else: the
+//! transaction is rolled back, and the error says what is known.
 //!
 //! A file that is in no cluster is its own majority: the write lock orders its transactions,
 //! and SQLite's fsync keeps them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nuda_core::certify::{Answer, Flaw, Outcome, Proposal, TxnId};
+use nuda_core::changeset::Level;
 use nuda_core::control::{Ask, Reply, Standing};
 use nuda_core::limits;
 use nuda_core::protocol::NodeId;
-use nuda_core::site::{Dot, Seq, Site};
+use nuda_core::site::{Dot, Site};
 use nuda_core::value::Value;
 use sqlite3_ext::ffi;
 
@@ -31,10 +34,14 @@ use crate::shadow::{self, Sites};
 /// How often a proposal is completed or renamed before it is given up.
 const TRIES: u32 = 4;
 
+/// The pause before a proposal is made again as it was.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// The running transaction's place, as its record has it.
 pub(crate) struct Candidate {
     pub(crate) site_id: i64,
-    pub(crate) seq: Seq,
+    pub(crate) dot: Dot,
+    pub(crate) level: Level,
 }
 
 /// Asks for the place of the record that was just written. An error means that nothing may
@@ -43,81 +50,95 @@ pub(crate) fn propose(connection: &Connection, candidate: &Candidate) -> Result<
     let db = connection.db();
     let state = shadow::state(db)?;
     let session = connection.session();
+    let level = candidate.level;
     let began = Instant::now();
     if state.node.is_empty() {
         if db.int("PRAGMA main.synchronous", &[])? < 2 {
-            return Err(Error::refused(
-                "strong write not committed: this file is in no cluster, so only its own disk can \
-                 keep the promise; set PRAGMA synchronous = FULL",
-            ));
+            return Err(Error::refused(format!(
+                "{} write not committed: this file is in no cluster, so only its own disk can keep \
+                 the promise; set PRAGMA synchronous = FULL",
+                level.word()
+            )));
         }
-        session.accept(candidate.seq, String::new(), began, (1, 1));
+        session.accept(candidate, String::new(), began, (1, 1));
         return Ok(());
     }
     let mut mine = session.state();
     mine.partition = Some(state.partition);
     let node = NodeId::of_name(&state.node);
-    mine.learn_standing()?;
+    mine.learn_standing(level)?;
     let mut id = mine.next_id(node);
+    let mut carried = None;
     for _ in 0..TRIES {
         let standing = mine.standing.clone().unwrap_or_default();
         let mut proposal = proposal(db, &state, candidate, id, &standing)?;
         proposal.statements = mine.ran_for.clone().unwrap_or_default();
+        // Nothing more to carry: it is the leader that has not caught up yet.
+        if carried.replace(proposal.dependencies.len()) == Some(proposal.dependencies.len()) {
+            std::thread::sleep(PAUSE);
+        }
         match mine.ask(Ask::Propose(proposal)) {
             Some(Reply::Decided(answer, standing)) => match answer {
-                Answer::Decided(Outcome::Accepted(position)) if position == candidate.seq => {
+                Answer::Decided(Outcome::Accepted(number)) if number == candidate.dot.seq => {
                     let majority = standing.voters / 2 + 1;
                     drop(mine);
-                    session.accept(position, id.to_string(), began, (majority, standing.voters));
+                    let acks = (majority, standing.voters);
+                    session.accept(candidate, id.to_string(), began, acks);
                     return Ok(());
                 }
-                Answer::Decided(outcome) => return Err(mine.lost(outcome, id)),
+                Answer::Decided(outcome) => return Err(mine.lost(candidate, outcome, id)),
                 // The id was made too long ago. Nothing was proposed under it.
                 Answer::Expired => id = mine.next_id(node),
                 Answer::NotHere | Answer::Moved | Answer::Expected | Answer::Open => {
-                    return Err(not_committed(
-                        "the partition's log is elsewhere now; try again",
-                    ));
+                    let why = "the partition's log is elsewhere now; try again";
+                    return Err(not_committed(level, why));
                 }
             },
             // The next try carries what the log lacks, by what it has just said.
             Some(Reply::Lacks(_)) => {}
-            Some(Reply::NotCommitted(why)) => return Err(not_committed(&why)),
-            Some(Reply::Unknown(why)) => return Err(unknown(id, &why)),
+            Some(Reply::NotCommitted(why)) => return Err(not_committed(level, &why)),
+            Some(Reply::Unknown(why)) => {
+                mine.in_doubt |= level == Level::Quorum;
+                return Err(unknown(level, id, &why));
+            }
             Some(Reply::Ready(_) | Reply::Executed { .. } | Reply::Failed { .. }) | None => {
-                return Err(not_committed("the daemon answers something else"));
+                return Err(not_committed(level, "the daemon answers something else"));
             }
         }
     }
-    Err(not_committed("what it saw changes too quickly; try again"))
+    Err(not_committed(
+        level,
+        "what it saw changes too quickly; try again",
+    ))
 }
 
-pub(super) fn not_committed(why: &str) -> Error {
+pub(super) fn not_committed(level: Level, why: &str) -> Error {
     let rest = if why.contains("nothing was changed") {
         ""
     } else {
         "; nothing was changed"
     };
-    Error::refused(format!("strong write not committed: {why}{rest}"))
+    Error::refused(format!("{} write not committed: {why}{rest}", level.word()))
 }
 
-pub(super) fn unknown(id: TxnId, why: &str) -> Error {
+pub(super) fn unknown(level: Level, id: TxnId, why: &str) -> Error {
     Error::refused(format!(
-        "the outcome of this strong write is unknown: {why}; it was rolled back here and may still \
-         be committed; ask SELECT nuda_txn_status('{id}')"
+        "the outcome of this {} write is unknown: {why}; it was rolled back here and may still be \
+         committed; ask SELECT nuda_txn_status('{id}')",
+        level.word()
     ))
 }
 
 impl State {
     /// Asks the daemon where the log stands, unless it has said so before.
-    pub(super) fn learn_standing(&mut self) -> Result<()> {
+    pub(super) fn learn_standing(&mut self, level: Level) -> Result<()> {
         if self.standing.is_some() {
             return Ok(());
         }
         match self.ask(Ask::Levels) {
             Some(Reply::Ready(_)) => Ok(()),
-            Some(Reply::NotCommitted(why) | Reply::Unknown(why)) => Err(not_committed(&why)),
-            _ => Err(not_committed("the daemon answers something else")),
+            Some(Reply::NotCommitted(why) | Reply::Unknown(why)) => Err(not_committed(level, &why)),
+            _ => Err(not_committed(level, "the daemon answers something else")),
         }
     }
 
@@ -136,10 +157,32 @@ impl State {
     }
 
     /// The log decided against it.
-    fn lost(&mut self, outcome: Outcome, id: TxnId) -> Error {
+    fn lost(&mut self, candidate: &Candidate, outcome: Outcome, id: TxnId) -> Error {
+        let (level, site) = (candidate.level, candidate.dot.site);
         match outcome {
+            Outcome::Stale(number) if level == Level::Quorum => {
+                self.after.raise(site, number);
+                Error {
+                    code: ffi::SQLITE_BUSY_SNAPSHOT,
+                    message: "quorum write not committed: an earlier one of this file, whose outcome \
+                              was unknown, is committed and must be applied here first; nothing was \
+                              changed; run the transaction again"
+                        .to_owned(),
+                }
+            }
+            Outcome::Refused(Flaw::Chain) if level == Level::Quorum => {
+                self.leaves_lane = true;
+                Error {
+                    code: ffi::SQLITE_BUSY_SNAPSHOT,
+                    message:
+                        "quorum write not committed: the partition's log is another one than at \
+                              this file's last quorum write; nothing was changed; run the \
+                              transaction again"
+                            .to_owned(),
+                }
+            }
             Outcome::Stale(position) => {
-                self.after = self.after.max(position);
+                self.after.raise(site, position);
                 Error {
                     code: ffi::SQLITE_BUSY_SNAPSHOT,
                     message: format!(
@@ -149,26 +192,30 @@ impl State {
                 }
             }
             Outcome::Accepted(position) => Error::internal(format!(
-                "the log has {id} at position {position}, which is not where this file put it; \
+                "the log has {id} as number {position}, which is not where this file put it; \
                  restore this replica from another node"
             )),
-            Outcome::Aborted => not_committed("nuda_txn_status was asked first and aborted it"),
-            Outcome::Refused(Flaw::Dependencies) => {
-                not_committed("it saw changes that did not travel with it; try again")
+            Outcome::Aborted => {
+                not_committed(level, "nuda_txn_status was asked first and aborted it")
             }
-            Outcome::Refused(flaw) => {
-                not_committed(&format!("{flaw}; restore this replica from another node"))
-            }
+            Outcome::Refused(Flaw::Dependencies) => not_committed(
+                level,
+                "it saw changes that did not travel with it; try again",
+            ),
+            Outcome::Refused(flaw) => not_committed(
+                level,
+                &format!("{flaw}; restore this replica from another node"),
+            ),
         }
     }
 }
 
 impl Session {
-    fn accept(&self, position: Seq, id: String, began: Instant, (acks, of): (u64, u64)) {
+    fn accept(&self, candidate: &Candidate, id: String, began: Instant, (acks, of): (u64, u64)) {
         self.state().accepted = Some(Last {
             id,
-            level: "strong",
-            position,
+            level: candidate.level,
+            dot: Some(candidate.dot),
             acks,
             of,
             micros: began.elapsed().as_micros(),
@@ -222,25 +269,30 @@ fn proposal(
 ) -> Result<Proposal> {
     let base = frontier(db)?;
     let mut size = 0;
-    let dot = Dot {
-        site: Site::LOG_STRONG,
-        seq: candidate.seq,
-    };
     let mut proposal = Proposal {
         id,
         base: base.clone(),
         dependencies: Vec::new(),
-        changeset: parts(db, state, dot, candidate.site_id, &mut size)?,
+        changeset: parts(
+            db,
+            state,
+            candidate.level,
+            (candidate.dot, candidate.site_id),
+            &mut size,
+        )?,
         statements: Vec::new(),
     };
     let mut since = standing.covered.clone();
     since.join(&base);
-    for log in [Site::LOG_STRONG, Site::LOG_QUORUM] {
-        since.set(log, limits::SEQ - 1);
-    }
+    since.set(Site::LOG_STRONG, limits::SEQ - 1);
     let mut walk = Walk::new(db, &since)?;
     while let Some((header, site_id)) = walk.next()? {
-        let parts = parts(db, state, header.dot, site_id, &mut size)?;
+        // It is here because it is in the log.
+        if header.level == Level::Quorum {
+            continue;
+        }
+        let of = (header.dot, site_id);
+        let parts = parts(db, state, candidate.level, of, &mut size)?;
         proposal.dependencies.extend(parts);
     }
     Ok(proposal)
@@ -250,8 +302,8 @@ fn proposal(
 fn parts(
     db: Db,
     state: &shadow::State,
-    dot: Dot,
-    site_id: i64,
+    level: Level,
+    (dot, site_id): (Dot, i64),
     size: &mut usize,
 ) -> Result<Vec<Vec<u8>>> {
     let mut parts = Vec::new();
@@ -260,11 +312,12 @@ fn parts(
         let (bytes, is_last) = encoded_part(db, state.partition, dot, site_id, number)?;
         *size += bytes.len() + 16;
         if *size > limits::PROPOSAL_BYTES {
-            return Err(not_committed(&format!(
+            let why = format!(
                 "it and the changes it saw exceed {} bytes; split it, or wait until the other \
                  members have those changes",
                 limits::PROPOSAL_BYTES
-            )));
+            );
+            return Err(not_committed(level, &why));
         }
         parts.push(bytes);
         if is_last {
@@ -273,17 +326,17 @@ fn parts(
     }
 }
 
-/// The row of `log.strong` in the site table, made if it is missing.
-pub(crate) fn log_site(db: Db) -> Result<(i64, Sites)> {
+/// The row of `log.strong`, or of a lane, in the site table, made if it is missing.
+pub(crate) fn log_site(db: Db, site: Site) -> Result<(i64, Sites)> {
     let sites = Sites::load(db)?;
-    if let Some(row) = sites.by_site(Site::LOG_STRONG) {
+    if let Some(row) = sites.by_site(site) {
         return Ok((row.id, sites));
     }
-    let id = shadow::add_site(db, Site::LOG_STRONG)?;
+    let id = shadow::add_site(db, site)?;
     Ok((id, Sites::load(db)?))
 }
 
-/// The file is at this position from here on: part of the transaction.
+/// The file has this transaction from here on: part of the transaction itself.
 pub(crate) fn advance(
     db: Db,
     candidate: &Candidate,
@@ -294,7 +347,7 @@ pub(crate) fn advance(
     db.run(
         "UPDATE main.nuda_site SET applied = ?, hash = ?, seen = ?, stamp = ? WHERE id = ?",
         &[
-            Value::Int(shadow::to_i64(candidate.seq)),
+            Value::Int(shadow::to_i64(candidate.dot.seq)),
             Value::Blob(hash),
             Value::Blob(seen),
             Value::Int(stamp),

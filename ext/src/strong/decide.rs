@@ -22,8 +22,9 @@ pub(crate) fn decide(writes: &Writes<'_>, in_force: Level) -> Result<Level> {
     match (writes.strong, writes.begun) {
         (Some(strong), Some(begun)) if begun != Level::Strong => Err(Error::refused(format!(
             "this large transaction wrote eventual tables before the strong table {strong}, and that \
-             much is numbered as eventual; set nuda_write_consistency to strong, write {strong} \
-             first, or write them in two"
+             much is numbered as {}; set nuda_write_consistency to strong, write {strong} first, or \
+             write them in two",
+            begun.word()
         ))),
         (_, Some(begun)) => Ok(begun),
         (Some(_), None) => Ok(Level::Strong),

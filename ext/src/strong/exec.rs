@@ -10,11 +10,12 @@
 use std::time::Instant;
 
 use nuda_core::certify::{Answer, Outcome, Statement, TxnId};
+use nuda_core::changeset::Level;
 use nuda_core::codec::Reader;
 use nuda_core::control::{Ask, Execution, Reply};
 use nuda_core::limits;
 use nuda_core::protocol::NodeId;
-use nuda_core::site::Seq;
+use nuda_core::site::{Dot, Seq, Site};
 use nuda_core::value::{OwnedValue, Value};
 
 use super::commit::{not_committed, unknown};
@@ -63,7 +64,7 @@ pub(crate) fn exec(connection: &Connection, sql: &str, arguments: Args<'_>) -> R
     let session = connection.session();
     let mut mine = session.state();
     mine.partition = Some(file.partition);
-    mine.learn_standing()?;
+    mine.learn_standing(Level::Strong)?;
     let node = NodeId::of_name(&file.node);
     let began = Instant::now();
     for _ in 0..TRIES {
@@ -80,10 +81,13 @@ pub(crate) fn exec(connection: &Connection, sql: &str, arguments: Args<'_>) -> R
                 result,
                 standing,
             }) => {
-                mine.last = Last {
+                mine.last = Some(Last {
                     id: id.to_string(),
-                    level: "strong",
-                    position,
+                    level: Level::Strong,
+                    dot: Some(Dot {
+                        site: Site::LOG_STRONG,
+                        seq: position,
+                    }),
                     acks: standing.voters / 2 + 1,
                     of: standing.voters,
                     micros: began.elapsed().as_micros(),
@@ -92,23 +96,30 @@ pub(crate) fn exec(connection: &Connection, sql: &str, arguments: Args<'_>) -> R
                     } else {
                         "committed, will be applied"
                     },
-                };
+                });
                 if !is_here {
-                    mine.after = mine.after.max(position);
+                    mine.after.raise(Site::LOG_STRONG, position);
                 }
                 Ok(answer(id, position, is_here, result))
             }
             Some(Reply::Failed { code, why }) => Err(Error { code, message: why }),
             Some(Reply::Decided(Answer::Expired, _)) => continue,
             Some(Reply::Decided(Answer::Decided(Outcome::Aborted), _)) => Err(not_committed(
+                Level::Strong,
                 "nuda_txn_status was asked first and aborted it",
             )),
-            Some(Reply::NotCommitted(why)) => Err(not_committed(&why)),
-            Some(Reply::Unknown(why)) => Err(unknown(id, &why)),
-            _ => Err(not_committed("the daemon answers something else")),
+            Some(Reply::NotCommitted(why)) => Err(not_committed(Level::Strong, &why)),
+            Some(Reply::Unknown(why)) => Err(unknown(Level::Strong, id, &why)),
+            _ => Err(not_committed(
+                Level::Strong,
+                "the daemon answers something else",
+            )),
         };
     }
-    Err(not_committed("its name grows old too quickly; try again"))
+    Err(not_committed(
+        Level::Strong,
+        "its name grows old too quickly; try again",
+    ))
 }
 
 /// What the leader answered, and where it is.

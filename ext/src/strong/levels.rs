@@ -46,7 +46,7 @@ impl Session {
     fn in_force(&self, name: &str) -> String {
         let state = self.state();
         match name {
-            WRITE if state.write == Level::Strong => "strong".to_owned(),
+            WRITE => state.write.word().to_owned(),
             READ if state.read == Read::Strong => "strong".to_owned(),
             READ if state.read == Read::Session => "session".to_owned(),
             TIMEOUT => state.timeout_ms.to_string(),
@@ -75,11 +75,15 @@ impl Session {
             (WRITE, "eventual") => self.state().write = Level::Eventual,
             (READ, "eventual") => self.read(Read::Eventual, None),
             (WRITE, "strong") => {
-                self.can_be_strong(db, name)?;
+                self.can_ask_a_majority(db, name, value)?;
                 self.state().write = Level::Strong;
             }
+            (WRITE, "quorum") => {
+                self.can_ask_a_majority(db, name, value)?;
+                self.state().write = Level::Quorum;
+            }
             (READ, "strong") => {
-                self.can_be_strong(db, name)?;
+                self.can_ask_a_majority(db, name, value)?;
                 self.read(Read::Strong, None);
             }
             (READ, "session") => {
@@ -87,7 +91,7 @@ impl Session {
                 let watcher = Watcher::open(&self.file)?;
                 self.read(Read::Session, Some(watcher));
             }
-            (WRITE, "quorum") | (READ, "bounded") => {
+            (READ, "bounded") => {
                 return Err(Error::refused(format!(
                     "{value} is not built yet; {name} stays {}",
                     self.in_force(name)
@@ -127,8 +131,8 @@ impl Session {
         Ok(state)
     }
 
-    /// Whether strong transactions can be kept on this file as things stand.
-    fn can_be_strong(&self, db: Db, name: &str) -> Result<()> {
+    /// Whether a level that needs a majority can be kept on this file as things stand.
+    fn can_ask_a_majority(&self, db: Db, name: &str, level: &str) -> Result<()> {
         let stays = self.in_force(name);
         let refuse = |why: &str| Error::refused(format!("{why}; {name} stays {stays}"));
         let state = self.can_wait(db, name)?;
@@ -142,7 +146,7 @@ impl Session {
             Some(Reply::Ready(_)) => Ok(()),
             Some(Reply::NotCommitted(why) | Reply::Unknown(why)) => {
                 drop(mine);
-                Err(refuse(&format!("strong cannot be kept now: {why}")))
+                Err(refuse(&format!("{level} cannot be kept now: {why}")))
             }
             _ => {
                 drop(mine);

@@ -24,8 +24,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use nuda_core::certify::Statement;
 use nuda_core::changeset::Level;
 use nuda_core::control::{SOCKET, Standing};
-use nuda_core::site::{PartitionId, Seq};
+use nuda_core::site::{Dot, PartitionId};
 use nuda_core::token::Token;
+use nuda_core::version_vector::VersionVector;
 
 use client::Client;
 use levels::Read;
@@ -53,10 +54,15 @@ struct State {
     partition: Option<PartitionId>,
     /// What the daemon said last.
     standing: Option<Standing>,
-    /// The next transaction must begin at this position or later.
-    after: Seq,
-    /// The file is at this position or beyond: this connection has committed it here.
-    here: Seq,
+    /// The next transaction must begin after these of the log.
+    after: VersionVector,
+    /// The file has these of the log: this connection has committed them here.
+    here: VersionVector,
+    /// A quorum transaction may be in the log and not here: the next one waits for it, if it is.
+    in_doubt: bool,
+    /// The log does not continue the lane of this file's site: the next quorum transaction begins
+    /// under a new site.
+    leaves_lane: bool,
     /// What was seen and written here, or was handed over; once anybody asked.
     seen: Option<Token>,
     /// There while the read level is session.
@@ -64,7 +70,7 @@ struct State {
     /// Random, so that no other connection makes the same ids.
     boot: u64,
     counter: u64,
-    last: Last,
+    last: Option<Last>,
     /// For whom the daemon runs the transaction, as far as that is known; `None` if it is no
     /// transaction of calls.
     ran_for: Option<Vec<Statement>>,
@@ -73,11 +79,12 @@ struct State {
 }
 
 /// The connection's last commit.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Last {
     id: String,
-    level: &'static str,
-    position: Seq,
+    level: Level,
+    /// Its number in the log; `None` if it is not in the log.
+    dot: Option<Dot>,
     acks: u64,
     of: u64,
     micros: u128,
@@ -98,13 +105,15 @@ impl Session {
                 timeout_ms: TIMEOUT_MS,
                 partition: None,
                 standing: None,
-                after: 0,
-                here: 0,
+                after: VersionVector::new(),
+                here: VersionVector::new(),
+                in_doubt: false,
+                leaves_lane: false,
                 seen: None,
                 watcher: None,
                 boot,
                 counter: 0,
-                last: Last::default(),
+                last: None,
                 ran_for: None,
                 accepted: None,
             }),
@@ -118,7 +127,10 @@ impl Session {
     /// Whether transactions of this connection must pass the barrier.
     pub(crate) fn wants_barrier(&self) -> bool {
         let state = self.state();
-        state.read != Read::Eventual || state.write == Level::Strong || state.after > 0
+        state.read != Read::Eventual
+            || state.write == Level::Strong
+            || state.in_doubt
+            || !state.after.is_empty()
     }
 
     /// The write level in force. Calls that run at the leader are strong.
@@ -130,20 +142,31 @@ impl Session {
         }
     }
 
+    /// Whether the transaction that begins must do so under a new site. Asked once: if it fails,
+    /// the log says so again.
+    pub(crate) fn leaves_lane(&self, level: Level) -> bool {
+        level == Level::Quorum && std::mem::take(&mut self.state().leaves_lane)
+    }
+
     /// The running transaction was committed here.
     pub(crate) fn committed(&self, wrote: bool) {
         let mut state = self.state();
         state.ran_for = None;
         if let Some(accepted) = state.accepted.take() {
-            state.here = accepted.position;
-            state.last = accepted;
+            if let Some(dot) = accepted.dot {
+                state.here.raise(dot.site, dot.seq);
+            }
+            state.last = Some(accepted);
         } else if wrote {
-            state.last = Last {
-                level: "eventual",
+            state.last = Some(Last {
+                id: String::new(),
+                level: Level::Eventual,
+                dot: None,
                 acks: 1,
                 of: 1,
-                ..Last::default()
-            };
+                micros: 0,
+                note: "",
+            });
         }
     }
 
@@ -153,27 +176,35 @@ impl Session {
         state.ran_for = None;
         if let Some(mut accepted) = state.accepted.take() {
             accepted.note = "committed, will be applied";
-            state.after = state.after.max(accepted.position);
-            state.last = accepted;
+            if let Some(dot) = accepted.dot {
+                state.after.raise(dot.site, dot.seq);
+            }
+            state.last = Some(accepted);
         }
     }
 
     /// `nuda_last_commit()`.
     pub(crate) fn last_commit(&self) -> Option<String> {
-        let last = self.state().last.clone();
-        let ms = last.micros as f64 / 1_000.0;
+        let last = self.state().last.clone()?;
+        let level = last.level.word();
+        if last.level == Level::Eventual {
+            return Some(format!("{{\"level\":\"{level}\"}}"));
+        }
+        let position = match (last.level, last.dot) {
+            (Level::Strong, Some(dot)) => format!(",\"position\":{}", dot.seq),
+            _ => String::new(),
+        };
         let note = if last.note.is_empty() {
             String::new()
         } else {
             format!(",\"note\":\"{}\"", last.note)
         };
-        match last.level {
-            "" => None,
-            "eventual" => Some("{\"level\":\"eventual\"}".to_owned()),
-            level => Some(format!(
-                "{{\"id\":\"{}\",\"level\":\"{level}\",\"position\":{},\"acks\":{},\"of\":{},\"ms\":{ms:.1}{note}}}",
-                last.id, last.position, last.acks, last.of
-            )),
-        }
+        Some(format!(
+            "{{\"id\":\"{}\",\"level\":\"{level}\"{position},\"acks\":{},\"of\":{},\"ms\":{:.1}{note}}}",
+            last.id,
+            last.acks,
+            last.of,
+            last.micros as f64 / 1_000.0
+        ))
     }
 }

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nuda_core::certify::{Entry, Proposal};
-use nuda_core::site::{PartitionId, Seq, Site};
+use nuda_core::site::{Dot, PartitionId};
 use nuda_core::version_vector::VersionVector;
 use openraft::EntryPayload;
 use tokio::sync::{Notify, watch};
@@ -45,7 +45,7 @@ const GATHER: Duration = Duration::from_millis(50);
 
 /// Where an accepted transaction lies.
 pub(crate) struct Place {
-    pub(crate) position: Seq,
+    pub(crate) dot: Dot,
     pub(crate) log: Log,
     pub(crate) index: u64,
     /// Since when an application on this node may commit it; `None` for those of others.
@@ -98,10 +98,10 @@ pub(crate) struct Delivery {
     queues: Mutex<HashMap<PartitionId, Queue>>,
     /// Partitions with a worker.
     running: Mutex<HashSet<PartitionId>>,
-    /// Where each file is.
-    reached: Mutex<HashMap<PartitionId, watch::Sender<Seq>>>,
-    /// Where each file was at its latest fsync for a snapshot.
-    secured: Mutex<HashMap<PartitionId, Seq>>,
+    /// What each file has, as far as is known here.
+    reached: Mutex<HashMap<PartitionId, watch::Sender<VersionVector>>>,
+    /// What each file had at its latest fsync for a snapshot.
+    secured: Mutex<HashMap<PartitionId, VersionVector>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -160,8 +160,8 @@ impl Delivery {
                 .await;
             match done {
                 Ok(reached) => {
-                    let has_moved = self.delivered(partition, reached);
-                    self.reach(partition, reached);
+                    let has_moved = self.delivered(partition, &reached);
+                    self.reach(partition, &reached);
                     if !has_moved {
                         // Something before it is missing and comes from another member.
                         tokio::time::sleep(RETRY).await;
@@ -184,13 +184,13 @@ impl Delivery {
     }
 
     /// A turn at a file is over; whether anything is done with.
-    fn delivered(&self, partition: PartitionId, position: Seq) -> bool {
+    fn delivered(&self, partition: PartitionId, has: &VersionVector) -> bool {
         let mut queues = lock(&self.queues);
         let Some(queue) = queues.get_mut(&partition) else {
             return true;
         };
         let before = queue.places.len();
-        queue.places.retain(|place| place.position > position);
+        queue.places.retain(|place| !has.contains(place.dot));
         queue.turned = Some(Instant::now());
         queue.places.len() < before
     }
@@ -207,67 +207,65 @@ impl Delivery {
         }
     }
 
-    /// A file is at this position.
-    pub(crate) fn reach(&self, partition: PartitionId, position: Seq) {
+    /// A file has these.
+    pub(crate) fn reach(&self, partition: PartitionId, has: &VersionVector) {
         let mut reached = lock(&self.reached);
         let at = reached
             .entry(partition)
-            .or_insert_with(|| watch::Sender::new(0));
+            .or_insert_with(|| watch::Sender::new(VersionVector::new()));
         at.send_if_modified(|at| {
-            let news = *at < position;
-            *at = position.max(*at);
+            let news = !at.covers(has);
+            at.join(has);
             news
         });
     }
 
-    /// Waits until a file is at this position.
+    /// Waits until a file has these transactions of the log.
     pub(crate) async fn wait(
         self: &Arc<Self>,
         node: &Arc<Node>,
         partition: PartitionId,
-        position: Seq,
+        wanted: &VersionVector,
     ) -> Result<()> {
         let mut at = {
             let mut reached = lock(&self.reached);
             reached
                 .entry(partition)
-                .or_insert_with(|| watch::Sender::new(0))
+                .or_insert_with(|| watch::Sender::new(VersionVector::new()))
                 .subscribe()
         };
-        if *at.borrow_and_update() >= position {
+        if at.borrow_and_update().covers(wanted) {
             return Ok(());
         }
         let _waiter = Waiter::new(self, partition);
         loop {
-            if *at.borrow_and_update() >= position {
+            if at.borrow_and_update().covers(wanted) {
                 return Ok(());
             }
             // It may be in the file without having passed through here: by the origin's own
             // commit, or from another member.
             let found = self.look(node, partition).await;
-            if found.is_ok_and(|found| found >= position) {
+            if found.is_ok_and(|found| found.covers(wanted)) {
                 return Ok(());
             }
             let _ = tokio::time::timeout(LOOK, at.changed()).await;
         }
     }
 
-    /// Asks a file where it is.
-    async fn look(&self, node: &Arc<Node>, partition: PartitionId) -> Result<Seq> {
+    /// Asks a file what it has.
+    async fn look(&self, node: &Arc<Node>, partition: PartitionId) -> Result<VersionVector> {
         let at = node
             .partitions
             .by_id(partition)
             .ok_or_else(|| Error::not_found("the partition is not on this node"))?;
-        let position = node
-            .on_partition(at, |_, at, host| {
-                Ok(host.replica(at)?.vector()?.get(Site::LOG_STRONG))
-            })
+        let has = node
+            .on_partition(at, |_, at, host| host.replica(at)?.vector())
             .await?;
-        self.reach(partition, position);
-        Ok(position)
+        self.reach(partition, &has);
+        Ok(has)
     }
 
-    /// Waits until a file is at this vector's position, and answers what it has on disk then.
+    /// Waits until a file has what this vector has of the log, and answers what it has on disk then.
     pub(crate) async fn synced(
         self: &Arc<Self>,
         node: &Arc<Node>,
@@ -276,8 +274,7 @@ impl Delivery {
     ) -> Result<VersionVector> {
         let missing = || Error::not_found("the partition is not on this node");
         let at = node.partitions.by_id(partition).ok_or_else(missing)?;
-        self.wait(node, partition, wanted.get(Site::LOG_STRONG))
-            .await?;
+        self.wait(node, partition, wanted).await?;
         node.on_partition(at, |_, at, host| {
             let path = at.path.clone();
             host.replica(at)?.fsync(&path)
@@ -285,25 +282,25 @@ impl Delivery {
         .await
     }
 
-    /// Waits until the files have these positions on disk. Files that are not on this node
+    /// Waits until the files have these transactions on disk. Files that are not on this node
     /// need nothing.
     pub(crate) async fn secure(
         self: &Arc<Self>,
         node: &Arc<Node>,
-        positions: &[(PartitionId, Seq)],
+        positions: &[(PartitionId, VersionVector)],
     ) {
-        for (partition, position) in positions {
-            while lock(&self.secured).get(partition).copied().unwrap_or(0) < *position {
+        for (partition, wanted) in positions {
+            while !self.is_secured(*partition, wanted) {
                 let Some(at) = node.partitions.by_id(*partition) else {
                     break;
                 };
-                if self.wait(node, *partition, *position).await.is_err() {
+                if self.wait(node, *partition, wanted).await.is_err() {
                     break;
                 }
                 let synced = node
                     .on_partition(at, |_, at, host| {
                         let path = at.path.clone();
-                        Ok(host.replica(at)?.fsync(&path)?.get(Site::LOG_STRONG))
+                        host.replica(at)?.fsync(&path)
                     })
                     .await;
                 match synced {
@@ -317,6 +314,14 @@ impl Delivery {
                 }
             }
         }
+    }
+}
+
+impl Delivery {
+    fn is_secured(&self, partition: PartitionId, wanted: &VersionVector) -> bool {
+        let secured = lock(&self.secured);
+        let has = secured.get(&partition);
+        has.is_some_and(|has| has.covers(wanted))
     }
 }
 
@@ -339,7 +344,7 @@ impl Drop for Waiter<'_> {
 impl Place {
     fn again(&self) -> Self {
         Self {
-            position: self.position,
+            dot: self.dot,
             log: self.log.clone(),
             index: self.index,
             own_since: self.own_since,

@@ -273,16 +273,16 @@ impl Worker {
         let group = self.group();
         let turn = group.turn_of_calls(self.partition, until);
         self.node.runtime.block_on(turn);
-        let position = self.group().standing(self.partition).position;
+        let wanted = self.group().standing(self.partition).accepted();
         let left = until.saturating_duration_since(Instant::now());
         let delivery = Arc::clone(&self.node.consensus.delivery);
         let reached = self.node.runtime.block_on(async {
-            let waiting = delivery.wait(&self.node, self.partition, position);
+            let waiting = delivery.wait(&self.node, self.partition, &wanted);
             tokio::time::timeout(left, waiting).await
         });
         reached.map_err(|_| {
             Error::retry(format!(
-                "the leader's file could not be brought to position {position} in time"
+                "the leader's file could not be brought to {wanted} in time"
             ))
         })??;
         let file = file_at(&self.at.path);
@@ -391,7 +391,8 @@ impl Worker {
                 return Turn::Refused(calls, Error::retry("the leader is not confirmed"));
             }
         }
-        self.node.consensus.delivery.reach(self.partition, position);
+        let has = [(Site::LOG_STRONG, position)].into_iter().collect();
+        self.node.consensus.delivery.reach(self.partition, &has);
         let standing = self.group().standing(self.partition);
         for (call, result) in ran {
             call.answer(Appended::Reply(Reply::Executed {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nuda_core::certify::{self, Answer, Entry, Foreseen, Ordered, Proposal, TxnId};
 use nuda_core::control::{Reply, Standing};
 use nuda_core::moves::Departed;
-use nuda_core::site::PartitionId;
+use nuda_core::site::{PartitionId, Site};
 use nuda_core::turns::Contender;
 use openraft::error::{ClientWriteError, RaftError};
 use openraft::raft::AppendEntriesResponse;
@@ -227,6 +227,16 @@ impl Group {
         let Some((partition, proposal)) = proposed else {
             return self.write(entry, within).await;
         };
+        // Nobody overtakes a quorum transaction, and it overtakes nobody.
+        let is_quorum = proposal
+            .dot()
+            .is_some_and(|dot| dot.site != Site::LOG_STRONG);
+        if is_quorum {
+            return match self.judge_early(partition, &proposal) {
+                Some(reply) => Appended::Reply(reply),
+                None => self.write(entry, within).await,
+            };
+        }
         let who = contender(&proposal);
         self.turns.arrived(partition, who);
         let reply = loop {

@@ -8,10 +8,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use nuda_core::certify::{Answer, Entry, Group, Outcome, Proposal};
+use nuda_core::certify::{Answer, Entry, Group, Ordered, Outcome};
 use nuda_core::control::{Reply, Standing};
 use nuda_core::protocol::NodeId;
-use nuda_core::site::{PartitionId, Seq};
+use nuda_core::site::{Dot, PartitionId};
+use nuda_core::version_vector::VersionVector;
 use openraft::storage::RaftStateMachine;
 use openraft::{
     BasicNode, EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, SnapshotMeta,
@@ -48,7 +49,7 @@ struct State {
 /// A transaction that was accepted just now.
 struct Accepted {
     partition: PartitionId,
-    position: Seq,
+    dot: Dot,
     /// Whose application is about to commit it.
     origin: NodeId,
 }
@@ -119,6 +120,7 @@ impl State {
         Standing {
             decided: self.group.decided(),
             position: ordered.map_or(0, |o| o.link.seq),
+            quorum: ordered.map(Ordered::quorum).unwrap_or_default(),
             covered: ordered.map(|o| o.covered.clone()).unwrap_or_default(),
             voters: self.membership.membership().voter_ids().count() as u64,
         }
@@ -147,17 +149,18 @@ impl State {
             let reply = Reply::Decided(self.group.apply(&entry), Standing::default());
             return (Verdict(reply.encode()), None);
         };
-        let before = self.group.partition(partition).map_or(0, |o| o.link.seq);
+        let before = self.group.decided();
         let answer = self.group.apply(&entry);
-        let accepted = match (answer, entry) {
-            (
-                Answer::Decided(Outcome::Accepted(position)),
-                Entry::Propose(partition, Proposal { id, .. }),
-            ) if position > before => Some(Accepted {
-                partition,
-                position,
-                origin: id.node,
-            }),
+        let accepted = match (answer, &entry) {
+            (Answer::Decided(Outcome::Accepted(_)), Entry::Propose(partition, proposal))
+                if self.group.decided() > before =>
+            {
+                proposal.dot().map(|dot| Accepted {
+                    partition: *partition,
+                    dot,
+                    origin: proposal.id.node,
+                })
+            }
             _ => None,
         };
         let reply = Reply::Decided(answer, self.standing(partition));
@@ -204,7 +207,7 @@ impl RaftStateMachine<Types> for Machine {
                 let delivery = Arc::clone(&self.node.consensus.delivery);
                 let is_own = accepted.origin == self.node.id;
                 let place = Place {
-                    position: accepted.position,
+                    dot: accepted.dot,
                     log: self.log.clone(),
                     index,
                     own_since: is_own.then(Instant::now),
@@ -257,13 +260,13 @@ impl RaftStateMachine<Types> for Machine {
 impl RaftSnapshotBuilder<Types> for Builder {
     async fn build_snapshot(&mut self) -> Result<Snapshot<Types>, StorageError> {
         let here = self.group.partitions();
-        let here = here.map(|(id, ordered)| (id, ordered.link.seq));
+        let here = here.map(|(id, ordered)| (id, ordered.accepted()));
         // What moves away is on the disks of a majority of its new voters when it has arrived.
         let leaving = self.group.all_departed().filter_map(|(id, departed)| {
             let baggage = departed.baggage.as_ref()?;
-            Some((id, baggage.ordered.link.seq))
+            Some((id, baggage.ordered.accepted()))
         });
-        let positions: Vec<(PartitionId, Seq)> = here.chain(leaving).collect();
+        let positions: Vec<(PartitionId, VersionVector)> = here.chain(leaving).collect();
         let delivery = Arc::clone(&self.machine.node.consensus.delivery);
         delivery.secure(&self.machine.node, &positions).await;
         let body = self.group.encode();

@@ -12,7 +12,8 @@ use nuda_core::changeset::read_vector;
 use nuda_core::codec::Reader;
 use nuda_core::control::{Ask, Execution, Reply, Request};
 use nuda_core::error::DecodeError;
-use nuda_core::site::PartitionId;
+use nuda_core::site::{PartitionId, Site};
+use nuda_core::version_vector::VersionVector;
 
 use super::Known;
 use super::group::{Appended, Group};
@@ -40,7 +41,8 @@ const WITHIN_MAX: Duration = Duration::from_secs(60);
 pub(crate) async fn answer(node: &Arc<Node>, request: Request) -> Reply {
     let within = Duration::from_millis(request.within_ms).min(WITHIN_MAX);
     let until = Instant::now() + within;
-    let (partition, here) = (request.partition, request.here);
+    let partition = request.partition;
+    node.consensus.delivery.reach(partition, &request.here);
     let Some(group) = ordered(node, partition, until).await else {
         return Reply::NotCommitted(not_ordered(node, partition));
     };
@@ -49,14 +51,12 @@ pub(crate) async fn answer(node: &Arc<Node>, request: Request) -> Reply {
             Some(_) => Reply::Ready(group.standing(partition)),
             None => Reply::NotCommitted(no_leader(node, &group, partition)),
         },
-        Ask::Reach(position) if position <= here => Reply::Ready(group.standing(partition)),
-        Ask::Reach(position) => reach(node, &group, partition, position, until).await,
+        Ask::Reach(wanted) => reach(node, &group, partition, &wanted, until).await,
         Ask::ReachAll => {
             let call = |group, _| Call::position(group, partition);
             match ask(node, partition, until, call).await {
-                Reply::Ready(standing) if standing.position <= here => Reply::Ready(standing),
                 Reply::Ready(standing) => {
-                    reach(node, &group, partition, standing.position, until).await
+                    reach(node, &group, partition, &standing.accepted(), until).await
                 }
                 Reply::Unknown(why) => Reply::NotCommitted(why),
                 other => other,
@@ -116,7 +116,8 @@ async fn execute(
             standing,
             ..
         } => {
-            let here = reach(node, group, partition, position, until).await;
+            let wanted = [(Site::LOG_STRONG, position)].into_iter().collect();
+            let here = reach(node, group, partition, &wanted, until).await;
             Reply::Executed {
                 position,
                 is_here: matches!(here, Reply::Ready(_)),
@@ -416,12 +417,12 @@ async fn reach(
     node: &Arc<Node>,
     group: &Arc<Group>,
     partition: PartitionId,
-    position: u64,
+    wanted: &VersionVector,
     until: Instant,
 ) -> Reply {
     let left = until.saturating_duration_since(Instant::now());
     let delivery = Arc::clone(&node.consensus.delivery);
-    let waiting = delivery.wait(node, partition, position);
+    let waiting = delivery.wait(node, partition, wanted);
     let reached = tokio::time::timeout(left, waiting).await;
     // It may have moved meanwhile.
     let now = node.consensus.of_partition(partition);
@@ -430,7 +431,7 @@ async fn reach(
         Ok(Ok(())) => Reply::Ready(group.standing(partition)),
         Ok(Err(e)) => Reply::NotCommitted(e.to_string()),
         Err(_) => Reply::NotCommitted(format!(
-            "this file could not be brought to position {position} in time; another transaction may hold its write lock"
+            "this file could not be brought to {wanted} in time; another transaction may hold its write lock"
         )),
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use nuda_core::protocol::{
     Command, Config, Envelope, Event, Head, Member, Members, NodeId, Opened, Replication, Status,
 };
-use nuda_core::site::{PartitionId, Seq, Site};
+use nuda_core::site::{PartitionId, Site};
 use nuda_core::version_vector::VersionVector;
 
 use super::{Job, Partition, notice, work};
@@ -20,7 +20,7 @@ use crate::clock;
 use crate::consensus::deliver::Place;
 use crate::error::{Error, Result};
 use crate::node::Node;
-use crate::sql::{Kept, Replica};
+use crate::sql::{Identity, Kept, Replica};
 use crate::transport::wire::Frame;
 
 /// A try that failed for a reason that passes is repeated after this long.
@@ -197,10 +197,12 @@ impl Host {
             tracing::info!(partition = %at.name, site = %now.site, "the file took a new site");
             live.own_site(replica, now.site)?;
         }
-        let advanced = self.advanced(at, &expected, &now.vector)?;
-        if let Some(heads) = advanced {
-            self.feed(node, at, Event::Advanced(heads))?;
-            expected.set(Site::LOG_STRONG, now.vector.get(Site::LOG_STRONG));
+        let advanced = self.advanced(at, &expected, &now)?;
+        if !advanced.is_empty() {
+            self.feed(node, at, Event::Advanced(advanced))?;
+            for site in in_log(now.site) {
+                expected.set(site, now.vector.get(site));
+            }
         }
         let (Some(live), Some(replica)) = (self.live.as_mut(), self.replica.as_ref()) else {
             return Ok(());
@@ -238,44 +240,56 @@ impl Host {
         Ok(head)
     }
 
-    /// The strong transactions that this node's applications have committed by themselves.
+    /// What this node's applications have committed in the log and the protocol does not know.
+    fn advanced_since(&mut self, at: &Partition) -> Result<Option<Vec<Head>>> {
+        let now = self.replica(at)?.identity()?;
+        let Some(live) = self.live.as_ref() else {
+            return Ok(None);
+        };
+        let known = live.vector.clone();
+        let heads = self.advanced(at, &known, &now)?;
+        Ok(Some(heads).filter(|heads| !heads.is_empty()))
+    }
+
+    /// The transactions in the log that this node's applications have committed by themselves.
     fn advanced(
         &mut self,
         at: &Partition,
         expected: &VersionVector,
-        now: &VersionVector,
-    ) -> Result<Option<Vec<Head>>> {
-        let (site, seq) = (Site::LOG_STRONG, now.get(Site::LOG_STRONG));
-        if seq <= expected.get(site) {
-            return Ok(None);
+        now: &Identity,
+    ) -> Result<Vec<Head>> {
+        let mut heads = Vec::new();
+        for site in in_log(now.site) {
+            let seq = now.vector.get(site);
+            if seq <= expected.get(site) {
+                continue;
+            }
+            let hash = self.replica(at)?.link(site, seq)?.unwrap_or_default();
+            if let Some(live) = self.live.as_mut() {
+                live.vector.set(site, seq);
+            }
+            heads.push(Head { site, seq, hash });
         }
-        let hash = self.replica(at)?.link(site, seq)?.unwrap_or_default();
-        if let Some(live) = self.live.as_mut() {
-            live.vector.set(site, seq);
-        }
-        Ok(Some(vec![Head { site, seq, hash }]))
+        Ok(heads)
     }
 
-    /// Applies accepted transactions of the replicated log; answers the file's position.
+    /// Applies accepted transactions of the replicated log; answers what the file has.
     pub(crate) fn deliver(
         &mut self,
         node: &Arc<Node>,
         at: &Partition,
         places: &[Place],
-    ) -> Result<Seq> {
+    ) -> Result<VersionVector> {
         self.live(node, at)?;
         let replica = self.replica(at)?;
         let before = replica.vector()?;
-        if places
-            .iter()
-            .any(|p| p.position > before.get(Site::LOG_STRONG))
-        {
+        if places.iter().any(|place| !before.contains(place.dot)) {
             work::deliver(at, replica, places)?;
         }
         let now = replica.vector()?;
         let site = replica.site()?;
         let Some(live) = self.live.as_mut() else {
-            return Ok(now.get(Site::LOG_STRONG));
+            return Ok(now);
         };
         let mut known = live.vector.clone();
         let own = live.site;
@@ -283,7 +297,7 @@ impl Host {
         if own != site {
             // The file has taken a new site; that is found by looking.
             self.look(node, at)?;
-            return Ok(now.get(Site::LOG_STRONG));
+            return Ok(now);
         }
         let heads = self.replica(at)?.heads(&known, &now)?;
         if !heads.is_empty() {
@@ -294,7 +308,7 @@ impl Host {
             }
             self.feed(node, at, Event::Advanced(heads))?;
         }
-        Ok(now.get(Site::LOG_STRONG))
+        Ok(now)
     }
 
     /// Gives the machine a fact and carries out what it answers, and so on.
@@ -310,6 +324,7 @@ impl Host {
                     // A report says that whatever this node issues after it has seen all of
                     // it: so what was committed before must be known first.
                     events.extend(self.committed(node, at)?.map(Event::Committed));
+                    events.extend(self.advanced_since(at)?.map(Event::Advanced));
                 }
                 if let Some(event) = self.carry_out(node, at, command)? {
                     events.push_back(event);
@@ -479,4 +494,9 @@ fn first_members(me: &str, names: &str, version: u64) -> Members {
             excluded: false,
         }),
     )
+}
+
+/// The names under which the log numbers what this file's applications commit.
+fn in_log(site: Site) -> impl Iterator<Item = Site> {
+    [Some(Site::LOG_STRONG), site.lane()].into_iter().flatten()
 }

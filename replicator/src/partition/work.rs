@@ -182,9 +182,9 @@ pub(crate) fn deliver(at: &Partition, replica: &Replica, places: &[Place]) -> Re
     replica.transaction(|replica| {
         let began = Instant::now();
         // Known from inside the transaction; what is applied here comes in order.
-        let before = replica.vector()?.get(Site::LOG_STRONG);
+        let before = replica.vector()?;
         for place in places {
-            if place.position <= before {
+            if before.contains(place.dot) {
                 continue;
             }
             let Some(proposal) = place.proposal(at)? else {

@@ -1,0 +1,142 @@
+//! What a group knows of one partition, and how it decides on a proposal for it.
+//!
+//! A strong transaction is certified against the latest accepted one; a quorum transaction must
+//! follow the latest of its lane and nothing else. Both may only have seen what is in the log, on
+//! every member, or in the proposal. Nothing here knows ids or outcomes: [`crate::certify`] asks only
+//! if there is none.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::candidate::{Candidate, carried};
+use crate::certify::{Flaw, Link, Outcome, Proposal, TxnId, put_link, read_link};
+use crate::changeset::{Level, put_vector, read_vector};
+use crate::codec::{Reader, put_varint};
+use crate::error::DecodeError;
+use crate::limits;
+use crate::site::{PartitionId, Site};
+use crate::version_vector::VersionVector;
+
+/// What a group knows of one partition.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ordered {
+    /// The latest accepted strong transaction.
+    pub link: Link,
+    /// Eventual changesets that the log holds, or that every member has; and quorum transactions.
+    pub covered: VersionVector,
+    /// How often it has moved from one group to another.
+    pub moves: u64,
+    /// The number of the latest decision on its transactions that a group before may have
+    /// forgotten.
+    pub forgotten: u64,
+    /// The latest accepted quorum transaction of each lane.
+    pub lanes: BTreeMap<Site, Link>,
+}
+
+impl Ordered {
+    /// The quorum transactions that were accepted.
+    #[must_use]
+    pub fn quorum(&self) -> VersionVector {
+        let lanes = self.lanes.iter();
+        lanes.map(|(lane, link)| (*lane, link.seq)).collect()
+    }
+
+    /// Everything that was accepted.
+    #[must_use]
+    pub fn accepted(&self) -> VersionVector {
+        let mut accepted = self.quorum();
+        accepted.set(Site::LOG_STRONG, self.link.seq);
+        accepted
+    }
+
+    /// Decides on a proposal from what the log holds so far.
+    pub(crate) fn certify(&mut self, partition: PartitionId, proposal: &Proposal) -> Outcome {
+        let Ok(changeset) = Candidate::read(partition, &proposal.changeset) else {
+            return Outcome::Refused(Flaw::Malformed);
+        };
+        let is_strong = changeset.header.level == Level::Strong;
+        let ids: BTreeSet<TxnId> = proposal.statements.iter().map(|s| s.id).collect();
+        if ids.len() < proposal.statements.len()
+            || ids.contains(&proposal.id)
+            || !(ids.is_empty() || is_strong)
+        {
+            return Outcome::Refused(Flaw::Malformed);
+        }
+        let site = changeset.header.dot.site;
+        let link = match is_strong {
+            true => self.link,
+            false => self.lanes.get(&site).copied().unwrap_or_default(),
+        };
+        let next = link.seq + 1;
+        if changeset.header.dot.seq < next {
+            return Outcome::Stale(link.seq);
+        }
+        let follows = changeset.header.dot.seq == next
+            && changeset.previous == link.hash
+            && changeset.header.stamp > link.stamp;
+        if !follows || (link.seq == 0 && self.lanes.len() >= limits::LANES) {
+            return Outcome::Refused(Flaw::Chain);
+        }
+        let Ok(carried) = carried(partition, &proposal.dependencies) else {
+            return Outcome::Refused(Flaw::Malformed);
+        };
+        let mut covered = self.covered.clone();
+        covered.join(&proposal.base);
+        carried
+            .iter()
+            .for_each(|dot| covered.raise(dot.site, dot.seq));
+        let mut before = covered.clone();
+        before.raise(Site::LOG_STRONG, self.link.seq);
+        if !before.covers(&changeset.header.rose) {
+            return Outcome::Refused(Flaw::Dependencies);
+        }
+        let link = Link {
+            seq: next,
+            hash: changeset.hash,
+            stamp: changeset.header.stamp,
+        };
+        if is_strong {
+            self.link = link;
+        } else {
+            covered.raise(site, next);
+            self.lanes.insert(site, link);
+        }
+        self.covered = covered;
+        Outcome::Accepted(next)
+    }
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        put_link(out, &self.link);
+        put_vector(out, &self.covered);
+        put_varint(out, self.moves);
+        put_varint(out, self.forgotten);
+        put_varint(out, self.lanes.len() as u64);
+        for (lane, link) in &self.lanes {
+            out.extend_from_slice(&lane.get().to_be_bytes());
+            put_link(out, link);
+        }
+    }
+
+    /// Reads it; before the third version partitions did not move, before the fourth there were no
+    /// lanes.
+    pub(crate) fn decode(r: &mut Reader<'_>, version: u8) -> Result<Self, DecodeError> {
+        let mut ordered = Self {
+            link: read_link(r)?,
+            covered: read_vector(r)?,
+            ..Self::default()
+        };
+        if version >= 3 {
+            ordered.moves = r.varint("a number of moves")?;
+            ordered.forgotten = r.varint("a count of decisions")?;
+        }
+        if version < 4 {
+            return Ok(ordered);
+        }
+        for _ in 0..r.length("lanes", limits::LANES)? {
+            let lane = Site::from_u64(u64::from_be_bytes(r.array("a lane")?))
+                .filter(|lane| ordered.lanes.last_key_value().is_none_or(|(l, _)| l < lane))
+                .ok_or(DecodeError::Invalid("lanes that are not in order"))?;
+            ordered.lanes.insert(lane, read_link(r)?);
+        }
+        Ok(ordered)
+    }
+}

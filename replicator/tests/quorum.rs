@@ -1,0 +1,329 @@
+//! Quorum writes across real daemons: what is acknowledged is in a majority's log, survives its
+//! writer, and is seen by every strong read after it; concurrent ones are merged and none of them
+//! fails for another.
+
+// A test fails by panicking, in its helpers too.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, Error, ffi};
+use serde_json::Value;
+
+use support::Nodes;
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+/// Three nodes with an eventual table of one row.
+fn page() -> Nodes {
+    let nodes = Nodes::with_page(&NAMES);
+    let conn = quorum(&nodes, "a");
+    conn.execute("INSERT INTO page VALUES ('home', 'first', 0)", [])
+        .unwrap_or_else(|e| panic!("{e}\n{}", nodes.logs()));
+    // Nobody shall update a row that is not there yet.
+    nodes.verify("a", "org");
+    nodes
+}
+
+fn level(conn: &Connection, which: &str, to: &str) -> rusqlite::Result<String> {
+    let sql = format!("PRAGMA nuda_{which}_consistency = {to}");
+    conn.query_row(&sql, [], |row| row.get(0))
+}
+
+/// A connection whose writes are quorum writes.
+fn quorum(nodes: &Nodes, name: &str) -> Connection {
+    let conn = nodes.open(name, "org");
+    let set = nodes.eventually("the partition has a log", |_| {
+        level(&conn, "write", "quorum").ok()
+    });
+    assert_eq!(set, "quorum");
+    conn
+}
+
+/// A connection whose reads are strong.
+fn reader(nodes: &Nodes, name: &str) -> Connection {
+    let conn = nodes.open(name, "org");
+    nodes.eventually("strong reads", |_| level(&conn, "read", "strong").ok());
+    // Here it matters what a read sees, and not how soon on a busy machine.
+    conn.query_row("SELECT nuda_timeout(20000)", [], |_| Ok(()))
+        .unwrap();
+    conn
+}
+
+fn hit(conn: &Connection) -> rusqlite::Result<()> {
+    let rows = conn.execute("UPDATE page SET hits = hits + 1 WHERE id = 'home'", [])?;
+    assert_eq!(rows, 1);
+    Ok(())
+}
+
+fn hits(conn: &Connection) -> rusqlite::Result<i64> {
+    let sql = "SELECT hits FROM page WHERE id = 'home'";
+    conn.query_row(sql, [], |row| row.get(0))
+}
+
+fn last_commit(conn: &Connection) -> Value {
+    let text: String = conn
+        .query_row("SELECT nuda_last_commit()", [], |row| row.get(0))
+        .unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// The transaction that an error names.
+fn id_in(error: &Error) -> Option<String> {
+    let text = error.to_string();
+    let (_, id) = text.split_once("nuda_txn_status('")?;
+    Some(id.split('\'').next()?.to_owned())
+}
+
+fn status(conn: &Connection, id: &str) -> rusqlite::Result<String> {
+    conn.query_row("SELECT nuda_txn_status(?)", [id], |row| row.get(0))
+}
+
+#[test]
+fn a_quorum_write_is_seen_by_the_next_strong_read_anywhere() {
+    let nodes = page();
+    let writers = NAMES.map(|name| quorum(&nodes, name));
+    let readers = NAMES.map(|name| reader(&nodes, name));
+    for round in 0..30 {
+        hit(&writers[round % 3]).unwrap_or_else(|e| panic!("{e}\n{}", nodes.logs()));
+        for reader in &readers {
+            let seen = hits(reader).unwrap_or_else(|e| panic!("{e}\n{}", nodes.logs()));
+            assert_eq!(seen, 1 + i64::try_from(round).unwrap());
+        }
+    }
+    let last = last_commit(&writers[2]);
+    assert_eq!(
+        (&last["level"], &last["acks"], &last["of"]),
+        (&"quorum".into(), &2.into(), &3.into())
+    );
+    let id = last["id"].as_str().unwrap();
+    assert_eq!(status(&writers[0], id).unwrap(), "committed");
+    // What an eventual write saw of it is there before it is.
+    let eventual = nodes.open("b", "org");
+    eventual
+        .execute("UPDATE page SET title = 'second'", [])
+        .unwrap();
+    hit(&writers[1]).unwrap();
+    let title: String = readers[2]
+        .query_row("SELECT title FROM page", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(title, "second", "an effect without its cause");
+    nodes.verify("a", "org");
+}
+
+#[test]
+fn concurrent_quorum_writes_on_one_row_all_count_and_none_is_rejected() {
+    let nodes = page();
+    let deadline = Instant::now() + Duration::from_secs(4);
+    let made: i64 = std::thread::scope(|scope| {
+        let workers = NAMES.map(|name| {
+            let nodes = &nodes;
+            scope.spawn(move || {
+                let conn = quorum(nodes, name);
+                conn.query_row("SELECT nuda_timeout(20000)", [], |_| Ok(()))
+                    .unwrap();
+                let mut made = 0;
+                while Instant::now() < deadline {
+                    match hit(&conn) {
+                        Ok(()) => made += 1,
+                        // The daemon applies what others wrote to the same file.
+                        Err(e)
+                            if e.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
+                                && !e.to_string().contains("quorum") => {}
+                        Err(e) => panic!("{e}\n{}", nodes.logs()),
+                    }
+                }
+                made
+            })
+        });
+        workers.into_iter().map(|w| w.join().unwrap()).sum()
+    });
+    println!("{made} quorum commits of one row by three nodes in 4 s");
+    assert!(made > 3);
+    for name in NAMES {
+        assert_eq!(hits(&reader(&nodes, name)).unwrap(), made, "{name}");
+    }
+    nodes.verify("b", "org");
+}
+
+#[test]
+fn an_acknowledged_quorum_write_outlives_its_node() {
+    let mut nodes = page();
+    let conn = quorum(&nodes, "c");
+    hit(&conn).unwrap();
+    nodes.kill("c");
+    // Its file is gone, too.
+    drop(conn);
+    let file = nodes.file("c", "org");
+    std::fs::remove_file(&file).unwrap();
+    for name in ["a", "b"] {
+        assert_eq!(hits(&reader(&nodes, name)).unwrap(), 1, "{name}");
+    }
+}
+
+#[test]
+fn without_a_majority_nothing_is_changed() {
+    let mut nodes = page();
+    let conn = quorum(&nodes, "a");
+    nodes.kill("b");
+    nodes.kill("c");
+    let mut open = Vec::new();
+    let refused = nodes.eventually("a definite refusal", |_| {
+        let error = hit(&conn).unwrap_err();
+        open.extend(id_in(&error));
+        let text = error.to_string();
+        text.contains("quorum write not committed").then_some(text)
+    });
+    assert!(refused.contains("1 of 3 members reachable"), "{refused}");
+    assert!(refused.contains("nothing was changed"), "{refused}");
+    assert_eq!(hits(&conn).unwrap(), 0);
+    let eventual = nodes.open("a", "org");
+    hit(&eventual).unwrap();
+    nodes.run("b");
+    // What was unknown is settled, and the lane of this file goes on.
+    let mut made = 1;
+    for id in open {
+        let settled = nodes.eventually("the outcome", |_| status(&conn, &id).ok());
+        made += i64::from(settled == "committed");
+    }
+    nodes.eventually("b is back", |_| hit(&conn).ok());
+    assert_eq!(hits(&reader(&nodes, "b")).unwrap(), made + 1);
+    nodes.run("c");
+    nodes.verify("a", "org");
+}
+
+#[test]
+fn without_a_daemon_the_level_is_refused() {
+    let mut nodes = page();
+    nodes.kill("a");
+    let conn = nodes.open("a", "org");
+    let refused = level(&conn, "write", "quorum").unwrap_err().to_string();
+    assert!(refused.contains("quorum cannot be kept now"), "{refused}");
+    let shown: String = conn
+        .query_row("SELECT nuda_write_consistency()", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(shown, "eventual");
+}
+
+/// A write that is accepted and then refused by the commit hook. One that does not get that far
+/// (a lock, no leader) has changed nothing and is made again.
+fn is_vetoed(nodes: &Nodes, conn: &Connection) {
+    nodes.eventually("a veto", |_| {
+        let error = hit(conn).unwrap_err().to_string();
+        assert!(!error.contains("unknown"), "{error}");
+        let note = "SELECT coalesce(nuda_last_commit() ->> 'note', '')";
+        let note: String = conn.query_row(note, [], |row| row.get(0)).unwrap();
+        (note == "committed, will be applied").then_some(())
+    });
+}
+
+#[test]
+fn what_was_vetoed_after_it_was_accepted_is_applied_and_the_lane_goes_on() {
+    let nodes = page();
+    let mut conn = quorum(&nodes, "b");
+    conn.commit_hook(Some(|| true)).unwrap();
+    is_vetoed(&nodes, &conn);
+    conn.commit_hook(None::<fn() -> bool>).unwrap();
+    // The next one begins after it.
+    nodes.eventually("the next write", |_| hit(&conn).ok());
+    for name in NAMES {
+        assert_eq!(hits(&reader(&nodes, name)).unwrap(), 2, "{name}");
+    }
+    nodes.verify("b", "org");
+}
+
+#[test]
+fn another_connection_learns_that_the_lane_has_gone_on() {
+    let nodes = page();
+    let (mut vetoed, other) = (quorum(&nodes, "b"), quorum(&nodes, "b"));
+    // The daemon cannot apply while this holds the file's write lock.
+    vetoed.commit_hook(Some(|| true)).unwrap();
+    is_vetoed(&nodes, &vetoed);
+    let began = Instant::now();
+    loop {
+        match hit(&other) {
+            Ok(()) => break,
+            Err(e) => {
+                let text = e.to_string();
+                assert!(text.contains("must be applied here first"), "{text}");
+                let code = e.sqlite_error().unwrap().extended_code;
+                assert_eq!(code, ffi::SQLITE_BUSY_SNAPSHOT, "{text}");
+                assert!(began.elapsed() < Duration::from_secs(10), "{text}");
+            }
+        }
+    }
+    assert_eq!(hits(&reader(&nodes, "a")).unwrap(), 2);
+}
+
+#[test]
+fn the_leader_killed_in_mid_work_loses_nothing_acknowledged() {
+    let mut nodes = page();
+    let leader = nodes.eventually("a leader", |nodes| {
+        let status = nodes.status("a");
+        let leader = status["partitions"][0]["log"]["leader"].as_str()?;
+        Some(leader.to_owned())
+    });
+    let other = NAMES.into_iter().find(|n| *n != leader).unwrap();
+    let conn = quorum(&nodes, other);
+    for _ in 0..5 {
+        hit(&conn).unwrap();
+    }
+    nodes.kill(&leader);
+    let (mut made, mut open) = (5, Vec::new());
+    nodes.eventually("a new leader", |_| match hit(&conn) {
+        Ok(()) => {
+            made += 1;
+            Some(())
+        }
+        Err(e) => {
+            open.extend(id_in(&e));
+            None
+        }
+    });
+    for id in open {
+        let settled = nodes.eventually("the outcome", |_| status(&conn, &id).ok());
+        made += i64::from(settled == "committed");
+    }
+    nodes.run(&leader);
+    for name in NAMES {
+        assert_eq!(hits(&reader(&nodes, name)).unwrap(), made, "{name}");
+    }
+    nodes.verify(&leader, "org");
+}
+
+#[test]
+fn quorum_and_strong_transactions_see_each_other() {
+    let nodes = page();
+    let founder = nodes.open("a", "org");
+    founder
+        .execute_batch(
+            "CREATE TABLE account(id TEXT PRIMARY KEY, balance INTEGER);
+             SELECT nuda_track('account', 'strong');
+             INSERT INTO account VALUES ('x', 100);",
+        )
+        .unwrap();
+    let (b, c) = (quorum(&nodes, "b"), quorum(&nodes, "c"));
+    level(&b, "read", "strong").unwrap();
+    level(&c, "read", "strong").unwrap();
+    for round in 1..=10 {
+        // A strong table makes it a strong one, whatever the level.
+        let writer = if round % 2 == 0 { &b } else { &c };
+        nodes.eventually("a strong write", |_| {
+            writer
+                .execute("UPDATE account SET balance = balance - 1", [])
+                .ok()
+        });
+        assert_eq!(last_commit(writer)["level"], "strong");
+        hit(writer).unwrap();
+        assert_eq!(last_commit(writer)["level"], "quorum");
+        for conn in [&b, &c] {
+            let balance: i64 = conn
+                .query_row("SELECT balance FROM account", [], |row| row.get(0))
+                .unwrap();
+            assert_eq!((balance, hits(conn).unwrap()), (100 - round, round));
+        }
+    }
+    nodes.verify("a", "org");
+}
