@@ -209,10 +209,10 @@ impl Scanner<'_> {
     fn value(&mut self, out: &mut Vec<u8>) -> Result<(), Invalid> {
         let mut open: Vec<Open> = Vec::new();
         loop {
-            if open.len() > limits::JSON_DEPTH {
+            self.space();
+            if open.len() >= limits::JSON_DEPTH && matches!(self.peek(), Some(b'[' | b'{')) {
                 return Err(self.invalid("nested too deeply"));
             }
-            self.space();
             match self.peek() {
                 Some(b'[') => {
                     self.at += 1;

@@ -7,13 +7,14 @@
 //! 3. [`value`], [`row`], [`changeset`]: the change format; [`codec`] is the only reader of
 //!    untrusted bytes.
 //! 4. [`merge`]: what concurrent changes of one row amount to; [`types`]: what those of one
-//!    column do; [`diff`]: how an edit is read off two values; [`json`]: the canonical form that
-//!    some of them compare.
+//!    column do; [`diff`]: how an edit is read off two values; [`json`] and [`canonical`]: the
+//!    form that some of them compare.
 //! 5. [`schema`]: the shadow tables that both the extension and the daemon know.
 //! 6. [`protocol`]: replication as events in, commands out.
 #![forbid(unsafe_code)]
 
 mod candidate;
+pub mod canonical;
 pub mod certify;
 pub mod changeset;
 pub mod codec;

@@ -48,7 +48,7 @@ use crate::hlc::Stamp;
 use crate::row::{Cell, Change};
 use crate::site::{Dot, Seq, Site};
 use crate::types::standing::StrongWrites;
-use crate::types::{self, ColumnType, Write, Wrote, text};
+use crate::types::{self, ColumnType, Write, Wrote, doc, text};
 use crate::value::Value;
 use crate::version_vector::VersionVector;
 
@@ -126,7 +126,8 @@ impl<'a> Event<'a> {
     }
 
     /// What it wrote to `column`, if it did.
-    fn wrote(&self, column: usize) -> Option<Cell<'a>> {
+    #[must_use]
+    pub fn wrote(&self, column: usize) -> Option<Cell<'a>> {
         match &self.change {
             Change::Insert(cells) => cells.get(column).copied(),
             Change::Update(cells) => cells
@@ -430,7 +431,8 @@ fn overruled<'a>(edit: &Event<'a>, delete: &Event<'a>, reason: Reason, lost: &mu
             Cell::Value(value) => *value,
             Cell::Add(n) => Value::Int(shown(*n)),
             Cell::Text(edit) => text::only_insertion(edit).map_or(Value::Null, Value::Text),
-            Cell::Set(_) | Cell::Doc(_) => Value::Null,
+            Cell::Doc(edit) => doc::column::only_value(edit).map_or(Value::Null, Value::Text),
+            Cell::Set(_) => Value::Null,
         },
         reason,
     }));

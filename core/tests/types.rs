@@ -6,6 +6,7 @@ use nuda_core::codec::Reader;
 use nuda_core::json::{canonical, compare, elements};
 use nuda_core::row::Cell;
 use nuda_core::types::ColumnType;
+use nuda_core::types::doc::rules::Rules;
 use nuda_core::types::orset::{Net, Step};
 use nuda_core::value::{OwnedValue, Value};
 use proptest::prelude::*;
@@ -113,7 +114,7 @@ fn edit(old: &str, new: &str) -> Vec<u8> {
     let (old, new) = (old.to_owned().leak(), new.to_owned().leak());
     assert!(
         ColumnType::OrSet
-            .edit(value(old), value(new), &mut out)
+            .edit(value(old), value(new), &Rules::default(), &mut out)
             .unwrap()
     );
     out
@@ -155,9 +156,14 @@ fn sets_of_100_000_elements() {
 fn an_unchanged_set_ships_nothing() {
     let mut out = Vec::new();
     let value = |text: &'static str| Value::Text(text.as_bytes());
-    let shipped = ColumnType::OrSet.edit(value("[1,2]"), value("[2, 1, 1]"), &mut out);
+    let shipped = ColumnType::OrSet.edit(
+        value("[1,2]"),
+        value("[2, 1, 1]"),
+        &Rules::default(),
+        &mut out,
+    );
     assert_eq!((shipped, out.len()), (Ok(false), 0));
-    let null = ColumnType::OrSet.edit(value("[]"), Value::Null, &mut out);
+    let null = ColumnType::OrSet.edit(value("[]"), Value::Null, &Rules::default(), &mut out);
     assert_eq!(null, Ok(true), "no set is not an empty set");
 }
 
@@ -244,7 +250,7 @@ proptest! {
         let (old, new) = (form(&text(&old)), form(&text(&new)));
         if old != new {
             let mut cell = Vec::new();
-            prop_assert!(ColumnType::OrSet.edit(old.as_ref(), new.as_ref(), &mut cell).unwrap());
+            prop_assert!(ColumnType::OrSet.edit(old.as_ref(), new.as_ref(), &Rules::default(), &mut cell).unwrap());
             prop_assert_eq!(applied(&cell, old.as_ref()), new);
         }
     }

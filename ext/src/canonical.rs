@@ -1,4 +1,4 @@
-//! Columns whose text has one canonical form (sets): whatever spelling a statement writes, the
+//! Columns whose text has one canonical form (sets, documents): whatever spelling a statement writes, the
 //! column ends up with that form, so that replicas hold the same bytes.
 //!
 //! AFTER triggers write a row once more where its text is not canonical. They are made before
@@ -113,7 +113,8 @@ pub(crate) fn added_default(db: Db, table: &Table, column: &Column) -> Result<Ow
         Some(_) => Err(unfit(
             table,
             column,
-            "the DEFAULT of an added column is written sorted, each element once, without spaces",
+            "the DEFAULT of an added column is written in its one form: sorted, each element or key \
+             once, without spaces",
         )),
         None => Ok(value),
     }

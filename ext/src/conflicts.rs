@@ -3,6 +3,7 @@
 
 use nuda_core::limits;
 use nuda_core::merge::{Lost, Reason};
+use nuda_core::types::doc::loss::Loss;
 use nuda_core::value::Value;
 
 use crate::error::Result;
@@ -11,17 +12,42 @@ use crate::identity;
 use crate::shadow::to_i64;
 use crate::tracked::Table;
 
+/// Records what lost inside a document; the column is named with the path in it.
+pub(crate) fn record_inside(
+    db: Db,
+    table: &Table,
+    key: &[Value<'_>],
+    (column, loss): (usize, &Loss),
+) -> Result<()> {
+    let column = format!("{} -> {}", name_of(table, column), loss.path);
+    let lost = Lost {
+        column: 0,
+        winner: loss.winner,
+        loser: loss.loser,
+        value: Value::Text(loss.value.as_bytes()),
+        reason: Reason::Later,
+    };
+    insert(db, (table, key, &column), &lost)
+}
+
 /// Records a value that lost against a concurrent write.
 pub(crate) fn record(db: Db, table: &Table, key: &[Value<'_>], loss: &Lost<'_>) -> Result<()> {
     if loss.reason == Reason::StronglyDeleted && loss.column < table.at.key_columns {
         // An INSERT went with its row, whose key is told with every other column.
         return Ok(());
     }
-    let column = table
-        .columns
-        .get(loss.column)
-        .map(|c| c.name.as_str())
-        .unwrap_or_default();
+    insert(db, (table, key, name_of(table, loss.column)), loss)
+}
+
+fn name_of(table: &Table, column: usize) -> &str {
+    table.columns.get(column).map_or("", |c| c.name.as_str())
+}
+
+fn insert(
+    db: Db,
+    (table, key, column): (&Table, &[Value<'_>], &str),
+    loss: &Lost<'_>,
+) -> Result<()> {
     let reason = match loss.reason {
         Reason::Later if loss.winner.stamp == loss.loser.stamp => {
             "written at the same time; the greater site id won"

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::ffi::db::Db;
 use crate::ffi::own::OwnConnection;
 use crate::sql;
-use crate::tracked::{Column, ColumnType, Options, Table};
+use crate::tracked::{Column, Options, Table, parse_type_text};
 
 /// What a changeset says about a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl SchemaChange {
                 put_varint(&mut out, table.columns.len() as u64);
                 for column in &table.columns {
                     put_sized(&mut out, column.name.as_bytes());
-                    put_sized(&mut out, column.kind.name().as_bytes());
+                    put_sized(&mut out, column.type_text().as_bytes());
                     out.push(u8::from(column.is_key));
                 }
                 put_varint(&mut out, table.indexes.len() as u64);
@@ -121,10 +121,15 @@ impl Definition {
             let name = r.text("a column's name", limits::NAME_BYTES)?.to_owned();
             let kind = r.text("a column's type", limits::NAME_BYTES)?;
             let is_key = r.byte("a column")? == 1;
-            let Some(kind) = ColumnType::parse(kind) else {
+            let Some((kind, rules)) = parse_type_text(kind) else {
                 return Ok(None);
             };
-            columns.push(Column { name, kind, is_key });
+            columns.push(Column {
+                name,
+                kind,
+                rules,
+                is_key,
+            });
         }
         let count = r.length("indexes", INDEXES)?;
         let mut indexes = Vec::with_capacity(count);

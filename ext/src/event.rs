@@ -6,7 +6,8 @@
 
 use nuda_core::codec::put_varint;
 use nuda_core::limits;
-use nuda_core::value::Value;
+use nuda_core::row::Cell;
+use nuda_core::value::{OwnedValue, Value};
 
 use crate::buffer::Kind;
 use crate::capture::Capture;
@@ -108,9 +109,21 @@ pub(crate) fn update<'a>(
         }
         let (old, new) = (old(n), new(n));
         checked_size(table, column, new)?;
+        // The way back leads from form to form, whatever was spelled between.
+        let forms = if column.kind.has_state() && column.kind.has_canonical_form() {
+            let form = column
+                .kind
+                .stored(new)
+                .map_err(|why| unfit(table, column, &why))?;
+            (column.kind.stored(old).unwrap_or_default(), form)
+        } else {
+            (None, None)
+        };
+        let old = forms.0.as_ref().map_or(old, OwnedValue::as_ref);
+        let new = forms.1.as_ref().map_or(new, OwnedValue::as_ref);
         let before = cells.len();
         put_varint(cells, (n - previous) as u64);
-        let edited = column.kind.edit(old, new, cells);
+        let edited = column.kind.edit(old, new, &column.rules, cells);
         if edited.map_err(|why| unfit(table, column, &why))? {
             count += 1;
             previous = n;
@@ -118,7 +131,7 @@ pub(crate) fn update<'a>(
                 undo::put(undo, n, old, new);
             }
         } else {
-            // The same set in another spelling.
+            // The same set, or document, in another spelling.
             cells.truncate(before);
         }
     }
@@ -130,6 +143,26 @@ pub(crate) fn update<'a>(
     put_varint(payload, count);
     payload.extend_from_slice(cells);
     buffer.push(Kind::Update, table.at.number, row, payload, undo);
+    Ok(())
+}
+
+/// A document that is shipped as it is, whole, in place of all that is known of it.
+pub(crate) fn say_again(
+    capture: &mut Capture,
+    table: &Table,
+    (key, column): (&[Value<'_>], usize),
+    value: Value<'_>,
+) -> Result<()> {
+    let payload = &mut capture.scratch.payload;
+    let row = begin_row(payload, table, &|n| {
+        key.get(n).copied().unwrap_or(Value::Null)
+    })?;
+    put_varint(payload, 1);
+    put_varint(payload, column as u64);
+    Cell::Value(value).encode(payload);
+    capture
+        .buffer
+        .push(Kind::Update, table.at.number, row, payload, &[]);
     Ok(())
 }
 

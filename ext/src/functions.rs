@@ -36,7 +36,7 @@ const FUNCTIONS: &[Definition] = &[
     ("nuda_track", -1, false, track_table),
     ("nuda_trackable", 1, false, trackable),
     ("nuda_untrack", 1, false, untrack),
-    ("nuda_column", 3, false, column),
+    ("nuda_column", -1, false, column),
     ("nuda_propose", 0, false, propose),
     ("nuda_problems", 0, true, problems),
     ("nuda_eject", 0, false, eject),
@@ -197,16 +197,25 @@ fn untrack(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
     )?)
 }
 
-/// `SELECT nuda_column('table', 'column', 'COUNTER')`
+/// `SELECT nuda_column('table', 'column', 'COUNTER')`, `nuda_column(.., 'DOC', '$.n counter')`
 fn column(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
     let table = required(&args, 0, "the table's name")?;
     let column = required(&args, 1, "the column's name")?;
-    text(track::set_column(
-        connection,
-        table,
-        column,
-        required(&args, 2, "the type")?,
-    )?)
+    let kind = required(&args, 2, "the type")?;
+    let rules = match args.len() {
+        3 => None,
+        4 => Some(required(
+            &args,
+            3,
+            "what is said about places of the document",
+        )?),
+        _ => {
+            return Err(Error::refused(
+                "nuda_column takes a table, a column, a type, and rules of a DOC",
+            ));
+        }
+    };
+    text(track::set_column(connection, table, column, (kind, rules))?)
 }
 
 /// `SELECT nuda_propose()`: how many tables were altered by plain DDL, which is replicated now.

@@ -10,7 +10,7 @@ use crate::constraints;
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
 use crate::sql::{self, Token};
-use crate::tracked::{Column, ColumnType, INDEXES};
+use crate::tracked::{Column, ColumnType, DocRules, INDEXES, parse_type_text};
 
 /// A table that can be tracked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,9 +31,6 @@ pub(crate) struct Shape {
     /// What whoever tracks it should know.
     pub(crate) advice: Vec<String>,
 }
-
-/// Types that the design names and this version does not have yet.
-const LATER_TYPES: &[&str] = &["DOC"];
 
 /// Looks at table `name` of the main database, which is to be replicated.
 pub(crate) fn inspect(db: Db, name: &str, is_strong: bool) -> Result<Shape> {
@@ -175,7 +172,7 @@ fn columns(db: Db, table: &str, all: &[Declared]) -> Result<(Vec<Column>, bool)>
                 column.name
             )));
         }
-        let kind = column_type(db, table, column)?;
+        let (kind, rules) = column_type(db, table, column)?;
         if kind != ColumnType::Lww {
             return Err(Error::refused(format!(
                 "{table}.{}: a key column cannot be a {}",
@@ -186,14 +183,16 @@ fn columns(db: Db, table: &str, all: &[Declared]) -> Result<(Vec<Column>, bool)>
         columns.push(Column {
             name: column.name.clone(),
             kind,
+            rules,
             is_key: true,
         });
     }
     for column in all.iter().filter(|c| c.key == 0 && c.hidden == 0) {
-        let kind = column_type(db, table, column)?;
+        let (kind, rules) = column_type(db, table, column)?;
         columns.push(Column {
             name: column.name.clone(),
             kind,
+            rules,
             is_key: false,
         });
     }
@@ -220,8 +219,9 @@ fn has_rowid(db: Db, table: &str) -> Result<bool> {
     Ok(indexes == 0)
 }
 
-/// The type that was set by `nuda_column`, or the declared one.
-fn column_type(db: Db, table: &str, column: &Declared) -> Result<ColumnType> {
+/// The type that was set by `nuda_column`, or the declared one: a conflict-free type by its name;
+/// anything else is last-writer-wins.
+fn column_type(db: Db, table: &str, column: &Declared) -> Result<(ColumnType, DocRules)> {
     let chosen = db.text(
         "SELECT type FROM main.nuda_column WHERE number = 0 AND name = ?",
         &[Value::Text(
@@ -230,40 +230,36 @@ fn column_type(db: Db, table: &str, column: &Declared) -> Result<ColumnType> {
                 .as_bytes(),
         )],
     )?;
-    let word = chosen.unwrap_or_else(|| {
-        column
-            .declared
-            .split_whitespace()
-            .next()
-            .unwrap_or_default()
-            .to_ascii_uppercase()
-    });
-    parse_type(table, &column.name, &word)
+    let known = match &chosen {
+        Some(chosen) => parse_type_text(chosen),
+        None => {
+            let word = column.declared.split_whitespace().next();
+            ColumnType::parse(word.unwrap_or_default()).map(|kind| (kind, DocRules::default()))
+        }
+    };
+    Ok(known.unwrap_or((ColumnType::Lww, DocRules::default())))
 }
 
-/// A conflict-free type by its name; anything else is last-writer-wins.
-fn parse_type(table: &str, column: &str, word: &str) -> Result<ColumnType> {
-    if LATER_TYPES
-        .iter()
-        .any(|later| word.eq_ignore_ascii_case(later))
-    {
-        return Err(Error::refused(format!(
-            "{table}.{column}: the type {word} is not built yet; {} are",
-            known_types()
-        )));
-    }
-    Ok(ColumnType::parse(word).unwrap_or(ColumnType::Lww))
-}
-
-/// A conflict-free type by its name, and nothing else.
-pub(crate) fn known_type(table: &str, column: &str, word: &str) -> Result<ColumnType> {
-    parse_type(table, column, word)?;
-    ColumnType::parse(word).ok_or_else(|| {
+/// What `nuda_column` was told, in one form: a conflict-free type by its name, and rules.
+pub(crate) fn chosen_type(column: &str, word: &str, rules: Option<&str>) -> Result<String> {
+    let kind = ColumnType::parse(word).ok_or_else(|| {
         Error::refused(format!(
             "'{word}' is no column type; there are {}",
             known_types()
         ))
-    })
+    })?;
+    let Some(rules) = rules else {
+        return Ok(kind.name().to_owned());
+    };
+    if kind != ColumnType::Doc {
+        return Err(Error::refused(format!(
+            "{column}: only a DOC has rules, a {} has none; leave them out",
+            kind.name()
+        )));
+    }
+    let rules = DocRules::parse(rules)
+        .map_err(|why| Error::refused(format!("the rules of {column}: {why}")))?;
+    Ok(format!("{} {rules}", kind.name()))
 }
 
 fn known_types() -> String {
@@ -299,7 +295,9 @@ fn refuse_narrow_types(
     for column in columns.iter().filter(|_| strict != 0) {
         let wanted = match column.kind {
             ColumnType::Counter => ["INTEGER", "INT", "ANY"],
-            ColumnType::MvReg | ColumnType::OrSet | ColumnType::TextDoc => ["TEXT", "TEXT", "ANY"],
+            ColumnType::MvReg | ColumnType::OrSet | ColumnType::TextDoc | ColumnType::Doc => {
+                ["TEXT", "TEXT", "ANY"]
+            }
             ColumnType::Lww | ColumnType::MaxReg | ColumnType::MinReg => continue,
         };
         let fits = declared

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use nuda_core::changeset::{ChainHash, ChainHasher, Header};
 use nuda_core::hlc::Stamp;
-use nuda_core::merge::{Rules, register};
+use nuda_core::merge::{Event, Rules, register};
 use nuda_core::row::{BodyReader, Cell, Change, Item, RowChange};
 use nuda_core::site::Seq;
 use nuda_core::value::{OwnedValue, Value};
@@ -16,6 +16,7 @@ use nuda_core::value::{OwnedValue, Value};
 use crate::concurrent::{LogIndex, RowName, for_each_row, row_fingerprint};
 use crate::connection::Connection;
 use crate::error::{Error, Result};
+use crate::event;
 use crate::excess::clamped;
 use crate::ffi::db::Db;
 use crate::guard::{self, Write};
@@ -25,6 +26,7 @@ use crate::shadow::{self, Sites, damaged};
 use crate::texts_again::Texts;
 use crate::track::atomically;
 use crate::tracked::{ColumnType, Table, quote};
+use crate::triggers;
 
 /// A row by its table's number and its key.
 type OwnedRow = (u32, Vec<OwnedValue>);
@@ -33,14 +35,45 @@ type OwnedRow = (u32, Vec<OwnedValue>);
 /// beyond `max_ms` get stamps from there on. Answers how many.
 pub(crate) fn restamp(connection: &Connection, keep: Seq, max_ms: u64) -> Result<u64> {
     let db = connection.db();
-    connection.while_applying(|| {
-        atomically(db, || {
+    atomically(db, || {
+        let (count, contested) = connection.while_applying(|| {
             let (count, rows) = rewrite_stamps(db, keep, max_ms)?;
             // Registers may now lose to concurrent writes that they had beaten.
-            settle_rows(connection, &rows)?;
-            Ok(count)
-        })
+            Ok((count, settle_rows(connection, &rows)?))
+        })?;
+        if !contested.is_empty() {
+            triggers::touch(db)?;
+        }
+        for cell in &contested {
+            say_again(connection, cell)?;
+        }
+        Ok(count)
     })
+}
+
+/// A document whose registers may have lost by new stamps.
+struct Contested {
+    table: Rc<Table>,
+    key: Vec<OwnedValue>,
+    column: usize,
+}
+
+/// Ships a document as it is here, in a change that knows all others. What lost inside it by its
+/// new stamp is no longer known, so what is here is not made to follow; the others follow it.
+fn say_again(connection: &Connection, cell: &Contested) -> Result<()> {
+    let db = connection.db();
+    let key: Vec<Value<'_>> = cell.key.iter().map(OwnedValue::as_ref).collect();
+    let row = row_as_it_is(db, &cell.table, &key)?;
+    let Some(value) = row.as_deref().and_then(|row| row.get(cell.column)) else {
+        return Ok(());
+    };
+    let mut capture = connection.capture()?;
+    event::say_again(
+        &mut capture,
+        &cell.table,
+        (&key, cell.column),
+        value.as_ref(),
+    )
 }
 
 fn rewrite_stamps(db: Db, keep: Seq, max_ms: u64) -> Result<(u64, Vec<OwnedRow>)> {
@@ -135,20 +168,28 @@ fn rewrite(
 }
 
 /// Sets the registers of these rows to the winners among all changes in the log.
-fn settle_rows(connection: &Connection, rows: &[OwnedRow]) -> Result<()> {
+/// Answers the documents for which that is not enough.
+fn settle_rows(connection: &Connection, rows: &[OwnedRow]) -> Result<Vec<Contested>> {
     let db = connection.db();
     let sites = Sites::load(db)?;
     let mut index = LogIndex::default();
     index.refresh(db, &sites, shadow::state(db)?.site_id)?;
     let tables = connection.tables()?;
-    for (number, key) in rows {
+    let mut contested = Vec::new();
+    for (number, owned) in rows {
         let Some(table) = tables.get(*number) else {
             continue;
         };
-        let key: Vec<Value<'_>> = key.iter().map(OwnedValue::as_ref).collect();
-        settle_row(db, &sites, &mut index, table, &key)?;
+        let key: Vec<Value<'_>> = owned.iter().map(OwnedValue::as_ref).collect();
+        for column in settle_row(db, &sites, &mut index, table, &key)? {
+            contested.push(Contested {
+                table: Rc::clone(table),
+                key: owned.clone(),
+                column,
+            });
+        }
     }
-    Ok(())
+    Ok(contested)
 }
 
 fn settle_row(
@@ -157,7 +198,7 @@ fn settle_row(
     index: &mut LogIndex,
     table: &Rc<Table>,
     key: &[Value<'_>],
-) -> Result<()> {
+) -> Result<Vec<usize>> {
     let name = RowName {
         table: table.at.number,
         key,
@@ -184,7 +225,23 @@ fn settle_row(
             &bound,
         )?;
     }
-    Ok(())
+    let documents = table.columns.iter().enumerate();
+    Ok(documents
+        .filter(|(n, column)| column.kind == ColumnType::Doc && are_concurrent(&events, *n))
+        .map(|(n, _)| n)
+        .collect())
+}
+
+/// Whether two of these wrote a column without knowing each other.
+fn are_concurrent(events: &[Event<'_>], column: usize) -> bool {
+    let wrote: Vec<_> = events
+        .iter()
+        .filter(|event| event.wrote(column).is_some())
+        .collect();
+    wrote.iter().enumerate().any(|(n, event)| {
+        let mut others = wrote.iter().skip(n + 1);
+        others.any(|other| !event.saw(other) && !other.saw(event))
+    })
 }
 
 /// What `nuda_protocol` says while a re-issue is due; gone with the transaction that made it.

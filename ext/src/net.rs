@@ -24,7 +24,7 @@ use crate::error::Result;
 use crate::ffi::db::Db;
 use crate::keys;
 use crate::shadow::damaged;
-use crate::tracked::{ColumnType, Table, Tables};
+use crate::tracked::{Column, ColumnType, Table, Tables};
 use crate::undo;
 
 /// A part of a changeset's body, and the images of the rows that it deletes.
@@ -244,16 +244,21 @@ impl Touched {
     }
 
     /// Appends the cell of the column that went from a value to `now`; `false` if of nothing.
-    fn put(&self, kind: ColumnType, now: Value<'_>, cell: &mut Vec<u8>) -> bool {
-        match kind {
+    fn put(&self, column: &Column, now: Value<'_>, cell: &mut Vec<u8>) -> bool {
+        match column.kind {
             ColumnType::Counter if self.added == 0 => return false,
             ColumnType::Counter => Cell::Add(self.added).encode(cell),
             ColumnType::OrSet => self.elements.encode(now, cell),
             kind if kind.has_state() => {
+                // Between a statement and its triggers it may not be in its form yet.
+                let form = kind.stored(now).unwrap_or_default();
+                let now = form.as_ref().map_or(now, OwnedValue::as_ref);
                 let before = self.before.clone().or_else(|| self.path.origin(now));
                 let before = before.unwrap_or(LOST);
                 return !same(before.as_ref(), now)
-                    && kind.edit(before.as_ref(), now, cell).unwrap_or(false);
+                    && kind
+                        .edit(before.as_ref(), now, &column.rules, cell)
+                        .unwrap_or(false);
             }
             _ => Cell::Value(now).encode(cell),
         }
@@ -460,6 +465,8 @@ impl History {
                     (kind, old, _) if kind.has_state() => {
                         // What came after the insert is in the row.
                         let path = self.touched_before.get(&n).map(|touched| &touched.path);
+                        let form = kind.stored(old).unwrap_or_default();
+                        let old = form.as_ref().map_or(old, OwnedValue::as_ref);
                         let before = path.map_or_else(|| Some(old.into()), |p| p.origin(old));
                         let touched = touched.entry(n).or_default();
                         touched.before = Some(before.unwrap_or(LOST));
@@ -498,9 +505,7 @@ impl History {
                 let column = self.table.columns.get(*n).filter(|c| !c.is_key)?;
                 let mut cell = Vec::new();
                 let value = values.get(*n)?.as_ref();
-                touched
-                    .put(column.kind, value, &mut cell)
-                    .then_some((*n, cell))
+                touched.put(column, value, &mut cell).then_some((*n, cell))
             })
             .collect();
         if columns.is_empty() {

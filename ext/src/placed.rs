@@ -11,6 +11,7 @@ use nuda_core::types::{Write, edited};
 use nuda_core::value::{OwnedValue, Value};
 
 use crate::concurrent::RowName;
+use crate::conflicts;
 use crate::error::{Error, Result};
 use crate::excess::{self, CounterCell};
 use crate::rows::{Applying, absolute, image_row};
@@ -49,8 +50,12 @@ impl Applying<'_> {
             };
             let shown = now.get(n).map_or(Value::Null, OwnedValue::as_ref);
             let log = (self.db, self.sites);
-            let value = states::settle(log, index, cell, (incoming, placed), shown)?;
+            let mut lost = Vec::new();
+            let value = states::settle(log, index, cell, (incoming, placed), (shown, &mut lost))?;
             let value = value.ok_or_else(|| misfit(table, n))?;
+            for loss in &lost {
+                conflicts::record_inside(self.db, table, key, (n, loss))?;
+            }
             settled.push((n, Write::Made(value)));
         }
         Ok(settled)

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use nuda_core::merge::Event;
 use nuda_core::row::{Cell, Change};
 use nuda_core::site::Seq;
+use nuda_core::types::doc::loss::Loss;
 use nuda_core::types::state::State;
 use nuda_core::types::{ColumnType, Placed, Wrote};
 use nuda_core::value::{OwnedValue, Value};
@@ -60,13 +61,14 @@ pub(crate) struct CellOf<'a> {
 }
 
 /// What becomes of a cell that shows `now` by a write that `event` made and that meets
-/// concurrent ones. `None`: the write is not of what its author saw.
+/// concurrent ones. `None`: the write is not of what its author saw. `lost` receives what was
+/// overruled inside a document.
 pub(crate) fn settle<'a>(
     (db, sites): (Db, &Sites),
     index: &mut LogIndex,
     cell: CellOf<'_>,
     (event, placed): (&Event<'a>, &Placed<'a>),
-    now: Value<'_>,
+    (now, lost): (Value<'_>, &mut Vec<Loss>),
 ) -> Result<Option<OwnedValue>> {
     let name = cell.row.cell(cell.column);
     let mut taken = match index.states.cells.remove(&name) {
@@ -80,7 +82,7 @@ pub(crate) fn settle<'a>(
         event,
         cell: placed.cell,
     };
-    let value = taken.state.settle(&write, placed, now);
+    let value = taken.state.settle(&write, placed, now, lost);
     taken.until.raise(event.dot.site, event.dot.seq);
     if index.states.cells.len() >= KEPT {
         index.states.cells.clear();

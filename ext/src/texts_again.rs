@@ -1,13 +1,16 @@
-//! Texts that a re-seeded replica had edited and nobody has: their edits are made again at once.
+//! Texts and documents that a re-seeded replica had edited and nobody has: their edits are made
+//! again at once.
 //!
 //! A register's last write can be made again by itself. An edit of a text says where in a version
 //! that is gone, so all edits of a cell that the donor lacked are gathered first, and what they
-//! amount to on the donor's text (see [`nuda_core::types::rebase`]) is written when the first one
+//! amount to on the donor's text (see [`nuda_core::types::rebase`]) or document
+//! ([`nuda_core::types::doc::again`]) is written when the first one
 //! is met.
 
 use std::collections::HashMap;
 
 use nuda_core::row::{BodyReader, Cell, Item, OwnedCell};
+use nuda_core::types::doc::again as doc;
 use nuda_core::types::rebase;
 use nuda_core::value::{OwnedValue, Value};
 
@@ -15,7 +18,7 @@ use crate::concurrent::RowName;
 use crate::error::Result;
 use crate::ffi::db::Db;
 use crate::states;
-use crate::tracked::{Table, Tables, quote};
+use crate::tracked::{ColumnType, Table, Tables, quote};
 
 /// The edits of each cell, by its name, in the order of their stamps.
 #[derive(Debug, Default)]
@@ -76,6 +79,9 @@ impl Texts {
         let row = db.first(&sql, key)?.unwrap_or_default();
         let after = row.first().map_or(Value::Null, OwnedValue::as_ref);
         let edits: Vec<Cell<'_>> = edits.iter().map(OwnedCell::as_ref).collect();
-        Ok(Some(rebase::again(&edits, after, now)))
+        Ok(Some(match table.columns.get(column) {
+            Some(of) if of.kind == ColumnType::Doc => doc::again(&edits, after, now, &of.rules),
+            _ => rebase::again(&edits, after, now),
+        }))
     }
 }

@@ -281,7 +281,7 @@ pub(crate) fn record(db: Db, table: &Table) -> Result<()> {
                 number,
                 Value::Int(i64::try_from(position).unwrap_or(i64::MAX)),
                 Value::Text(column.name.as_bytes()),
-                Value::Text(column.kind.name().as_bytes()),
+                Value::Text(column.type_text().as_bytes()),
                 Value::Int(i64::from(column.is_key)),
             ],
         )?;
@@ -513,12 +513,12 @@ pub(crate) fn forget(connection: &Connection, number: u32) -> Result<()> {
     Ok(())
 }
 
-/// `nuda_column(table, column, type)`: says the type where the declaration cannot.
+/// `nuda_column(table, column, type[, rules])`: says the type where the declaration cannot.
 pub(crate) fn set_column(
     connection: &Rc<Connection>,
     table: &str,
     column: &str,
-    kind: &str,
+    (kind, rules): (&str, Option<&str>),
 ) -> Result<String> {
     let db = connection.db();
     if !shadow::is_replica(db)? {
@@ -545,7 +545,7 @@ pub(crate) fn set_column(
     if known == 0 {
         return Err(Error::refused(format!("no such column: {table}.{column}")));
     }
-    inspect::known_type(table, column, kind)?;
+    let chosen = inspect::chosen_type(column, kind, rules)?;
     let name = format!("{table}.{column}").to_ascii_lowercase();
     let name = Value::Text(name.as_bytes());
     db.run(
@@ -555,9 +555,9 @@ pub(crate) fn set_column(
     db.run(
         "INSERT INTO main.nuda_column(number, position, name, type, is_key) \
          SELECT 0, coalesce(max(position), 0) + 1, ?, ?, 0 FROM main.nuda_column WHERE number = 0",
-        &[name, Value::Text(kind.to_ascii_uppercase().as_bytes())],
+        &[name, Value::Text(chosen.as_bytes())],
     )?;
-    Ok(format!("{table}.{column} is {}", kind.to_ascii_uppercase()))
+    Ok(format!("{table}.{column} is {chosen}"))
 }
 
 /// `nuda_eject()`: removes every trace, and leaves the user's tables as they are.

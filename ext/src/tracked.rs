@@ -11,6 +11,7 @@ use nuda_core::limits;
 use nuda_core::merge::Rules;
 use nuda_core::row::TableRef;
 pub(crate) use nuda_core::types::ColumnType;
+pub(crate) use nuda_core::types::doc::rules::Rules as DocRules;
 use nuda_core::value::OwnedValue;
 
 use crate::drift::{Drift, Present};
@@ -23,7 +24,28 @@ use crate::shadow::{self, damaged};
 pub(crate) struct Column {
     pub(crate) name: String,
     pub(crate) kind: ColumnType,
+    /// What was said about places of its documents.
+    pub(crate) rules: DocRules,
     pub(crate) is_key: bool,
+}
+
+impl Column {
+    /// The type's name, and with it the rules: what travels, and what the shadow tables hold.
+    pub(crate) fn type_text(&self) -> String {
+        if self.rules.is_empty() {
+            return self.kind.name().to_owned();
+        }
+        format!("{} {}", self.kind.name(), self.rules)
+    }
+}
+
+/// Reads what [`Column::type_text`] wrote; `None` if this version does not know it.
+pub(crate) fn parse_type_text(text: &str) -> Option<(ColumnType, DocRules)> {
+    let Some((name, rules)) = text.split_once(' ') else {
+        return Some((ColumnType::parse(text)?, DocRules::default()));
+    };
+    let kind = ColumnType::parse(name).filter(|kind| *kind == ColumnType::Doc)?;
+    Some((kind, DocRules::parse(rules).ok()?))
 }
 
 /// What `nuda_track` was asked for.
@@ -116,7 +138,7 @@ impl Table {
         for column in columns {
             text.push_str(&column.name);
             text.push('\0');
-            text.push_str(column.kind.name());
+            text.push_str(&column.type_text());
             text.push(if column.is_key { 'k' } else { 'v' });
             text.push('\0');
         }
@@ -265,10 +287,12 @@ fn load_columns(db: Db) -> Result<HashMap<i64, Vec<Column>>> {
         else {
             return Err(damaged("nuda_column"));
         };
+        let (kind, rules) = parse_type_text(&String::from_utf8_lossy(kind))
+            .ok_or_else(|| damaged("nuda_column"))?;
         columns.entry(*number).or_default().push(Column {
             name: String::from_utf8_lossy(name).into_owned(),
-            kind: ColumnType::parse(&String::from_utf8_lossy(kind))
-                .ok_or_else(|| damaged("nuda_column"))?,
+            kind,
+            rules,
             is_key: *is_key != 0,
         });
     }

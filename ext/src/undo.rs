@@ -18,7 +18,7 @@ use nuda_core::value::{OwnedValue, Value};
 
 use crate::index::fingerprint;
 
-/// Names a value: NULL and texts are all that these columns hold.
+/// Names a value: NULL and texts (of documents: in their form) are all that these columns hold.
 fn name(value: Value<'_>) -> u64 {
     match value {
         Value::Text(text) => fingerprint(1, text),

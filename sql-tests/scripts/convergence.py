@@ -17,6 +17,8 @@ import tempfile
 EXTENSION, FIRST, COUNT = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 STRONG = "strong" in sys.argv[4:]
 NAMES = "abc"
+# A document that can be accounted for: keys, counters, a list of scalars, named rows.
+EMPTY = '{"k":{},"n":{"x":0,"y":0},"list":[],"rows":[]}'
 
 
 def opened(path):
@@ -36,19 +38,21 @@ def cluster(folder):
     if not STRONG:
         a.execute("select nuda_join('a')")
     a.execute("create table t(id text primary key, x, y, n counter, hi maxreg integer, "
-              "lo minreg text, mv mvreg text, tags orset, body textdoc)")
-    a.execute("create table u(k1 int, k2 text, v text, body textdoc, primary key(k1, k2)) "
+              "lo minreg text, mv mvreg text, tags orset, body textdoc, doc doc)")
+    a.execute("create table u(k1 int, k2 text, v text, body textdoc, doc doc, primary key(k1, k2)) "
               "without rowid")
     # Rows of w are never deleted: what was written to them can be accounted for.
     a.execute("create table w(id text primary key, n counter, hi maxreg integer, lo minreg integer, "
-              "mv mvreg integer, tags orset, body textdoc)")
+              "mv mvreg integer, tags orset, body textdoc, doc doc)")
+    a.execute("select nuda_column('w', 'doc', 'DOC', '$.n.* counter, $.rows key id')")
+    a.execute("select nuda_column('t', 'doc', 'DOC', '$.a counter, $.*.* counter')")
     a.execute("select nuda_track('t'), nuda_track('w')")
     a.execute("select nuda_track('u', 'eventual', 'delete_wins')")
     # Rows of i have invented keys, and are never deleted either.
     a.execute("create table i(id integer primary key, v text not null)")
     a.execute("select nuda_track('i', 'eventual', 'site_ranges')")
     a.execute("insert into t(id, x, n) values('k0', 1, 3)")
-    a.execute("insert into w(id, n) values('w0', 0), ('w1', 0)")
+    a.execute("insert into w(id, n, doc) values('w0', 0, ?), ('w1', 0, ?)", (EMPTY, EMPTY))
     a.execute("pragma wal_checkpoint(truncate)")
     replicas = {"a": a}
     for name in NAMES[1:]:
@@ -84,12 +88,117 @@ def typed(rnd, text):
     return " ".join(words)
 
 
+def value_of(rnd, depth=0):
+    """Any JSON value."""
+    what = rnd.random()
+    if depth > 2 or what < 0.5:
+        return rnd.choice([None, True, 1, 2, 3, 1.5, "x", "y", "\u00fc"])
+    if what < 0.75:
+        return [value_of(rnd, depth + 1) for _ in range(rnd.randrange(4))]
+    return {rnd.choice("abc"): value_of(rnd, depth + 1) for _ in range(rnd.randrange(4))}
+
+
+def document(rnd):
+    """Any document, in any spelling, or none."""
+    if rnd.random() < 0.1:
+        return None
+    made = [value_of(rnd, 1)] if rnd.random() < 0.3 else {k: value_of(rnd) for k in rnd.sample("cab", 2)}
+    return json.dumps(made, indent=rnd.choice([None, 1]), ensure_ascii=rnd.random() < 0.5)
+
+
+def rewritten(rnd, text):
+    """What an application makes of a document: a change somewhere, and all of it written anew."""
+    if text is None or rnd.random() < 0.1:
+        return document(rnd)
+    top = json.loads(text)
+    at = top
+    while True:
+        inner = [e for e in (at.values() if isinstance(at, dict) else at) if isinstance(e, (dict, list))]
+        if not inner or rnd.random() < 0.4:
+            break
+        at = rnd.choice(inner)
+    if isinstance(at, dict):
+        if at and rnd.random() < 0.3:
+            del at[rnd.choice(sorted(at))]
+        else:
+            at[rnd.choice("abcd")] = value_of(rnd, 1)
+    elif at and rnd.random() < 0.4:
+        del at[rnd.randrange(len(at))]
+    elif at and rnd.random() < 0.5:
+        at[rnd.randrange(len(at))] = value_of(rnd, 1)
+    else:
+        at.insert(rnd.randrange(len(at) + 1), value_of(rnd, 1))
+    return json.dumps(top, indent=rnd.choice([None, 2]), ensure_ascii=rnd.random() < 0.5)
+
+
+class Documents:
+    """What was acknowledged of the documents of w, and how to look for it."""
+
+    def __init__(self):
+        self.keys, self.sums, self.elements, self.named = {}, {}, {}, {}
+
+    def write(self, rnd, c, row, number):
+        doc = json.loads(value(c, "select doc from w where id=?", row))
+        what = rnd.choice(["key", "key", "gone", "n", "n", "list", "list", "less", "row", "row", "inside"])
+        new = f"{number}"
+        if what == "key":
+            # Some are in an object that others may be making as well.
+            place = doc["k"].setdefault("deep", {}) if rnd.random() < 0.5 else doc["k"]
+            place[new] = number
+            self.keys.setdefault(row, {})[new] = True
+        elif what == "gone":
+            for place in (doc["k"], doc["k"].get("deep", {})):
+                gone = [k for k in place if k != "deep" and rnd.random() < 0.2]
+                for k in gone:
+                    del place[k]
+                    self.keys[row][k] = False
+        elif what == "n":
+            name, by = rnd.choice("xy"), rnd.randrange(-9, 10)
+            doc["n"][name] += by
+            self.sums[row, name] = self.sums.get((row, name), 0) + by
+        elif what == "list":
+            doc["list"].insert(rnd.randrange(len(doc["list"]) + 1), number)
+            self.elements.setdefault(row, {})[number] = True
+        elif what == "less" and doc["list"]:
+            self.elements[row][doc["list"].pop(rnd.randrange(len(doc["list"])))] = False
+        elif what == "row":
+            doc["rows"].insert(rnd.randrange(len(doc["rows"]) + 1), {"id": number})
+            self.named.setdefault(row, {})[number] = set()
+        elif what == "inside" and doc["rows"]:
+            line = rnd.choice(doc["rows"])
+            line[f"f{number}"] = number
+            self.named[row][line["id"]].add(f"f{number}")
+        if rnd.random() < 0.5 and what in ("key", "n"):
+            # By plain SQL functions, where an application would.
+            place = "$.n" if what == "n" else "$.k"
+            c.execute("update w set doc=json_set(doc, ?, json(?)) where id=?",
+                      (place, json.dumps(doc[place[2:]]), row))
+        else:
+            c.execute("update w set doc=? where id=?", (json.dumps(doc, indent=rnd.choice([None, 1])), row))
+
+    def missing(self, row, text):
+        doc = json.loads(text)
+        found = {k for k in doc["k"] if k != "deep"} | set(doc["k"].get("deep", {}))
+        wanted = {k for k, there in self.keys.get(row, {}).items() if there}
+        wrong = [(row, "key", k) for k in found ^ wanted]
+        wrong += [(row, "n", name, doc["n"][name], self.sums.get((row, name), 0)) for name in "xy"
+                  if doc["n"][name] != self.sums.get((row, name), 0)]
+        wanted = sorted(e for e, there in self.elements.get(row, {}).items() if there)
+        if sorted(doc["list"]) != wanted:
+            wrong.append((row, "list", sorted(doc["list"]), wanted))
+        lines = {line["id"]: set(line) - {"id"} for line in doc["rows"]}
+        if lines != self.named.get(row, {}) or len(lines) != len(doc["rows"]):
+            wrong.append((row, "rows", doc["rows"], self.named.get(row, {})))
+        return wrong
+
+
 class Ledger:
     """What was acknowledged of the rows of w."""
 
     def __init__(self):
         self.sums, self.added, self.removed, self.assigned, self.count = {}, {}, {}, [], 0
         self.invented = set()
+        self.documents = Documents()
         # Characters typed, each in one place only, and those taken away.
         self.typed, self.erased, self.character = {}, {}, 0x10000
 
@@ -120,12 +229,15 @@ class Ledger:
 
     def write(self, rnd, c):
         row, self.count = f"w{rnd.randrange(2)}", self.count + 1
-        what = rnd.choice(["n", "tags", "tags", "hi", "lo", "mv", "body", "body", "body"])
+        what = rnd.choice(["n", "tags", "tags", "hi", "lo", "mv", "body", "body", "body",
+                           "doc", "doc", "doc", "doc"])
         number = rnd.randrange(-99, 100)
         before = vector(value(c, "select nuda_version_vector()"))
         if what == "n":
             c.execute("update w set n=n+? where id=?", (number, row))
             self.sums[row] = self.sums.get(row, 0) + number
+        elif what == "doc":
+            self.documents.write(rnd, c, row, self.count)
         elif what == "body":
             now = value(c, "select body from w where id=?", row) or ""
             at = rnd.randrange(len(now) + 1)
@@ -159,7 +271,8 @@ class Ledger:
         wrong = sorted(self.invented.symmetric_difference(found))
         if len(found) != len(self.invented):
             wrong.append((len(found), len(self.invented)))
-        for row, n, hi, lo, mv, tags, body in c.execute("select * from w"):
+        for row, n, hi, lo, mv, tags, body, doc in c.execute("select * from w"):
+            wrong += self.documents.missing(row, doc)
             erased = self.erased.get(row, set())
             kept = ["".join(ch for ch in run if ch not in erased) for run in self.typed.get(row, [])]
             if sorted(body or "") != sorted("".join(kept)):
@@ -187,9 +300,9 @@ def vector(text):
 def statement(rnd, c):
     key, r = f"k{rnd.randrange(6)}", rnd.random()
     if r < 0.25:
-        c.execute("insert or replace into t values(?,?,?,?,?,?,?,?,?)",
+        c.execute("insert or replace into t values(?,?,?,?,?,?,?,?,?,?)",
                   (key, rnd.random(), rnd.randrange(9), rnd.randrange(9), rnd.randrange(9),
-                   str(rnd.randrange(9)), rnd.choice("abc"), some(rnd), typed(rnd, "a b c")))
+                   str(rnd.randrange(9)), rnd.choice("abc"), some(rnd), typed(rnd, "a b c"), document(rnd)))
     elif r < 0.4:
         c.execute("delete from t where id=?", (key,))
     elif r < 0.6:
@@ -206,15 +319,20 @@ def statement(rnd, c):
         c.execute("update t set tags=? where id=?", (some(rnd), key))
     elif r < 0.86:
         for table, column, name in rnd.sample([("t", "id", key), ("u", "k2", key)], 2):
-            found = c.execute(f"select rowid, body from t where id=?" if table == "t" else
-                              "select k1, body from u where k2=?", (name,)).fetchone()
+            found = c.execute(f"select body, doc from {table} where {column}=?", (name,)).fetchone()
             if found:
-                c.execute(f"update {table} set body=? where {column}=?",
-                          (typed(rnd, found[1]), name))
-    elif r < 0.88:
-        c.execute("insert into u values(?,?,?,?) on conflict do update set v=excluded.v",
-                  (rnd.randrange(3), key, str(rnd.random()), typed(rnd, "u v w")))
-    elif r < 0.91:
+                c.execute(f"update {table} set body=?, doc=? where {column}=?",
+                          (typed(rnd, found[0]), found[1], name))
+    elif r < 0.9:
+        for table, column, name in rnd.sample([("t", "id", key), ("u", "k2", key)], 2):
+            found = c.execute(f"select doc from {table} where {column}=?", (name,)).fetchone()
+            if found:
+                c.execute(f"update {table} set doc=? where {column}=?",
+                          (rewritten(rnd, found[0]), name))
+    elif r < 0.93:
+        c.execute("insert into u values(?,?,?,?,?) on conflict do update set v=excluded.v",
+                  (rnd.randrange(3), key, str(rnd.random()), typed(rnd, "u v w"), document(rnd)))
+    elif r < 0.95:
         c.execute("delete from u where k2=?", (key,))
     else:
         c.execute("insert or ignore into t(id,x,n) values(?,?,0)", (key, rnd.random()))
@@ -226,8 +344,8 @@ def large_transaction(rnd, c):
     for _ in range(20):
         for _ in range(3):
             statement(rnd, c)
-        c.execute("insert into u values(9, 'large', ?, 'l') on conflict do update set v=excluded.v, "
-                  "body=body||'x'",
+        c.execute("insert into u values(9, 'large', ?, 'l', '[]') on conflict do update set v=excluded.v, "
+                  "body=body||'x', doc=json_insert(doc, '$[#]', 1)",
                   (str(rnd.random()) * 12_000,))
     c.execute("commit")
 

@@ -37,7 +37,12 @@ def main(folder):
     a.execute("CREATE TABLE m(id TEXT PRIMARY KEY, hi MAXREG INT, lo MINREG INT, mv MVREG TEXT, "
               "tags ORSET)")
     a.execute("CREATE TABLE d(id TEXT PRIMARY KEY, body TEXTDOC)")
-    ask(a, "SELECT nuda_track('t'), nuda_track('m'), nuda_track('d')")
+    a.execute("CREATE TABLE j(id TEXT PRIMARY KEY, doc DOC)")
+    ask(a, "SELECT nuda_column('j', 'doc', 'DOC', '$.stock.* counter, $.lines key id')")
+    ask(a, "SELECT nuda_track('t'), nuda_track('m'), nuda_track('d'), nuda_track('j')")
+    a.execute("""INSERT INTO j VALUES
+        ('1', '{"stock":{"apple":10},"title":"x","list":[1,2,3],"lines":[{"id":1,"n":1},{"id":2,"n":1}]}'),
+        ('2', '{"a":{"b":1}}'), ('3', '{"gone":true}'), ('4', NULL)""")
     a.execute("INSERT INTO d VALUES ('1', 'one two three'), ('2', 'alone'), ('3', 'gone')")
     a.execute("INSERT INTO m VALUES ('1', 5, 5, 'old', '[\"x\",\"y\",\"z\"]'), ('2', 5, 5, 'old', NULL)")
     a.execute("INSERT INTO t VALUES ('1', 'x', 10), ('2', 'y', 20), ('3', 'z', 30), ('4', 'w', 40)")
@@ -65,6 +70,15 @@ def main(folder):
         "UPDATE d SET body = 'gone?' WHERE id = '3'",
         "INSERT INTO d VALUES ('4', 'from b'), ('5', 'b only')",
         "UPDATE d SET body = body || ', later' WHERE id IN ('4', '5')",
+        "UPDATE j SET doc = json_set(doc, '$.stock.apple', 7, '$.list[#]', 4, '$.new', json('{\"b\":1}')) WHERE id = '1'",
+        "UPDATE j SET doc = json_set(doc, '$.stock.apple', 6, '$.lines[1].n', 5) WHERE id = '1'",
+        "UPDATE j SET doc = json_insert(doc, '$.lines[#]', json('{\"id\":3}')) WHERE id = '1'",
+        "UPDATE j SET doc = json_remove(doc, '$.title') WHERE id = '1'",
+        "UPDATE j SET doc = NULL WHERE id = '2'",
+        "UPDATE j SET doc = json_set(doc, '$.kept', 1) WHERE id = '3'",
+        "UPDATE j SET doc = '{\"b\":1}' WHERE id = '4'",
+        "INSERT INTO j VALUES ('5', '{\"from\":\"b\",\"l\":[1]}'), ('6', '[1]')",
+        "UPDATE j SET doc = json_set(doc, '$.later', 1) WHERE id = '5'",
     ):
         b.execute(sql)
     for sql in (
@@ -76,6 +90,12 @@ def main(folder):
         "UPDATE d SET body = 'Zero, ' || body WHERE id = '1'",
         "DELETE FROM d WHERE id = '3'",
         "INSERT INTO d VALUES ('4', 'from a ')",
+        "UPDATE j SET doc = json_set(doc, '$.stock.apple', 110, '$.list[#]', 5, '$.new', json('{\"a\":1}')) WHERE id = '1'",
+        "UPDATE j SET doc = json_remove(doc, '$.lines[0]') WHERE id = '1'",
+        "UPDATE j SET doc = json_set(doc, '$.a.c', 2) WHERE id = '2'",
+        "DELETE FROM j WHERE id = '3'",
+        "UPDATE j SET doc = '{\"a\":1}' WHERE id = '4'",
+        "INSERT INTO j VALUES ('5', '{\"by\":\"a\",\"l\":[2]}')",
     ):
         a.execute(sql)
     ask(a, "SELECT nuda_collect(nuda_version_vector())")
@@ -99,6 +119,14 @@ def main(folder):
     wanted = ["Zero, one and two three, four", "not alone", "gone?", "from b, laterfrom a ",
               "b only, later"]
     assert [body for (body,) in rows] == wanted, rows
+    docs = [json.loads(doc) for (doc,) in a.execute("SELECT doc FROM j ORDER BY id")]
+    wanted = [
+        {"stock": {"apple": 106}, "list": [1, 2, 3, 4, 5], "new": {"a": 1, "b": 1},
+         "lines": [{"id": 2, "n": 5}, {"id": 3}]},
+        {"a": {"b": 1, "c": 2}}, {"gone": True, "kept": 1}, {"a": 1, "b": 1},
+        {"from": "b", "by": "a", "l": [2, 1], "later": 1}, [1],
+    ]
+    assert docs == wanted, docs
     assert ask(a, "SELECT nuda_digest()") == ask(b, "SELECT nuda_digest()")
     print("re-seeded without losing an increment, an element, a value, a row or a delete")
 

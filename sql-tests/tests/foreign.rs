@@ -22,16 +22,16 @@ struct File {
     _folder: tempfile::TempDir,
 }
 
-/// Columns: id, tags ORSET, hi MAXREG, n COUNTER.
+/// Columns: id, tags ORSET, hi MAXREG, n COUNTER, d DOC.
 fn opened() -> File {
     nuda::register_static(rusqlite::ffi::sqlite3_auto_extension).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let db = Connection::open(folder.path().join("a.db")).unwrap();
     db.execute_batch(
         "SELECT nuda_init('p'); \
-         CREATE TABLE t(id TEXT PRIMARY KEY, tags ORSET, hi MAXREG INTEGER, n COUNTER); \
+         CREATE TABLE t(id TEXT PRIMARY KEY, tags ORSET, hi MAXREG INTEGER, n COUNTER, d DOC); \
          SELECT nuda_track('t'); \
-         INSERT INTO t VALUES ('x', '[1,2]', 5, 7);",
+         INSERT INTO t VALUES ('x', '[1,2]', 5, 7, '{\"a\":1}');",
     )
     .unwrap();
     let read = "SELECT s.partition, t.number, t.version, t.definition \
@@ -44,7 +44,7 @@ fn opened() -> File {
                 version: row.get(2)?,
                 definition: definition.cast_unsigned(),
                 key_columns: 1,
-                columns: 4,
+                columns: 5,
             };
             Ok((PartitionId(row.get(0)?), at))
         })
@@ -108,6 +108,10 @@ impl File {
     }
 
     fn insert(&self, tags: &str) -> Vec<u8> {
+        self.insert_with(tags, "{}")
+    }
+
+    fn insert_with(&self, tags: &str, document: &str) -> Vec<u8> {
         let mut body = Vec::new();
         put_table(&mut body, &self.table);
         begin_insert(&mut body);
@@ -115,6 +119,7 @@ impl File {
         Value::Text(tags.as_bytes()).encode(&mut body);
         Value::Int(1).encode(&mut body);
         Cell::Add(1).encode(&mut body);
+        Value::Text(document.as_bytes()).encode(&mut body);
         body
     }
 
@@ -159,8 +164,13 @@ fn what_is_newer_waits_and_others_go_on() {
     let mut body = Vec::new();
     put_schema(&mut body, &fancy);
     assert!(file.apply(&body).unwrap().contains("\"waiting\""));
+    // An edit of a document of a kind that is not known, wherever it is in it.
+    for edit in [b"\x09".as_slice(), b"\x03\x01\x01a\x09\x01"] {
+        let unknown_change = file.update(4, &encoded(Cell::Doc(edit)));
+        assert!(file.apply(&unknown_change).unwrap().contains("\"waiting\""));
+    }
     let kept = "SELECT count(*) || ' ' || min(reason LIKE '%upgrade%') FROM nuda_waiting";
-    assert_eq!(file.ask(kept), "2 1");
+    assert_eq!(file.ask(kept), "4 1");
     let good = file.update(1, &edit(&["3"], &["1"]));
     assert!(file.apply(&good).unwrap().contains("\"applied\""));
     assert_eq!(file.row(), "[2,3]|5|7");
@@ -185,6 +195,16 @@ fn what_does_not_fit_its_column_is_refused() {
         file.update(2, &encoded(Cell::Add(1))),
         file.update(3, &encoded(Cell::Value(Value::Real(1.5)))),
         file.update(3, &edit(&["1"], &[])),
+        file.insert_with("[]", "{\"b\":1,\"a\":1}"),
+        file.insert_with("[]", "1"),
+        file.insert_with("[]", &deep),
+        file.update(4, &encoded(Cell::Value(Value::Text(b"{ }")))),
+        file.update(4, &encoded(Cell::Value(Value::Int(1)))),
+        file.update(4, &encoded(Cell::Text(b"\x00\x00\x01a"))),
+        // SET to a scalar, REMOVE and ADD of the whole.
+        file.update(4, &encoded(Cell::Doc(b"\x00\x011"))),
+        file.update(4, &encoded(Cell::Doc(b"\x02\x02"))),
+        file.update(1, &encoded(Cell::Doc(b"\x00\x02{}"))),
     ];
     let before = file.ask("SELECT nuda_digest()");
     for (n, body) in bodies.iter().enumerate() {

@@ -15,6 +15,7 @@ use crate::types::doc::rules::{Rules, Step};
 use crate::types::sequence::Delta;
 
 use super::longest::common;
+use super::narrow::{self, Into, Part};
 
 /// Bytes by which an edit may be longer than the new value: an append to a short list is, and
 /// merges with another one only as an edit.
@@ -22,6 +23,111 @@ const SLACK_BYTES: usize = 64;
 
 /// Bytes of an element's name that cost as much as a step.
 const NAME_BYTES: u64 = 64;
+
+/// Steps that are enough for any document that a person wrote.
+const STEPS: u64 = 200_000;
+
+/// Bytes that differ beyond which nobody looks for what is equal in them: it would take hundreds
+/// of megabytes.
+const COMPARED_BYTES: usize = 8 << 20;
+
+/// What was done to the document `old` to make it `new`, both canonical; `None` if nothing.
+#[must_use]
+pub fn between(old: &str, new: &str, rules: &Rules) -> Option<Change> {
+    if old == new {
+        return None;
+    }
+    let named =
+        |way: &[Into<'_>]| !rules.identities.is_empty() && rules.identity(&steps_of(way)).is_some();
+    let change = match narrow::place(old, new, named) {
+        Some(place) => within(&place, rules),
+        None if old.len() + new.len() > COMPARED_BYTES => None,
+        None => return diff(&parsed(old)?, &parsed(new)?, rules, STEPS),
+    };
+    let whole = || parsed(new).map(Change::Set);
+    match change {
+        Some(change) => {
+            let mut bytes = Vec::new();
+            change.encode(&mut bytes);
+            if bytes.len() <= new.len() + SLACK_BYTES || counts(&change) {
+                Some(change)
+            } else {
+                whole()
+            }
+        }
+        None => whole(),
+    }
+}
+
+fn parsed(text: &str) -> Option<Json> {
+    Json::of_canonical(text)
+}
+
+fn steps_of<'t>(way: &[Into<'t>]) -> Vec<Step<'t>> {
+    let steps = way.iter().map(|step| match step {
+        Into::Member(key) => Step::Key(key),
+        Into::Element(_) => Step::Element,
+    });
+    steps.collect()
+}
+
+/// The change of a document that differs in one place. `None`: the whole is to be set.
+fn within(place: &narrow::Place<'_>, rules: &Rules) -> Option<Change> {
+    let bytes = |parts: &[Part<'_>]| parts.iter().map(|(_, value)| value.len()).sum::<usize>();
+    let is_large = bytes(&place.old) + bytes(&place.new) > COMPARED_BYTES;
+    let trees = |parts: &[Part<'_>]| -> Option<Vec<Json>> {
+        parts.iter().map(|(_, value)| parsed(value)).collect()
+    };
+    let change = if place.is_object {
+        members_between(place, rules, is_large)?
+    } else if is_large {
+        return None;
+    } else {
+        let (old, new) = (trees(&place.old)?, trees(&place.new)?);
+        let mut differ = Differ {
+            rules,
+            place: steps_of(&place.way),
+            steps: STEPS,
+        };
+        differ.elements(&old, &new, place.before)?
+    };
+    let inner_to_outer = place.way.iter().rev();
+    Some(inner_to_outer.fold(change, |change, step| match step {
+        Into::Member(key) => Change::Map(BTreeMap::from([((*key).to_owned(), change)])),
+        Into::Element(index) => Change::List(ListChange {
+            inside: BTreeMap::from([(*index, change)]),
+            ..ListChange::default()
+        }),
+    }))
+}
+
+fn members_between(place: &narrow::Place<'_>, rules: &Rules, is_large: bool) -> Option<Change> {
+    let old: BTreeMap<&str, &str> = place.old.iter().copied().collect();
+    let new: BTreeMap<&str, &str> = place.new.iter().copied().collect();
+    let mut changes = BTreeMap::new();
+    for key in old.keys().filter(|key| !new.contains_key(*key)) {
+        changes.insert((*key).to_owned(), Change::Remove);
+    }
+    for (key, value) in new {
+        let change = match old.get(key) {
+            Some(before) if *before == value => continue,
+            Some(before) if !is_large => {
+                let (before, value) = (parsed(before)?, parsed(value)?);
+                let mut steps = steps_of(&place.way);
+                steps.push(Step::Key(key));
+                let mut differ = Differ {
+                    rules,
+                    place: steps,
+                    steps: STEPS,
+                };
+                differ.change(&before, &value)?
+            }
+            _ => Change::Set(parsed(value)?),
+        };
+        changes.insert(key.to_owned(), change);
+    }
+    (!changes.is_empty()).then_some(Change::Map(changes))
+}
 
 /// What was done to `old` to make it `new`, found within about `steps`; `None` if nothing. Where
 /// hardly anything is left of the old value, the edit is the new one.
@@ -46,6 +152,21 @@ pub fn diff(old: &Json, new: &Json, rules: &Rules, steps: u64) -> Option<Change>
     }
 }
 
+/// Pairs of elements that are the same one in both lists at `place`, ascending on both sides.
+pub(crate) fn pairs<'d>(
+    old: &'d [Json],
+    new: &'d [Json],
+    rules: &'d Rules,
+    place: &[Step<'d>],
+) -> Vec<(usize, usize)> {
+    let mut differ = Differ {
+        rules,
+        place: place.to_vec(),
+        steps: STEPS,
+    };
+    differ.matched(old, new)
+}
+
 /// A counter's difference says more than its value, however long it is.
 fn counts(change: &Change) -> bool {
     match change {
@@ -66,7 +187,7 @@ impl<'d> Differ<'d> {
     fn change(&mut self, old: &'d Json, new: &'d Json) -> Option<Change> {
         match (old, new) {
             (Json::Object(old), Json::Object(new)) => self.members(old, new),
-            (Json::Array(old), Json::Array(new)) => self.elements(old, new),
+            (Json::Array(old), Json::Array(new)) => self.elements(old, new, 0),
             _ if old == new => None,
             _ => Some(self.scalar(old, new)),
         }
@@ -108,9 +229,11 @@ impl<'d> Differ<'d> {
         (!changes.is_empty()).then_some(Change::Map(changes))
     }
 
-    fn elements(&mut self, old: &'d [Json], new: &'d [Json]) -> Option<Change> {
+    /// `before`: how many equal elements stand before these.
+    fn elements(&mut self, old: &'d [Json], new: &'d [Json], before: u64) -> Option<Change> {
         let matches = self.matched(old, new);
         let mut delta = Delta::new();
+        delta.keep(before);
         let mut list = ListChange::default();
         let (mut at_old, mut at_new) = (0, 0);
         let end = (old.len(), new.len());
@@ -119,11 +242,11 @@ impl<'d> Differ<'d> {
             delta.insert(inserted.len() as u64);
             list.inserted.extend_from_slice(inserted);
             delta.delete((in_old - at_old) as u64);
-            if let (Some(before), Some(after)) = (old.get(in_old), new.get(in_new)) {
+            if let (Some(was), Some(is)) = (old.get(in_old), new.get(in_new)) {
                 delta.keep(1);
                 self.place.push(Step::Element);
-                if let Some(change) = self.change(before, after) {
-                    list.inside.insert(in_old as u64, change);
+                if let Some(change) = self.change(was, is) {
+                    list.inside.insert(before + in_old as u64, change);
                 }
                 self.place.pop();
             }

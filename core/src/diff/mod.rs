@@ -7,4 +7,5 @@
 
 pub mod json;
 mod longest;
+mod narrow;
 pub mod text;

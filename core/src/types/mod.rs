@@ -32,6 +32,8 @@ use crate::merge::{Event, Lost};
 use crate::row::Cell;
 use crate::value::{OwnedValue, Value};
 
+use doc::rules::Rules;
+
 /// A column's conflict-free type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ColumnType {
@@ -49,6 +51,8 @@ pub enum ColumnType {
     OrSet,
     /// A text; concurrent edits are all kept.
     TextDoc,
+    /// A JSON document; concurrent edits are merged per key and per list element.
+    Doc,
 }
 
 /// Why a column cannot hold a value; in words that follow the column's name.
@@ -56,13 +60,14 @@ pub type Unfit = String;
 
 impl ColumnType {
     /// All types, in the order in which they are documented.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Lww,
         Self::Counter,
         Self::MaxReg,
         Self::MinReg,
         Self::MvReg,
         Self::OrSet,
+        Self::Doc,
         Self::TextDoc,
     ];
 
@@ -77,6 +82,7 @@ impl ColumnType {
             Self::MvReg => "MVREG",
             Self::OrSet => "ORSET",
             Self::TextDoc => "TEXTDOC",
+            Self::Doc => "DOC",
         }
     }
 
@@ -91,7 +97,10 @@ impl ColumnType {
     /// Whether a write is an assignment: it ships the value, not a difference.
     #[must_use]
     pub fn is_assigned(self) -> bool {
-        !matches!(self, Self::Counter | Self::OrSet | Self::TextDoc)
+        !matches!(
+            self,
+            Self::Counter | Self::OrSet | Self::TextDoc | Self::Doc
+        )
     }
 
     /// Whether a strong write beats the eventual ones that had not seen it, instead of being joined
@@ -104,7 +113,7 @@ impl ColumnType {
     /// Whether the column's text has one canonical form that differs from what may be written.
     #[must_use]
     pub fn has_canonical_form(self) -> bool {
-        matches!(self, Self::OrSet)
+        matches!(self, Self::OrSet | Self::Doc)
     }
 
     /// The form in which the column stores a value; `None` if it is that already.
@@ -119,6 +128,7 @@ impl ColumnType {
             Self::MvReg => mvreg::check(value).map(|()| None),
             Self::OrSet => orset::stored(value),
             Self::TextDoc => text::check(value).map(|()| None),
+            Self::Doc => doc::column::stored(value),
         }
     }
 
@@ -134,16 +144,23 @@ impl ColumnType {
     /// Whether an edit needs a [`state::State`] while others are concurrent with it.
     #[must_use]
     pub fn has_state(self) -> bool {
-        matches!(self, Self::TextDoc)
+        matches!(self, Self::TextDoc | Self::Doc)
     }
 
     /// Appends the cell that an UPDATE from `old` to `new` ships; answers `false` if it ships
-    /// nothing. The two values differ.
+    /// nothing. The two values differ. `rules` say of a document what its places are.
     ///
     /// # Errors
     /// The column cannot hold the new value, or can no longer be edited.
-    pub fn edit(self, old: Value<'_>, new: Value<'_>, out: &mut Vec<u8>) -> Result<bool, Unfit> {
+    pub fn edit(
+        self,
+        old: Value<'_>,
+        new: Value<'_>,
+        rules: &Rules,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, Unfit> {
         match self {
+            Self::Doc => return doc::column::edit(old, new, rules, out),
             Self::OrSet => return orset::diff(old, new, out),
             Self::TextDoc => text::edit(old, new, out)?,
             Self::Counter => counter::diff(old, new)?.encode(out),
@@ -193,6 +210,8 @@ impl ColumnType {
                 let edit = text::TextDelta::decode(edit)?;
                 !is_insert && !edit.delta.is_empty()
             }
+            (Self::Doc, Cell::Value(value)) => doc::column::is_stored(*value),
+            (Self::Doc, Cell::Doc(edit)) => !is_insert && doc::column::fits(edit)?,
             (Self::Counter, _) => false,
             (_, cell) => matches!(cell, Cell::Value(_)),
         })
@@ -227,6 +246,7 @@ pub fn edited(cell: Cell<'_>, now: Value<'_>) -> Option<OwnedValue> {
             let text = edit.apply(text::shown(now)?)?;
             Some(OwnedValue::Text(text.into_bytes()))
         }
+        Cell::Doc(edit) => doc::column::edited(edit, now),
         _ => None,
     }
 }
@@ -299,7 +319,7 @@ pub fn merge_edit<'a>(
             .then(|| Write::of(mine.cell)),
         ColumnType::Counter => Some(Write::of(mine.cell)),
         ColumnType::OrSet => Some(orset::merge_edit(mine, others)),
-        ColumnType::TextDoc => Some(Write::Placed(Placed {
+        ColumnType::TextDoc | ColumnType::Doc => Some(Write::Placed(Placed {
             cell: mine.cell,
             null_if_empty: null_if_empty(Some(&mine), others),
         })),
@@ -329,7 +349,7 @@ pub fn merge_life<'a>(
         }
         ColumnType::MvReg => mvreg::join(mine, others),
         ColumnType::OrSet => Write::Made(orset::merge_life(mine, others)),
-        ColumnType::TextDoc => {
+        ColumnType::TextDoc | ColumnType::Doc => {
             let cell = mine.map_or(Cell::Value(Value::Null), |mine| mine.cell);
             if others.is_empty() {
                 return Write::of(cell);

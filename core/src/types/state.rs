@@ -16,6 +16,10 @@ use crate::row::Cell;
 use crate::value::{OwnedValue, Value};
 use crate::version_vector::VersionVector;
 
+use super::doc::column::{change_of, document, value_of};
+use super::doc::edit::Change;
+use super::doc::loss::Loss;
+use super::doc::merge::{Edited, Merge};
 use super::sequence::{Delta, Sequence};
 use super::text::{self, TextDelta, count};
 use super::{ColumnType, Placed, Wrote};
@@ -25,6 +29,8 @@ use super::{ColumnType, Placed, Wrote};
 pub enum State {
     /// Of a text.
     Text(Sequence),
+    /// Of a document.
+    Doc(Merge),
 }
 
 impl State {
@@ -33,6 +39,7 @@ impl State {
     pub fn new(kind: ColumnType) -> Option<Self> {
         match kind {
             ColumnType::TextDoc => Some(Self::Text(Sequence::unknown())),
+            ColumnType::Doc => Some(Self::Doc(Merge::new())),
             _ => None,
         }
     }
@@ -44,17 +51,24 @@ impl State {
                 // One that does not fit was refused when it arrived.
                 place(sequence, write);
             }
+            Self::Doc(merge) => {
+                if let Some(change) = change_of(write.cell) {
+                    merge.follow(&edited(write, &change));
+                }
+            }
         }
     }
 
     /// Takes in a write that meets concurrent ones; answers what becomes of the column that
-    /// shows `now`. `None`: the write is not of what its author saw.
+    /// shows `now`. `None`: the write is not of what its author saw. `lost` receives what was
+    /// overruled inside a document, on either side.
     #[must_use]
     pub fn integrate(
         &mut self,
         write: &Wrote<'_, '_>,
         now: Value<'_>,
         null_if_empty: bool,
+        lost: &mut Vec<Loss>,
     ) -> Option<OwnedValue> {
         match self {
             Self::Text(sequence) => {
@@ -72,6 +86,15 @@ impl State {
                     OwnedValue::Text(text.into_bytes())
                 })
             }
+            Self::Doc(merge) => {
+                let mut value = document(now);
+                if value.is_none() && now != Value::Null {
+                    return None;
+                }
+                let change = change_of(write.cell)?;
+                merge.integrate(&edited(write, &change), &mut value, lost);
+                Some(value_of(value))
+            }
         }
     }
 
@@ -82,18 +105,20 @@ impl State {
         write: &Wrote<'a, '_>,
         placed: &Placed<'a>,
         now: Value<'_>,
+        lost: &mut Vec<Loss>,
     ) -> Option<OwnedValue> {
         let write = Wrote {
             event: write.event,
             cell: placed.cell,
         };
-        self.integrate(&write, now, placed.null_if_empty)
+        self.integrate(&write, now, placed.null_if_empty, lost)
     }
 
     /// Forgets what everybody has seen who may still write.
     pub fn collapse(&mut self, stable: &VersionVector) {
         match self {
             Self::Text(sequence) => sequence.collapse(stable),
+            Self::Doc(merge) => merge.collapse(stable),
         }
     }
 
@@ -102,6 +127,7 @@ impl State {
     pub fn is_trivial(&self) -> bool {
         match self {
             Self::Text(sequence) => sequence.is_trivial(),
+            Self::Doc(merge) => merge.is_trivial(),
         }
     }
 
@@ -109,6 +135,7 @@ impl State {
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::Text(sequence) => sequence.encode(out),
+            Self::Doc(merge) => merge.encode(out),
         }
     }
 
@@ -119,8 +146,19 @@ impl State {
     pub fn decode(kind: ColumnType, bytes: &[u8]) -> Result<Option<Self>, DecodeError> {
         match kind {
             ColumnType::TextDoc => Sequence::decode(bytes).map(|s| Some(Self::Text(s))),
+            ColumnType::Doc => Merge::decode(bytes).map(|m| Some(Self::Doc(m))),
             _ => Ok(None),
         }
+    }
+}
+
+/// A write of a document with its place in the causal order.
+fn edited<'e>(write: &'e Wrote<'_, '_>, change: &'e Change) -> Edited<'e> {
+    Edited {
+        dot: write.event.dot,
+        stamp: write.event.stamp,
+        seen: write.event.seen,
+        change,
     }
 }
 

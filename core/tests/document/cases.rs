@@ -9,6 +9,8 @@ use nuda_core::types::doc::merge::{Edited, Merge};
 use nuda_core::types::doc::rules::{Path, Rules};
 use nuda_core::version_vector::VersionVector;
 
+use crate::integrate;
+
 /// An edit of a site of its own: from one text to another, having seen some of the others, by
 /// their numbers from 1. Its stamp is its number.
 type Example<'t> = (&'t str, &'t str, &'t [u64]);
@@ -76,7 +78,7 @@ fn merged_changes(base: &str, examples: &[Example<'_>], changes: &[Change]) -> S
                     seen: &seen,
                     change: &changes[*n],
                 };
-                state.integrate(&edited, &mut value);
+                integrate(&mut state, &edited, &mut value);
             }
             value.to_string()
         })
@@ -231,7 +233,7 @@ fn a_renumbered_site_is_the_same_author() {
                 seen,
                 change: &change,
             };
-            state.integrate(&edited, value);
+            integrate(state, &edited, value);
         };
     let dot = |n, seq| Dot { site: site(n), seq };
     follow(&mut state, &mut value, dot(1, 4), &none, r#"{"a":[1]}"#);
@@ -254,4 +256,37 @@ fn a_renumbered_site_is_the_same_author() {
     state.collapse(&all);
     assert!(state.is_trivial());
     assert_eq!(state, Merge::new());
+}
+
+/// A large changeset has parts, and so several edits of one document under one name.
+#[test]
+fn one_changeset_may_overrule_twice() {
+    let site = |n: u64| Site::from_u64(n).unwrap();
+    let dot = |n: u64| Dot {
+        site: site(n),
+        seq: 1,
+    };
+    let seen = VersionVector::new();
+    let mut state = Merge::new();
+    let mut value = parse(r#"{"a":[0]}"#);
+    for (n, old, new) in [
+        (100, r#"{"a":[0]}"#, r#"{"a":[0,1]}"#),
+        (200, r#"{"a":[0]}"#, r#"{"a":1}"#),
+        (200, r#"{"a":1}"#, r#"{"a":2}"#),
+    ] {
+        let change = diff(&parse(old), &parse(new), &Rules::default(), 10_000).unwrap();
+        let edited = Edited {
+            dot: dot(n),
+            stamp: Stamp::from_u64(n).unwrap(),
+            seen: &seen,
+            change: &change,
+        };
+        integrate(&mut state, &edited, &mut value);
+    }
+    assert_eq!(value, parse(r#"{"a":2}"#));
+    let mut bytes = Vec::new();
+    state.encode(&mut bytes);
+    let mut again = Vec::new();
+    Merge::decode(&bytes).unwrap().encode(&mut again);
+    assert_eq!(again, bytes);
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use nuda_core::diff::json::diff;
+use nuda_core::diff::json::{between, diff};
 use nuda_core::types::doc::document::Json;
 use nuda_core::types::doc::edit::Change;
 use nuda_core::types::doc::rules::{Path, Rules};
@@ -166,6 +166,29 @@ proptest! {
             Some(change) => {
                 let encoded = bytes(&change);
                 prop_assert!(encoded.len() <= bytes(&Change::Set(new.clone())).len() + 64);
+                prop_assert_eq!(change.apply(Some(old)), Ok(Some(new)));
+                prop_assert_eq!(Change::decode(&encoded), Ok(change));
+            }
+        }
+    }
+
+    /// The same found in the texts, where trees are made of what differs only.
+    #[test]
+    fn the_edit_between_two_texts((old, new) in related(), named in any::<bool>()) {
+        let mut rules = Rules::default();
+        if named {
+            rules.identities = ["$", "$.a", "$.*", "$.*.*"]
+                .map(|path| (Path::parse(path).unwrap(), "b".to_owned()))
+                .into();
+        }
+        let (before, after) = (old.to_string(), new.to_string());
+        match between(&before, &after, &rules) {
+            None => prop_assert_eq!(old, new),
+            Some(change) => {
+                let encoded = bytes(&change);
+                prop_assert!(encoded.len() <= after.len() + 80);
+                let trees = diff(&old, &new, &rules, STEPS).map_or(0, |change| bytes(&change).len());
+                prop_assert!(encoded.len() <= trees + 40, "{} {}", encoded.len(), trees);
                 prop_assert_eq!(change.apply(Some(old)), Ok(Some(new)));
                 prop_assert_eq!(Change::decode(&encoded), Ok(change));
             }

@@ -13,6 +13,8 @@ use nuda_core::types::doc::merge::{Edited, Merge};
 use nuda_core::types::doc::rules::{Path, Rules};
 use nuda_core::version_vector::VersionVector;
 
+use crate::integrate;
+
 const OLD: &str = r#"{"a":{"b":1},"list":[1,{"n":2},3],"old":null,"stock":{"x":5}}"#;
 const NEW: &str = r#"{"a":{"b":"ä"},"list":[0,1,{"n":4}],"new":[1,{"z":{}}],"stock":{"x":2}}"#;
 
@@ -43,7 +45,7 @@ fn state() -> Vec<u8> {
             seen: &VersionVector::new(),
             change: &change(OLD, new),
         };
-        state.integrate(&edited, &mut value);
+        integrate(&mut state, &edited, &mut value);
     }
     let mut bytes = Vec::new();
     state.encode(&mut bytes);
@@ -110,7 +112,7 @@ fn the_deepest_document_can_be_merged() {
             seen: &VersionVector::new(),
             change: &change(&old, &new),
         };
-        state.integrate(&edited, &mut value);
+        integrate(&mut state, &edited, &mut value);
     }
     assert_eq!(value.to_string(), nested("[1,2,2]"));
     let mut bytes = Vec::new();

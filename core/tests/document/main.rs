@@ -17,9 +17,18 @@ mod samples;
 mod sequence;
 mod world;
 
+use nuda_core::types::doc::document::Json;
+use nuda_core::types::doc::merge::{Edited, Merge};
 use proptest::test_runner::{Config, TestRunner};
 use std::cell::RefCell;
 use world::Tally;
+
+/// Takes in an edit of a document that is there; none of these tests removes the whole.
+fn integrate(state: &mut Merge, edited: &Edited<'_>, value: &mut Json) {
+    let mut slot = Some(value.clone());
+    state.integrate(edited, &mut slot, &mut Vec::new());
+    *value = slot.unwrap_or_else(|| Json::Object(std::collections::BTreeMap::new()));
+}
 
 #[test]
 fn replicas_agree_with_the_definition() {

@@ -12,6 +12,7 @@ use nuda_core::types::doc::rules::{Path, Rules};
 use nuda_core::version_vector::VersionVector;
 use proptest::prelude::*;
 
+use crate::integrate;
 use crate::model::Model;
 use crate::samples::{edit, json, small};
 use crate::sequence::Set;
@@ -148,7 +149,7 @@ impl Replica {
             self.catch_up();
             tally.note("integrated");
             let state = self.state.as_mut().unwrap();
-            state.integrate(&sent.edited(), &mut self.value);
+            integrate(state, &sent.edited(), &mut self.value);
         }
         self.wrote(sent);
     }
@@ -175,7 +176,7 @@ impl Replica {
             tally.note("hostile state");
             let mut value = self.value.clone();
             for sent in &self.log {
-                read.integrate(&sent.edited(), &mut value);
+                integrate(&mut read, &sent.edited(), &mut value);
             }
             read.collapse(&self.vector);
         }

@@ -8,6 +8,7 @@ use nuda_core::hlc::Stamp;
 use nuda_core::row::{Cell, Change};
 use nuda_core::site::{Dot, Site};
 use nuda_core::types::ColumnType;
+use nuda_core::types::doc::rules::Rules;
 use nuda_core::value::{OwnedValue, Value};
 use proptest::prelude::*;
 
@@ -498,7 +499,10 @@ fn fitting(key: u8, wish: Wish, row: Option<&Row>) -> Option<Change<'static>> {
 fn edited(row: &Row, new: Value<'_>) -> Option<Change<'static>> {
     let old = row.shown[ORSET - MAXREG].as_ref();
     let mut bytes = Vec::new();
-    if !ColumnType::OrSet.edit(old, new, &mut bytes).unwrap() {
+    if !ColumnType::OrSet
+        .edit(old, new, &Rules::default(), &mut bytes)
+        .unwrap()
+    {
         return None;
     }
     let cell = Cell::decode(&mut Reader::new(kept(bytes))).unwrap();

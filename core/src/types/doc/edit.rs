@@ -22,10 +22,10 @@ use crate::types::sequence::Delta;
 
 use super::document::{DEPTH, Json};
 
-const SET: u8 = 0;
+pub(super) const SET: u8 = 0;
 const REMOVE: u8 = 1;
 const ADD: u8 = 2;
-const MAP: u8 = 3;
+pub(super) const MAP: u8 = 3;
 const LIST: u8 = 4;
 
 /// What happened at one place of a document.
@@ -129,6 +129,16 @@ impl Change {
 #[allow(clippy::cast_possible_truncation)]
 pub(super) fn added(now: i64, n: i128) -> i64 {
     now.wrapping_add(n as i64)
+}
+
+/// Whether it writes something, and so keeps alive what it is in.
+pub(super) fn writes(change: &Change) -> bool {
+    match change {
+        Change::Set(_) | Change::Add(_) => true,
+        Change::Remove => false,
+        Change::Map(changes) => changes.values().any(writes),
+        Change::List(list) => list.delta.inserted() > 0 || list.inside.values().any(writes),
+    }
 }
 
 /// The value is not what the edit was made of.

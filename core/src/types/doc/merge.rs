@@ -32,7 +32,8 @@ use crate::types::sequence::{Delta, Sequence};
 use crate::version_vector::VersionVector;
 
 use super::document::Json;
-use super::edit::{Change, ListChange, added};
+use super::edit::{Change, ListChange, added, writes};
+use super::loss::{Loss, Losses};
 
 /// An edit with its place in the causal order.
 #[derive(Debug, Clone, Copy)]
@@ -133,24 +134,34 @@ impl Merge {
 
     /// Takes in an edit that the current value shows already.
     pub fn follow(&mut self, edited: &Edited<'_>) {
-        self.take_in(edited, &mut None, false);
+        self.take_in(edited, &mut None, None);
     }
 
-    /// Takes in an edit, and does to the current value what it amounts to there.
-    pub fn integrate(&mut self, edited: &Edited<'_>, value: &mut Json) {
-        let mut slot = Some(std::mem::replace(value, Json::Array(Vec::new())));
-        self.take_in(edited, &mut slot, true);
-        *value = slot.unwrap_or_else(|| Json::Object(BTreeMap::new()));
+    /// Takes in an edit, and does to the current value what it amounts to there; `None` is no
+    /// document. `lost` receives what was overruled, on either side.
+    pub fn integrate(
+        &mut self,
+        edited: &Edited<'_>,
+        value: &mut Option<Json>,
+        lost: &mut Vec<Loss>,
+    ) {
+        self.take_in(edited, value, Some(lost));
     }
 
-    fn take_in(&mut self, edited: &Edited<'_>, slot: &mut Option<Json>, shows: bool) {
+    fn take_in(
+        &mut self,
+        edited: &Edited<'_>,
+        slot: &mut Option<Json>,
+        lost: Option<&mut Vec<Loss>>,
+    ) {
         self.stamps.insert(edited.dot, edited.stamp);
         let mut step = Step {
             edited,
-            shows,
+            shows: lost.is_some(),
             killers: Vec::new(),
             stamps: &self.stamps,
             resets: Vec::new(),
+            losses: Losses::new(lost),
         };
         step.change(&mut self.root, edited.change, slot);
     }
@@ -244,6 +255,8 @@ struct Step<'a, 'e> {
     stamps: &'e BTreeMap<Dot, Stamp>,
     /// The edits that reset this place or one above it.
     resets: Vec<Dot>,
+    /// Where in the document this is, and what lost.
+    losses: Losses<'e>,
 }
 
 impl Step<'_, '_> {
@@ -271,7 +284,7 @@ impl Step<'_, '_> {
             Change::Add(n) => self.add(node, *n, slot),
             Change::Map(changes) => {
                 if writes(change) {
-                    self.write(node, Kind::Object, slot);
+                    self.write(node, Kind::Object, None, slot);
                     self.become_kind(slot, &Json::Object(BTreeMap::new()));
                 }
                 for (key, change) in changes {
@@ -281,7 +294,7 @@ impl Step<'_, '_> {
             }
             Change::List(list) => {
                 if writes(change) {
-                    self.write(node, Kind::Array, slot);
+                    self.write(node, Kind::Array, None, slot);
                     self.become_kind(slot, &Json::Array(Vec::new()));
                 }
                 self.list(node, list, slot);
@@ -299,6 +312,7 @@ impl Step<'_, '_> {
         work: impl FnOnce(&mut Self, &mut Option<Json>),
     ) {
         let shows = self.shows;
+        let outer = self.losses.enter_member(key);
         match slot {
             Some(Json::Object(members)) if shows && self.killers.is_empty() => {
                 let mut inner = members.remove(key);
@@ -313,6 +327,7 @@ impl Step<'_, '_> {
             }
         }
         self.shows = shows;
+        self.losses.leave(outer);
     }
 
     /// Makes sure that there is a container of the kind of `empty`.
@@ -330,18 +345,27 @@ impl Step<'_, '_> {
     }
 
     /// Records a write. Those of greater rank that contradict it kill it and all that is
-    /// written below it; those of lesser rank die.
-    fn write(&mut self, node: &mut Node, kind: Kind, slot: &mut Option<Json>) {
+    /// written below it; those of lesser rank die. `value` is what is written, if it is a scalar.
+    fn write(
+        &mut self,
+        node: &mut Node,
+        kind: Kind,
+        value: Option<&Json>,
+        slot: &mut Option<Json>,
+    ) {
         let mine = self.rank();
         for write in &node.writes {
             if !self.saw(write.dot) && write.kind.contradicts(kind) && write.rank() > mine {
                 self.killers.push(write.dot);
             }
         }
+        if let Some(value) = value.filter(|value| slot.as_ref() != Some(*value)) {
+            self.lose(value);
+        }
         if self.shows {
-            self.beat(node, Some(kind), slot);
+            self.beat(node, Some(kind), value, slot);
         } else {
-            self.beat(node, Some(kind), &mut None);
+            self.beat(node, Some(kind), value, &mut None);
         }
         node.writes.push(Write {
             dot: self.edited.dot,
@@ -351,25 +375,50 @@ impl Step<'_, '_> {
         });
     }
 
-    fn beats(&self, dot: Dot) -> bool {
+    fn rank_of(&self, dot: Dot) -> Option<Rank> {
         let stamp = self.stamps.get(&dot);
-        let rank = stamp.map(|stamp| Rank {
+        stamp.map(|stamp| Rank {
             stamp: *stamp,
             site: dot.site,
-        });
+        })
+    }
+
+    fn beats(&self, dot: Dot) -> bool {
+        let rank = self.rank_of(dot);
         !self.saw(dot) && rank.is_some_and(|rank| rank < self.rank())
     }
 
+    /// Notes what this edit wrote here, if it lost.
+    fn lose(&mut self, value: &Json) {
+        let killers = self.killers.iter().filter_map(|dot| self.rank_of(*dot));
+        if let Some(winner) = killers.max() {
+            let loser = self.rank();
+            self.losses.note(value, winner, loser);
+        }
+    }
+
     /// What is of lesser rank and not seen dies: at this place if it contradicts `kind`, and all
-    /// that is below a container of another kind.
-    fn beat(&self, node: &mut Node, kind: Option<Kind>, slot: &mut Option<Json>) {
-        let mut died = false;
+    /// that is below a container of another kind. `by` is the scalar that is written here.
+    fn beat(
+        &mut self,
+        node: &mut Node,
+        kind: Option<Kind>,
+        by: Option<&Json>,
+        slot: &mut Option<Json>,
+    ) {
+        let mut best = None;
         for write in &mut node.writes {
             let contradicts = kind.is_none_or(|kind| write.kind.contradicts(kind));
             if write.is_live && contradicts && self.beats(write.dot) {
                 write.is_live = false;
-                died = true;
+                best = best.max(Some(write.rank()));
             }
+        }
+        if let (Some(loser), Some(value @ Json::Scalar(_))) = (best, &slot)
+            && by != Some(value)
+        {
+            let winner = self.rank();
+            self.losses.note(value, winner, loser);
         }
         if kind != Some(Kind::Object) {
             let mut none = BTreeMap::new();
@@ -379,7 +428,9 @@ impl Step<'_, '_> {
             };
             for (key, member) in &mut node.members {
                 let mut inner = members.remove(key);
-                self.beat(member, None, &mut inner);
+                let outer = self.losses.enter_member(key);
+                self.beat(member, None, None, &mut inner);
+                self.losses.leave(outer);
                 if let Some(value) = inner {
                     members.insert(key.clone(), value);
                 }
@@ -391,10 +442,17 @@ impl Step<'_, '_> {
             let by = self.edited.dot;
             let answer = list.order.kill_where(|dot| self.beats(dot), by);
             if let Some(Json::Array(elements)) = slot {
-                *elements = placed(std::mem::take(elements), &answer, &[]);
+                let before = std::mem::take(elements);
+                if let Some(loser) = best {
+                    let winner = self.rank();
+                    for element in deleted(&before, &answer) {
+                        self.losses.note(element, winner, loser);
+                    }
+                }
+                *elements = placed(before, &answer, &[]);
             }
         }
-        if died && slot.is_some() {
+        if best.is_some() && slot.is_some() {
             *slot = match node.live() {
                 None => None,
                 Some(kind @ (Kind::Integer(_) | Kind::Add(_))) => Some(integer_of(node, kind)),
@@ -457,7 +515,8 @@ impl Step<'_, '_> {
     fn place(&mut self, node: &mut Node, value: &Json, slot: &mut Option<Json>) {
         let kind = Kind::of(value);
         let killers = self.killers.len();
-        self.write(node, kind, slot);
+        let scalar = Some(value).filter(|value| matches!(value, Json::Scalar(_)));
+        self.write(node, kind, scalar, slot);
         let shows = self.is_shown();
         match value {
             Json::Scalar(_) if shows => {
@@ -493,7 +552,8 @@ impl Step<'_, '_> {
     }
 
     fn add(&mut self, node: &mut Node, n: i128, slot: &mut Option<Json>) {
-        self.write(node, Kind::Add(n), slot);
+        let difference = Json::Scalar(n.to_string());
+        self.write(node, Kind::Add(n), Some(&difference), slot);
         if self.is_shown() {
             let now = slot.as_ref().and_then(Json::integer).unwrap_or(0);
             *slot = Some(Json::Scalar(added(now, n).to_string()));
@@ -523,6 +583,7 @@ impl Step<'_, '_> {
                 .and_then(|at| elements.get_mut(usize::try_from(at).ok()?))
                 .filter(|_| shows);
             let was = self.shows;
+            let outside = self.losses.enter_element(position.unwrap_or(*index));
             if let Some(place) = place {
                 let mut inner = Some(std::mem::replace(place, Json::Array(Vec::new())));
                 self.change(element, change, &mut inner);
@@ -534,8 +595,12 @@ impl Step<'_, '_> {
                 self.change(element, change, &mut None);
             }
             self.shows = was;
+            self.losses.leave(outside);
         }
         self.resets = outer;
+        for element in &change.inserted {
+            self.lose(element);
+        }
         let killers = &self.killers;
         let answer = list
             .order
@@ -555,16 +620,6 @@ fn base(resets: &[Dot]) -> Sequence {
     order
 }
 
-/// Whether it writes something, and so keeps alive what it is in.
-fn writes(change: &Change) -> bool {
-    match change {
-        Change::Set(_) | Change::Add(_) => true,
-        Change::Remove => false,
-        Change::Map(changes) => changes.values().any(writes),
-        Change::List(list) => list.delta.inserted() > 0 || list.inside.values().any(writes),
-    }
-}
-
 /// An integer with all additions that are alive.
 fn integer_of(node: &Node, kind: Kind) -> Json {
     let start = match kind {
@@ -577,6 +632,18 @@ fn integer_of(node: &Node, kind: Kind) -> Json {
         _ => sum,
     });
     Json::Scalar(sum.to_string())
+}
+
+/// What an answer deletes of a list.
+fn deleted<'j>(elements: &'j [Json], answer: &Delta) -> Vec<&'j Json> {
+    let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let mut rest = elements.iter();
+    let mut out = Vec::new();
+    for edit in answer.edits() {
+        rest.by_ref().take(count(edit.keep)).for_each(drop);
+        out.extend(rest.by_ref().take(count(edit.delete)));
+    }
+    out
 }
 
 /// Does an answer to a list; what it deletes beyond the end is not there.

@@ -144,8 +144,14 @@ impl Run {
     pub(super) fn delete(&mut self, dot: Dot) {
         if !self.gone {
             self.deletes.push(Dots::one(dot));
-            self.deletes.sort_unstable();
+            self.order_deletes();
         }
+    }
+
+    /// One changeset may delete twice: a part of it what an earlier part did.
+    fn order_deletes(&mut self) {
+        self.deletes.sort_unstable();
+        self.deletes.dedup();
     }
 
     /// Cuts off everything from `offset` on.
@@ -153,7 +159,7 @@ impl Run {
         let rest = self.len.saturating_sub(offset);
         let id = self.id.saturating_add(offset);
         let typed = !self.is_stable();
-        let tail = Self {
+        let mut tail = Self {
             id,
             len: rest,
             author: match &self.author {
@@ -172,6 +178,8 @@ impl Run {
         for dots in &mut self.deletes {
             *dots = dots.from(0, offset);
         }
+        self.order_deletes();
+        tail.order_deletes();
         tail
     }
 
@@ -238,7 +246,7 @@ impl Run {
         for dots in &mut self.deletes {
             moved(&mut dots.site, &mut dots.seq);
         }
-        self.deletes.sort_unstable();
+        self.order_deletes();
     }
 }
 
