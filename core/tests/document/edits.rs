@@ -137,11 +137,11 @@ fn counters_ship_differences() {
 
 #[test]
 fn paths() {
-    for bad in ["", "a", "$a", "$.", "$..a", "$.a.", "$.a[0]", "$.\"a\""] {
+    for bad in ["", "a", "$a", "$.", "$..a", "$.a.", "$.a[0]", "$.\"a", "$.b c"] {
         assert_eq!(Path::parse(bad), None, "{bad}");
     }
     assert!(Path::parse("$").is_some());
-    assert!(Path::parse("$.a.*.b c").is_some());
+    assert!(Path::parse("$.a.*.\"b c\"").is_some());
 }
 
 #[test]
