@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use crate::Result;
 use crate::ffi;
+use crate::proxy::Proxy;
 
 /// The nodes' names, which are those of their directories.
 pub(crate) const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -28,6 +29,8 @@ pub(crate) struct Cluster {
     home: TempDir,
     program: PathBuf,
     daemons: Vec<Daemon>,
+    /// Where each node listens, and where the others reach it if that is elsewhere.
+    addresses: Vec<(String, Option<String>)>,
 }
 
 /// The program beside this one, or why there is none.
@@ -42,30 +45,100 @@ pub(crate) fn program() -> std::result::Result<PathBuf, String> {
 impl Cluster {
     /// Starts three nodes that know each other.
     pub(crate) fn start(program: &Path) -> Result<Self> {
+        Self::start_behind(program, &[])
+    }
+
+    /// The same, with a proxy in front of each node.
+    pub(crate) fn start_behind(program: &Path, proxies: &[Proxy]) -> Result<Self> {
         let mut cluster = Self {
             home: tempfile::tempdir()?,
             program: program.to_owned(),
             daemons: Vec::new(),
+            addresses: Vec::new(),
         };
-        let mut seed: Option<String> = None;
         for (others, name) in NAMES.into_iter().enumerate() {
-            let mut serve = Command::new(program);
-            serve
-                .args(["serve", "--listen", "127.0.0.1:0", "--dir"])
-                .arg(cluster.dir(name));
-            if let Some(seed) = &seed {
-                serve.args(["--peer", seed]);
-            }
-            let log = cluster.home.path().join(format!("{name}.log"));
-            cluster.daemons.push(Daemon::start(serve, &log)?);
+            let proxy = proxies.get(others);
+            let listen = proxy.map_or_else(|| "127.0.0.1:0".to_owned(), Proxy::target);
+            cluster.addresses.push((listen, proxy.map(Proxy::address)));
+            cluster.serve(others, name)?;
             let address = cluster.eventually("a node that finds the others", || {
                 let status = cluster.status(name).ok()?;
                 (status.get("nodes")?.as_array()?.len() >= others)
                     .then(|| status.get("address")?.as_str().map(str::to_owned))?
             })?;
-            seed.get_or_insert(address);
+            if let (None, Some(at)) = (proxy, cluster.addresses.get_mut(others)) {
+                at.0 = address;
+            }
         }
         Ok(cluster)
+    }
+
+    /// Starts a node's daemon, in the place of the one before.
+    fn serve(&mut self, at: usize, name: &str) -> Result<()> {
+        let (listen, advertise) = self.addresses.get(at).ok_or("no such node")?;
+        let mut serve = Command::new(&self.program);
+        serve
+            .args(["serve", "--listen", listen, "--dir"])
+            .arg(self.dir(name));
+        if let Some(advertise) = advertise {
+            serve.args(["--advertise", advertise]);
+        }
+        if at > 0
+            && let Some((listen, advertise)) = self.addresses.first()
+        {
+            serve.args(["--peer", advertise.as_ref().unwrap_or(listen)]);
+        }
+        let log = self.home.path().join(format!("{name}.log"));
+        let daemon = Daemon::start(serve, &log)?;
+        match self.daemons.get_mut(at) {
+            Some(place) => *place = daemon,
+            None => self.daemons.push(daemon),
+        }
+        Ok(())
+    }
+
+    fn place(name: &str) -> Result<usize> {
+        let at = NAMES.into_iter().position(|n| n == name);
+        Ok(at.ok_or("no such node")?)
+    }
+
+    /// Kills a node's daemon, as by a fault of its own.
+    pub(crate) fn kill(&mut self, name: &str) -> Result<()> {
+        let daemon = self.daemons.get_mut(Self::place(name)?);
+        daemon.ok_or("no such node")?.kill();
+        Ok(())
+    }
+
+    /// Starts a killed node again.
+    pub(crate) fn restart(&mut self, name: &str) -> Result<()> {
+        self.serve(Self::place(name)?, name)
+    }
+
+    /// Who leads the log of the first partition, as a node knows it.
+    pub(crate) fn leader(&self, asked: &str) -> Option<&'static str> {
+        let status = self.status(asked).ok()?;
+        let leader = status.pointer("/partitions/0/log/leader")?.as_str()?;
+        NAMES.into_iter().find(|name| *name == leader)
+    }
+
+    /// Makes a partition with a strong table of accounts and one row, ready on every node.
+    pub(crate) fn create_strong(&self, partition: &str) -> Result<()> {
+        self.create(partition)?;
+        let founder = self.open("a", partition)?;
+        founder.execute_batch(
+            "CREATE TABLE account(id TEXT PRIMARY KEY, balance INTEGER);
+             SELECT nuda_track('account', 'strong');",
+        )?;
+        for name in NAMES {
+            let db = self.open(name, partition)?;
+            self.eventually("a strong table on every node", || {
+                db.prepare("SELECT balance FROM account").ok()?;
+                let strong = "SELECT nuda_read_consistency('strong')";
+                db.query_row(strong, [], |_| Ok(())).ok()
+            })?;
+        }
+        founder.execute("INSERT INTO account VALUES ('x', 0)", [])?;
+        Ok(())
     }
 
     /// Where temporary files of a measurement may lie too.
@@ -177,12 +250,16 @@ impl Daemon {
     fn pid(&self) -> u32 {
         self.0.id()
     }
+
+    fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
         // Nothing it has is kept, and it may be too busy to stop in order.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        self.kill();
     }
 }

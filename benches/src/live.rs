@@ -4,10 +4,12 @@ use std::path::Path;
 
 use crate::cluster;
 use crate::finding::Finding;
-use crate::{Result, idle, latency, strong};
+use crate::{Result, beside, distance, failover, fair, idle, latency, strong};
 
 /// In the order of the table.
-pub(crate) const NAMES: [&str; 3] = ["latency", "idle", "strong"];
+pub(crate) const NAMES: [&str; 7] = [
+    "latency", "idle", "strong", "failover", "fair", "beside", "distance",
+];
 
 /// Runs one of them. Without the program it says so and measures nothing.
 pub(crate) fn run(name: &'static str, quick: bool) -> Result<Vec<Finding>> {
@@ -23,6 +25,10 @@ fn measure(name: &'static str, program: &Path, quick: bool) -> Result<Vec<Findin
         "latency" => latency::run(program),
         "idle" => idle::run(program, quick),
         "strong" => strong::run(program),
+        "failover" => failover::run(program),
+        "fair" => fair::run(program),
+        "beside" => beside::run(program),
+        "distance" => distance::run(program),
         _ => Err(format!("no measure {name}").into()),
     }
 }

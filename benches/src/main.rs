@@ -8,14 +8,20 @@
 //! What only running daemons show ([`live`]) is measured with three processes on loopback (see
 //! [`cluster`]), in units of its own ([`finding`]).
 
+mod beside;
 mod cluster;
+mod distance;
 mod etcd;
+mod failover;
+mod fair;
 mod ffi;
 mod finding;
 mod idle;
 mod latency;
 mod live;
 mod measure;
+mod probe;
+mod proxy;
 mod report;
 mod strong;
 mod table;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use crate::Result;
-use crate::cluster::{Cluster, NAMES};
+use crate::cluster::Cluster;
 use crate::etcd::{self, Etcd};
 use crate::finding::{Finding, percentile};
 
@@ -96,27 +96,9 @@ pub(crate) fn run(program: &Path) -> Result<Vec<Finding>> {
 /// Makes the partitions, and answers who leads.
 fn prepare(cluster: &Cluster) -> Result<&'static str> {
     for n in 0..CLIENTS {
-        let partition = format!("p{n}");
-        cluster.create(&partition)?;
-        let founder = cluster.open("a", &partition)?;
-        founder.execute_batch(
-            "CREATE TABLE account(id TEXT PRIMARY KEY, balance INTEGER);
-             SELECT nuda_track('account', 'strong');",
-        )?;
-        for name in NAMES {
-            let db = cluster.open(name, &partition)?;
-            cluster.eventually("a strong table on every node", || {
-                db.prepare(SELECT).ok()?;
-                level(&db).ok()
-            })?;
-        }
-        founder.execute("INSERT INTO account VALUES ('x', 0)", [])?;
+        cluster.create_strong(&format!("p{n}"))?;
     }
-    cluster.eventually("a leader", || {
-        let status = cluster.status("a").ok()?;
-        let leader = status.pointer("/partitions/0/log/leader")?.as_str()?;
-        NAMES.into_iter().find(|name| *name == leader)
-    })
+    cluster.eventually("a leader", || cluster.leader("a"))
 }
 
 /// Reads are strong from now on.
@@ -124,9 +106,14 @@ fn level(db: &Connection) -> rusqlite::Result<()> {
     db.query_row("SELECT nuda_read_consistency('strong')", [], |_| Ok(()))
 }
 
-fn update(db: &Connection) -> Result<()> {
-    db.prepare_cached(UPDATE)?.execute([])?;
-    Ok(())
+/// Commits once.
+pub(crate) fn update(db: &Connection) -> Result<()> {
+    Ok(try_update(db)?)
+}
+
+/// The same, for those who look at why it failed.
+pub(crate) fn try_update(db: &Connection) -> rusqlite::Result<()> {
+    db.prepare_cached(UPDATE)?.execute([]).map(drop)
 }
 
 fn exec(db: &Connection) -> Result<()> {
