@@ -5,6 +5,8 @@
 //! the net effect is written as a log record in the same transaction, so that the user's rows
 //! and the record are committed together or not at all. Nothing else is written.
 
+use std::rc::Rc;
+
 use nuda_core::changeset::{ChainHash, ChainHasher, Header, Level};
 use nuda_core::limits;
 use nuda_core::site::Dot;
@@ -60,6 +62,9 @@ pub(crate) enum Call {
     /// A row has the new one's values in the columns of a partial unique index, which may or may
     /// not hold both.
     MayCollide = 13,
+    /// The key of a row that an INSERT is about to write, and 1 if SQLite may invent it: if the
+    /// statement's policy is REPLACE, the row that is there goes.
+    Announce = 14,
 }
 
 impl Call {
@@ -78,6 +83,7 @@ impl Call {
             11 => Self::WideCollides,
             12 => Self::WideInvent,
             13 => Self::MayCollide,
+            14 => Self::Announce,
             _ => return None,
         };
         Some((u32::try_from(code >> 4).ok()?, call))
@@ -154,6 +160,11 @@ pub(crate) fn captured(connection: &Connection, args: Args<'_>) -> Result<()> {
     if call == Call::Touch {
         return Ok(());
     }
+    let replaces = connection.db().replaces();
+    if call == Call::Announce && !replaces && args.int(1) != Some(keys::UNKNOWN) {
+        // Nothing goes: the usual case, and it has to be cheap.
+        return Ok(());
+    }
     let table = connection.table(number)?;
     check_drift(connection, &table)?;
     match call {
@@ -164,9 +175,9 @@ pub(crate) fn captured(connection: &Connection, args: Args<'_>) -> Result<()> {
         }
         Call::Collides | Call::WideCollides | Call::Piece => {}
         Call::MayCollide => return may_collide(connection, &table),
+        Call::Announce => return announced(connection, &table, args, replaces),
         _ => keys::settle(connection, &table, args.int(1))?,
     }
-    let db = connection.db();
     let mut capture = connection.capture()?;
     let capture = &mut *capture;
     match call {
@@ -177,7 +188,7 @@ pub(crate) fn captured(connection: &Connection, args: Args<'_>) -> Result<()> {
             event::update(capture, &table, |n| value(n, 0), |n| value(n, 1))?;
         }
         Call::Collides => {
-            if db.replaces() {
+            if replaces {
                 event::delete(capture, &table, |n| args.get(n + 1))?;
             }
             // Not spilled here: the row that goes is still there.
@@ -185,12 +196,12 @@ pub(crate) fn captured(connection: &Connection, args: Args<'_>) -> Result<()> {
         }
         Call::WideCollides => {
             let row = std::mem::take(&mut capture.pieces.0);
-            if db.replaces() {
+            if replaces {
                 event::delete(capture, &table, side(&row))?;
             }
             return Ok(());
         }
-        Call::Touch | Call::Invent | Call::WideInvent | Call::MayCollide => {}
+        Call::Touch | Call::Invent | Call::WideInvent | Call::MayCollide | Call::Announce => {}
         Call::Piece => {
             let side = if args.int(1) == Some(0) {
                 &mut capture.pieces.0
@@ -213,6 +224,42 @@ pub(crate) fn captured(connection: &Connection, args: Args<'_>) -> Result<()> {
         spill(connection, capture)?;
     }
     Ok(())
+}
+
+/// A row is about to be written that takes the place of the one with its key, or whose key SQLite
+/// is about to invent.
+fn announced(
+    connection: &Connection,
+    table: &Rc<Table>,
+    args: Args<'_>,
+    replaces: bool,
+) -> Result<()> {
+    if args.int(1) == Some(keys::UNKNOWN) && args.int(2) == Some(1) {
+        keys::invent(connection, table, |_| Value::Null)?;
+    }
+    if !replaces {
+        return Ok(());
+    }
+    let key: Vec<Value<'_>> = (0..table.at.key_columns).map(|n| args.get(n + 1)).collect();
+    let sql = format!(
+        "SELECT {} FROM {} WHERE {}",
+        table.column_list(),
+        table.quoted(),
+        table.key_condition()
+    );
+    let row = {
+        let mut statements = connection.statements()?;
+        let query = statements.row_by_key(connection.db(), sql)?;
+        query.bind(&key)?;
+        let row = query.step()?.then(|| query.row());
+        query.reset();
+        row
+    };
+    match row {
+        // Not spilled here: the row that goes is still there.
+        Some(row) => event::delete(&mut *connection.capture()?, table, side(&row)),
+        None => Ok(()),
+    }
 }
 
 /// Which row a REPLACE removes by a partial unique index, SQLite alone knows.

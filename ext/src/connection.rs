@@ -401,6 +401,8 @@ pub(crate) struct Statements {
     random: Option<Stmt>,
     /// The greatest key of each table that invents keys.
     greatest_key: HashMap<u32, Stmt>,
+    /// What a REPLACE is about to remove, by the query's text.
+    row_by_key: HashMap<String, Stmt>,
 }
 
 fn cached<'a>(slot: &'a mut Option<Stmt>, db: Db, sql: &str) -> Result<&'a mut Stmt> {
@@ -442,6 +444,16 @@ impl Statements {
         match self.greatest_key.entry(table) {
             Entry::Occupied(there) => Ok(there.into_mut()),
             Entry::Vacant(place) => Ok(place.insert(db.prepare(&sql()?)?)),
+        }
+    }
+
+    pub(crate) fn row_by_key(&mut self, db: Db, sql: String) -> Result<&mut Stmt> {
+        match self.row_by_key.entry(sql) {
+            Entry::Occupied(there) => Ok(there.into_mut()),
+            Entry::Vacant(place) => {
+                let statement = db.prepare(place.key())?;
+                Ok(place.insert(statement))
+            }
         }
     }
 

@@ -31,6 +31,9 @@ use crate::tracked::{Table, quote};
 /// Keys in a row that belong to one set.
 const BLOCK: i64 = 64;
 
+/// What a key that SQLite is about to invent reads as in a BEFORE trigger.
+pub(crate) const UNKNOWN: i64 = -1;
+
 /// What the running transaction knows of invented keys.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {

@@ -1,8 +1,9 @@
 //! The capture triggers of a tracked table, as SQL.
 //!
 //! AFTER triggers hand the row to a capture table of exactly the width they need. A BEFORE
-//! INSERT trigger hands over the row that a REPLACE is about to remove, for which SQLite fires
-//! no delete trigger, and tells of keys that SQLite is about to invent. Rows too wide for one call are
+//! INSERT trigger tells of each row that may take the place of another, for which SQLite fires
+//! no delete trigger, or hands over those that it finds itself, where more than the key can
+//! collide; and it tells of keys that SQLite is about to invent. Rows too wide for one call are
 //! handed over in pieces.
 
 use std::collections::BTreeSet;
@@ -78,17 +79,18 @@ pub(crate) fn create(db: Db, table: &Table, invents_keys: bool, tables: Tables) 
         "CREATE TRIGGER {update} AFTER UPDATE {on} BEGIN {body} END"
     ))?;
 
-    let invented = if invents_keys {
-        calls.invented_key(table, &row("NEW"))?
-    } else {
-        String::new()
-    };
     let uniques = uniques(db, table)?;
-    let collides = calls.collision(table, &columns, ("", &uniques))?;
+    let announced = if uniques.is_empty() && !table.options.site_ranges {
+        calls.announcement(table, invents_keys)?
+    } else {
+        None
+    };
+    let (condition, body) = match announced {
+        Some(call) => (String::new(), call),
+        None => calls.look(table, &columns, invents_keys, &uniques)?,
+    };
     db.exec(&format!(
-        "CREATE TRIGGER {before_insert} BEFORE INSERT {on} WHEN {} \
-         BEGIN {invented}{collides} END",
-        insert_needs_a_look(table, invents_keys, &uniques)
+        "CREATE TRIGGER {before_insert} BEFORE INSERT {on} {condition} BEGIN {body} END"
     ))?;
     let mut keys: Vec<String> = table.key().map(|c| quote(&c.name)).collect();
     let moved: Vec<String> = keys.iter().map(|k| format!("{k} = OLD.{k}")).collect();
@@ -157,7 +159,7 @@ pub(crate) fn touch(db: Db) -> Result<()> {
     ))
 }
 
-/// When the BEFORE INSERT trigger has anything to do: the key is there, or is to be invented.
+/// When such a BEFORE INSERT trigger has anything to do: the key is there, or is to be invented.
 fn insert_needs_a_look(table: &Table, invents_keys: bool, uniques: &[Unique]) -> String {
     let keys: Vec<String> = table
         .key()
@@ -281,6 +283,42 @@ impl Calls {
         }
         body.push_str(&self.one(wide, &[], from)?.unwrap_or_default());
         Ok(body)
+    }
+
+    /// The call before an INSERT whose row can collide by its key only: what is there is read if,
+    /// and only if, the statement replaces. To look each time costs more than to tell of each row.
+    fn announcement(&mut self, table: &Table, invents_keys: bool) -> Result<Option<String>> {
+        let mut values: Vec<String> = table
+            .key()
+            .map(|c| format!("NEW.{}", quote(&c.name)))
+            .collect();
+        if invents_keys {
+            values.push("1".to_owned());
+        }
+        if table.columns.len() < WIDEST {
+            // Through the capture table that the AFTER trigger uses, too.
+            values.resize(values.len().max(table.columns.len()), "NULL".to_owned());
+        }
+        self.one(Call::Announce, &values, "")
+    }
+
+    /// The condition and body of a BEFORE INSERT trigger that looks for itself.
+    fn look(
+        &mut self,
+        table: &Table,
+        columns: &[String],
+        invents_keys: bool,
+        uniques: &[Unique],
+    ) -> Result<(String, String)> {
+        let row: Vec<String> = columns.iter().map(|c| format!("NEW.{c}")).collect();
+        let invented = if invents_keys {
+            self.invented_key(table, &row)?
+        } else {
+            String::new()
+        };
+        let collides = self.collision(table, columns, ("", uniques))?;
+        let when = insert_needs_a_look(table, invents_keys, uniques);
+        Ok((format!("WHEN {when}"), format!("{invented}{collides}")))
     }
 
     /// In a BEFORE trigger, a rowid that SQLite is about to choose reads as -1. Where such
