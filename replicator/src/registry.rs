@@ -4,7 +4,7 @@
 //! partition whose file is gone stays until the process ends: the file may come back, and
 //! its id must then be the same.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use nuda_core::site::PartitionId;
@@ -15,7 +15,7 @@ use crate::partition::Partition;
 
 #[derive(Default)]
 struct Maps {
-    by_name: HashMap<String, Arc<Partition>>,
+    by_name: BTreeMap<String, Arc<Partition>>,
     by_id: HashMap<PartitionId, String>,
 }
 
@@ -95,8 +95,54 @@ impl Registry {
     /// All partitions, ordered by name.
     pub(crate) fn all(&self) -> Vec<Arc<Partition>> {
         let maps = self.maps.read().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> = maps.by_name.values().map(Arc::clone).collect();
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        all
+        maps.by_name.values().map(Arc::clone).collect()
+    }
+
+    /// The partitions whose id is known, besides these. None costs nothing.
+    pub(crate) fn besides(&self, these: &HashSet<PartitionId>) -> Vec<Arc<Partition>> {
+        let maps = self.maps.read().unwrap_or_else(PoisonError::into_inner);
+        // An id that was learned stays.
+        if maps.by_id.len() == these.len() {
+            return Vec::new();
+        }
+        let others = maps.by_id.iter().filter(|(id, _)| !these.contains(id));
+        others
+            .filter_map(|(_, name)| maps.by_name.get(name).map(Arc::clone))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn besides_are_those_with_an_id_that_are_not_among_these() {
+        let dir = DataDir::at(std::path::Path::new("/nowhere"));
+        let registry = Registry::default();
+        let mut known = HashSet::new();
+        for (name, byte) in [("a", 1), ("b", 2), ("c", 3)] {
+            registry.enter(&dir, name).unwrap();
+            let id = PartitionId([byte; 16]);
+            if name != "c" {
+                registry.learn_id(id, name);
+            }
+        }
+        let names = |known: &HashSet<PartitionId>| {
+            let mut names: Vec<_> = registry
+                .besides(known)
+                .iter()
+                .map(|p| p.name.clone())
+                .collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(&known), ["a", "b"]);
+        known.insert(PartitionId([1; 16]));
+        assert_eq!(names(&known), ["b"]);
+        known.insert(PartitionId([2; 16]));
+        assert!(names(&known).is_empty());
+        registry.learn_id(PartitionId([3; 16]), "c");
+        assert_eq!(names(&known), ["c"]);
     }
 }

@@ -7,6 +7,7 @@
 //! home has lost its log, and may not begin another one beside it. No partition is opened that
 //! some voter knows in a group, or on its way to one. What changes later is in `moves`.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,17 +33,28 @@ const EVERY: Duration = Duration::from_millis(500);
 /// How long a node is given to say that it is there.
 const PROBE: Duration = Duration::from_secs(2);
 
+/// So many looks pass until those that have a group are asked for again.
+const ALL_EVERY: u64 = 20;
+
 /// How long opening a partition may take.
 const OPENING: Duration = Duration::from_secs(5);
 
 /// Looks for partitions that need a group, or another one, for as long as the node runs.
 pub(crate) async fn run(node: Arc<Node>) {
-    loop {
-        let _ = tokio::time::timeout(EVERY, node.consensus.news.notified()).await;
-        for partition in node.partitions.all() {
+    // A thousand partitions that have a group cost nothing between two looks at all.
+    let mut ordered = HashSet::new();
+    for look in 0_u64.. {
+        let told = tokio::time::timeout(EVERY, node.consensus.news.notified()).await;
+        if told.is_ok() || look % ALL_EVERY == 0 {
+            ordered.clear();
+        }
+        for partition in node.partitions.besides(&ordered) {
             let Some(id) = partition.id() else { continue };
-            if node.consensus.of_partition(id).is_some() || node.consensus.is_held(&partition.name)
-            {
+            if node.consensus.of_partition(id).is_some() {
+                ordered.insert(id);
+                continue;
+            }
+            if node.consensus.is_held(&partition.name) {
                 continue;
             }
             if let Err(e) = open(&node, &partition, id).await {
