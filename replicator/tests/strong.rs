@@ -504,15 +504,6 @@ fn no_number_is_given_twice_and_a_parent_stays() {
     nodes.verify("a", "org");
 }
 
-/// Another process has the write lock of a node's consensus log: what the node takes into it
-/// stays in memory.
-fn stalled_log(nodes: &Nodes, name: &str) -> Connection {
-    let log = Connection::open(nodes.dir(name).join(".nuda/consensus.db")).unwrap();
-    log.busy_timeout(Duration::from_secs(5)).unwrap();
-    log.execute_batch("BEGIN IMMEDIATE").unwrap();
-    log
-}
-
 #[test]
 fn nothing_is_acknowledged_before_the_disks_of_a_majority_have_it() {
     let nodes = bank();
@@ -529,10 +520,14 @@ fn nothing_is_acknowledged_before_the_disks_of_a_majority_have_it() {
     transfer(&conn, 1).unwrap();
     // Both followers take it into memory, and the leader has it on disk: no majority.
     for stalled in [vec![others[0], others[1]], vec![&leader]] {
-        let locks: Vec<_> = stalled.iter().map(|n| stalled_log(&nodes, n)).collect();
+        for name in &stalled {
+            nodes.nuda_ok(name, &["fault", "--stall-log"]);
+        }
         let error = transfer(&conn, 1).unwrap_err().to_string();
         assert!(error.contains("unknown"), "{stalled:?} stalled: {error}");
-        drop(locks);
+        for name in &stalled {
+            nodes.nuda_ok(name, &["fault"]);
+        }
         nodes.eventually("it goes on", |_| transfer(&conn, 1).ok());
     }
     for name in NAMES {

@@ -22,6 +22,9 @@ pub(super) struct Fault {
     /// Nodes that never hear what became of their calls, which are carried out.
     #[arg(long, value_delimiter = ',')]
     unanswered: Vec<String>,
+    /// The disk of this node's consensus log takes nothing.
+    #[arg(long)]
+    stall_log: bool,
     #[command(flatten)]
     target: super::Target,
 }
@@ -33,6 +36,7 @@ impl Fault {
             mute: self.mute,
             deaf: self.deaf,
             unanswered: self.unanswered,
+            stall_log: self.stall_log,
         });
         let _: serde_json::Value = client::ask(&self.target.dir(), &request, super::progress)?;
         Ok(ExitCode::SUCCESS)

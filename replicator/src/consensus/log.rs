@@ -8,7 +8,8 @@
 //! takes nothing that anybody outside the process has heard of. A change of members is the
 //! exception: the engine itself acts on it, so it is told when the disk has it.
 //!
-//! Memory holds the tail, up to a bound: older entries are read from the file.
+//! Memory holds the tail, up to a bound, and what the file does not have yet: older entries are
+//! read from the file.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -42,7 +43,7 @@ pub(crate) struct Log {
     store: Arc<Store>,
     number: i64,
     state: Arc<Mutex<State>>,
-    /// Entries up to this index are on disk, and may leave memory.
+    /// Entries up to this index are on disk.
     flushed: Arc<watch::Sender<u64>>,
 }
 
@@ -55,6 +56,8 @@ struct State {
     greatest: Option<LogId>,
     tail: BTreeMap<u64, Arc<[u8]>>,
     tail_bytes: usize,
+    /// Entries up to this index can be read from the file, and may leave memory.
+    filed: u64,
     /// How often the end was cut off: what was queued before says nothing about what follows.
     cuts: u64,
 }
@@ -89,6 +92,7 @@ impl Log {
             greatest: last,
             tail: BTreeMap::new(),
             tail_bytes: 0,
+            filed: flushed,
             cuts: 0,
         };
         Ok(Self {
@@ -178,7 +182,7 @@ impl Log {
         }
         while state.tail_bytes > TAIL_BYTES
             && let Some(first) = state.tail.first_key_value().map(|(index, _)| *index)
-            && first <= *self.flushed.borrow()
+            && first <= state.filed
         {
             state.forget(first);
         }
@@ -279,13 +283,9 @@ impl RaftLogStorage<Types> for Log {
         } else {
             (Some(callback), None)
         };
-        self.store.write(
-            move |conn| {
-                let mut insert =
-                    conn.prepare_cached("REPLACE INTO entry(id, body) VALUES (?, ?)")?;
-                rows.iter()
-                    .try_for_each(|(id, body)| insert.execute(params![id, &**body]).map(|_| ()))
-            },
+        let of_file = Arc::clone(&self.state);
+        self.store.append(
+            rows,
             move || {
                 let state = state.lock().unwrap_or_else(PoisonError::into_inner);
                 if state.cuts == cuts {
@@ -294,6 +294,12 @@ impl RaftLogStorage<Types> for Log {
                 drop(state);
                 if let Some(callback) = later {
                     callback.log_io_completed(Ok(()));
+                }
+            },
+            move || {
+                let mut state = of_file.lock().unwrap_or_else(PoisonError::into_inner);
+                if state.cuts == cuts {
+                    state.filed = last.max(state.filed);
                 }
             },
         );
@@ -316,6 +322,7 @@ impl RaftLogStorage<Types> for Log {
             state.last = last.map(|entry| *entry.get_log_id()).or(state.purged);
             state.cuts += 1;
             let before = before.unwrap_or(0);
+            state.filed = before.min(state.filed);
             self.flushed.send_modify(|upto| *upto = before.min(*upto));
         }
         let (first, end) = (key(self.number, from.index), key(self.number + 1, 0) - 1);

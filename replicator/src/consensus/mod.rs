@@ -2,7 +2,8 @@
 //!
 //! One group for each set of voters and home; it orders the transactions of all partitions that
 //! those nodes hold. In reading order: `types` (what the Raft engine is told), `store` (one
-//! file, one writer, one fsync for all that waits), `log` (a group's log in it), `machine`
+//! file for all groups), `writer` (its one writer, one sync for all that waits), `journal` (where
+//! entries are synced before that file gets them), `log` (a group's log in it), `machine`
 //! (decisions, by `nuda_core::certify`), `wire` and `network` (between nodes), `charter` (who is in a
 //! group), `group` (one group on this node), `engine_members` (incarnations of its members), `found`
 //! (who founds groups and opens partitions), `moves` (partitions whose members change), `retire`
@@ -22,6 +23,7 @@ mod engine_members;
 mod execute;
 pub(crate) mod found;
 pub(crate) mod group;
+mod journal;
 mod log;
 mod machine;
 mod moves;
@@ -34,6 +36,7 @@ mod store;
 mod turns;
 pub(crate) mod types;
 pub(crate) mod wire;
+mod writer;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -117,6 +120,11 @@ impl Consensus {
     /// This node's name in every group, while its log file lives.
     pub(crate) fn incarnation(&self) -> u64 {
         self.store.incarnation()
+    }
+
+    /// For tests: the disk of the log takes nothing, or everything again.
+    pub(crate) fn set_stalled(&self, stalled: bool) {
+        self.store.set_stalled(stalled);
     }
 
     /// Starts the groups that the log file holds.

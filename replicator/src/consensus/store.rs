@@ -1,10 +1,7 @@
-//! The log file of all groups: one SQLite database with one writer.
+//! The log file of all groups: one SQLite database with one writer ([`super::writer`]).
 //!
-//! Writes are queued; the writer puts all that waits into one transaction, whose commit is
-//! fsynced (`synchronous = FULL`), and only then tells those who wait. So one fsync serves all
-//! groups, partitions and clients of that moment. A write that fails (a full disk) is tried
-//! again until it succeeds: nobody is told that it is there before it is, and nothing that was
-//! queued after it overtakes it.
+//! Writes are queued; the writer brings all that waits to the disk together, and only then tells
+//! those who wait. So one sync serves all groups, partitions and clients of that moment.
 //!
 //! The file has an incarnation, random bits that are a node's name in all groups. It holds for
 //! this file in this place: after a copy or a restore the place differs (device and inode), the
@@ -13,24 +10,20 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::charter::Charter;
+use super::journal::Rows;
 use super::types::GroupId;
+use super::writer::{Done, Order, Queued, Work, Writer};
 use crate::error::{Error, Result};
 
 /// Writes that may wait. Beyond it the engine waits with them.
 const QUEUE: usize = 1_024;
-
-/// Writes that one transaction takes together.
-const BATCH: usize = 256;
-
-/// A write that failed is tried again after this long.
-const RETRY: Duration = Duration::from_millis(200);
 
 /// Layout of the file.
 const LAYOUT: &str = "
@@ -47,9 +40,6 @@ CREATE TABLE IF NOT EXISTS entry(
   body BLOB NOT NULL
 );";
 
-type Work = Box<dyn Fn(&Connection) -> rusqlite::Result<()> + Send>;
-type Done = Box<dyn FnOnce() + Send>;
-
 /// A group as the file keeps it.
 pub(crate) struct Kept {
     pub(crate) number: i64,
@@ -59,30 +49,43 @@ pub(crate) struct Kept {
 
 /// The log file.
 pub(crate) struct Store {
-    queue: SyncSender<(Work, Done)>,
+    queue: SyncSender<Queued>,
     reader: Mutex<Connection>,
     incarnation: u64,
     /// The file is behind what this node acknowledged: nobody votes on it any more.
     disowned: AtomicBool,
+    /// For tests: the disk takes nothing.
+    stalled: Arc<AtomicBool>,
 }
 
 impl Store {
-    /// Opens the file, or makes it.
+    /// Opens the file, or makes it, and brings into it what its journal holds beyond it.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let writer = connect(path)?;
-        writer.execute_batch(LAYOUT)?;
-        add_followers(&writer)?;
-        let incarnation = incarnation(&writer, path)?;
+        let conn = connect(path)?;
+        conn.execute_batch(LAYOUT)?;
+        add_followers(&conn)?;
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".ahead");
+        let beside = PathBuf::from(beside);
+        let incarnation = incarnation(&conn, path, &beside)?;
+        let stalled = Arc::new(AtomicBool::new(false));
+        let writer = Writer::open(conn, &beside, incarnation, Arc::clone(&stalled))?;
         let (queue, waiting) = sync_channel(QUEUE);
         std::thread::Builder::new()
             .name("consensus log".to_owned())
-            .spawn(move || write_all(&writer, &waiting))?;
+            .spawn(move || writer.run(&waiting))?;
         Ok(Self {
             queue,
             reader: Mutex::new(connect(path)?),
             incarnation,
             disowned: AtomicBool::new(false),
+            stalled,
         })
+    }
+
+    /// For tests: from now on the disk takes nothing, or everything again.
+    pub(crate) fn set_stalled(&self, stalled: bool) {
+        self.stalled.store(stalled, Ordering::Relaxed);
     }
 
     /// Whether the file was found to have lost its end.
@@ -111,7 +114,23 @@ impl Store {
         work: impl Fn(&Connection) -> rusqlite::Result<()> + Send + 'static,
         done: impl FnOnce() + Send + 'static,
     ) {
-        let queued = self.queue.send((Box::new(work), Box::new(done)));
+        let work: Work = Box::new(work);
+        self.queue(Order::Work(work), Box::new(done), None);
+    }
+
+    /// Queues entries: `done` is called once the disk has them, `filed` once they can be read
+    /// from the file, too.
+    pub(crate) fn append(
+        &self,
+        rows: Rows,
+        done: impl FnOnce() + Send + 'static,
+        filed: impl FnOnce() + Send + 'static,
+    ) {
+        self.queue(Order::Append(rows), Box::new(done), Some(Box::new(filed)));
+    }
+
+    fn queue(&self, order: Order, done: Done, filed: Option<Done>) {
+        let queued = self.queue.send(Queued { order, done, filed });
         if queued.is_err() {
             tracing::error!("the writer of the consensus log is gone");
         }
@@ -231,7 +250,8 @@ fn connect(path: &Path) -> Result<Connection> {
     let conn = Connection::open(path).map_err(|e| Error::from(e).during(path.display()))?;
     conn.busy_timeout(Duration::from_secs(10))?;
     conn.pragma_update(None, "journal_mode", "WAL")?;
-    // The whole of the promise: a commit is on disk when it returns.
+    // The whole of the promise: a commit is on disk when it returns. The writer lifts it where the
+    // journal has kept it already.
     conn.pragma_update(None, "synchronous", "FULL")?;
     // Fewer, longer turns at the file itself: what is purged meanwhile never gets there.
     conn.pragma_update(None, "wal_autocheckpoint", 4_096)?;
@@ -239,47 +259,23 @@ fn connect(path: &Path) -> Result<Connection> {
     Ok(conn)
 }
 
-/// The writer's life.
-fn write_all(conn: &Connection, waiting: &Receiver<(Work, Done)>) {
-    while let Ok(first) = waiting.recv() {
-        let mut batch = vec![first];
-        while batch.len() < BATCH
-            && let Ok(next) = waiting.try_recv()
-        {
-            batch.push(next);
-        }
-        while let Err(e) = write_batch(conn, &batch) {
-            tracing::error!(error = %e, "cannot write the consensus log; trying again");
-            std::thread::sleep(RETRY);
-        }
-        for (_, done) in batch {
-            done();
-        }
-    }
-}
-
-fn write_batch(conn: &Connection, batch: &[(Work, Done)]) -> rusqlite::Result<()> {
-    conn.execute_batch("BEGIN IMMEDIATE")?;
-    let written = batch
-        .iter()
-        .try_for_each(|(work, _)| work(conn))
-        .and_then(|()| conn.execute_batch("COMMIT"));
-    if written.is_err() && !conn.is_autocommit() {
-        let _ = conn.execute_batch("ROLLBACK");
-    }
-    written
-}
-
-/// The incarnation that the file holds for its place; a new one if it is elsewhere.
-fn incarnation(conn: &Connection, path: &Path) -> Result<u64> {
-    let place = place(path)?;
+/// The incarnation that the file holds for its place, and its journal beside it; a new one if
+/// either is elsewhere.
+fn incarnation(conn: &Connection, path: &Path, beside: &Path) -> Result<u64> {
+    let here = place(path)?;
     let fact = |key: &str| {
         conn.query_row("SELECT value FROM fact WHERE key = ?", [key], |row| {
             row.get::<_, String>(0)
         })
         .optional()
     };
-    if fact("place")?.as_ref() == Some(&place)
+    // One from before there was a journal names none.
+    let is_beside = match fact("journal")? {
+        Some(known) => beside.exists() && place(beside)? == known,
+        None => true,
+    };
+    if is_beside
+        && fact("place")?.as_ref() == Some(&here)
         && let Some(text) = fact("incarnation")?
         && let Ok(known) = u64::from_str_radix(&text, 16)
     {
@@ -287,9 +283,10 @@ fn incarnation(conn: &Connection, path: &Path) -> Result<u64> {
     }
     let new = crate::random::bits().max(1);
     conn.execute_batch(
-        "BEGIN IMMEDIATE; DELETE FROM entry; DELETE FROM consensus_group; DELETE FROM retired;",
+        "BEGIN IMMEDIATE; DELETE FROM entry; DELETE FROM consensus_group; DELETE FROM retired;
+         DELETE FROM fact WHERE key IN ('journal', 'filed');",
     )?;
-    for (key, value) in [("place", place), ("incarnation", format!("{new:016x}"))] {
+    for (key, value) in [("place", here), ("incarnation", format!("{new:016x}"))] {
         conn.execute("REPLACE INTO fact VALUES (?, ?)", [key, &value])?;
     }
     conn.execute_batch("COMMIT")?;
@@ -298,7 +295,7 @@ fn incarnation(conn: &Connection, path: &Path) -> Result<u64> {
 }
 
 /// What changes when a file is copied or restored. `stat` only: SQLite has it open.
-fn place(path: &Path) -> Result<String> {
+pub(super) fn place(path: &Path) -> Result<String> {
     let path: PathBuf = path.canonicalize()?;
     let meta = std::fs::metadata(path)?;
     Ok(format!("{}:{}", meta.dev(), meta.ino()))
@@ -380,5 +377,84 @@ mod tests {
         let restored = Store::open(&copy).unwrap();
         assert_ne!(restored.incarnation(), first);
         assert!(restored.groups().unwrap().is_empty());
+    }
+
+    /// Appends, and returns when the disk has it.
+    fn append(store: &Store, key: i64) {
+        let (tell, told) = sync_channel(1);
+        let rows = vec![(key, vec![1, 2, 3].into())];
+        store.append(rows, move || tell.send(()).unwrap_or_default(), || {});
+        told.recv().unwrap();
+    }
+
+    fn entries(store: &Store) -> Vec<i64> {
+        let reader = store.reader();
+        let mut query = reader.prepare("SELECT id FROM entry ORDER BY id").unwrap();
+        let rows = query.query_map([], |row| row.get(0)).unwrap();
+        rows.collect::<rusqlite::Result<_>>().unwrap()
+    }
+
+    /// The files as they are now, as a crash would leave them: with the same names elsewhere.
+    fn crash(path: &Path) -> tempfile::TempDir {
+        let home = tempfile::tempdir().unwrap();
+        for file in ["consensus.db", "consensus.db-wal", "consensus.db.ahead"] {
+            let from = path.with_file_name(file);
+            if from.exists() {
+                std::fs::copy(from, home.path().join(file)).unwrap();
+            }
+        }
+        // These copies stand for the files themselves.
+        let conn = connect(&home.path().join("consensus.db")).unwrap();
+        for (key, file) in [("place", "consensus.db"), ("journal", "consensus.db.ahead")] {
+            let at = place(&home.path().join(file)).unwrap();
+            conn.execute("UPDATE fact SET value = ? WHERE key = ?", [&at, key])
+                .unwrap();
+        }
+        home
+    }
+
+    #[test]
+    fn what_only_the_journal_has_is_in_the_file_after_a_crash() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("consensus.db");
+        let store = Store::open(&path).unwrap();
+        for key in 1..=3 {
+            append(&store, key);
+        }
+        // At once: what the writer does later, it has not done for all of them.
+        let crashed = crash(&path);
+        let again = Store::open(&crashed.path().join("consensus.db")).unwrap();
+        assert_eq!(again.incarnation(), store.incarnation());
+        assert_eq!(entries(&again), [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn what_was_cut_off_does_not_come_back_from_the_journal() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("consensus.db");
+        let store = Store::open(&path).unwrap();
+        for key in 1..=3 {
+            append(&store, key);
+        }
+        let cut = |conn: &Connection| conn.execute("DELETE FROM entry WHERE id > 1", []).map(drop);
+        store.written(cut).await.unwrap();
+        let crashed = crash(&path);
+        let again = Store::open(&crashed.path().join("consensus.db")).unwrap();
+        assert_eq!(entries(&again), [1]);
+        append(&store, 2);
+        let crashed = crash(&path);
+        let again = Store::open(&crashed.path().join("consensus.db")).unwrap();
+        assert_eq!(entries(&again), [1, 2]);
+    }
+
+    #[test]
+    fn a_file_whose_journal_is_gone_is_another_incarnation() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("consensus.db");
+        let first = Store::open(&path).unwrap().incarnation();
+        let ahead = home.path().join("consensus.db.ahead");
+        assert_eq!(Store::open(&path).unwrap().incarnation(), first);
+        std::fs::remove_file(ahead).unwrap();
+        assert_ne!(Store::open(&path).unwrap().incarnation(), first);
     }
 }

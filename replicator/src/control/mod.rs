@@ -38,7 +38,7 @@ pub(crate) enum Request {
     Fault(Faults),
 }
 
-/// Traffic to be dropped, by the names of nodes.
+/// Traffic to be dropped, by the names of nodes, and a disk that stands still.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Faults {
@@ -50,6 +50,8 @@ pub(crate) struct Faults {
     pub(crate) deaf: Vec<String>,
     /// Answers to these; what they asked is done.
     pub(crate) unanswered: Vec<String>,
+    /// The disk of the consensus log takes nothing.
+    pub(crate) stall_log: bool,
 }
 
 /// One line of an answer.

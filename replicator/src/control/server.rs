@@ -103,6 +103,7 @@ async fn carry_out(
         )),
         Request::Fault(faults) => {
             tracing::warn!(?faults, "traffic is cut");
+            node.consensus.set_stalled(faults.stall_log);
             node.peers.set_faults(faults);
             Ok(serde_json::json!({}))
         }
