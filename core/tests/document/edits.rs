@@ -137,7 +137,9 @@ fn counters_ship_differences() {
 
 #[test]
 fn paths() {
-    for bad in ["", "a", "$a", "$.", "$..a", "$.a.", "$.a[0]", "$.\"a", "$.b c"] {
+    for bad in [
+        "", "a", "$a", "$.", "$..a", "$.a.", "$.a[0]", "$.\"a", "$.b c",
+    ] {
         assert_eq!(Path::parse(bad), None, "{bad}");
     }
     assert!(Path::parse("$").is_some());
