@@ -7,7 +7,7 @@
 use crate::json::put_real;
 use crate::limits;
 
-/// Whether the text is certainly one canonical array or object.
+/// Whether the text is certainly one canonical array or object, no deeper than documents are.
 #[must_use]
 pub fn is_canonical(text: &[u8]) -> bool {
     if std::str::from_utf8(text).is_err() {
@@ -53,7 +53,7 @@ impl Check<'_> {
         }
         loop {
             match self.peek()? {
-                b'[' | b'{' if self.open.len() >= limits::JSON_DEPTH => return None,
+                b'[' | b'{' if self.open.len() >= limits::DOCUMENT_DEPTH => return None,
                 b'[' => {
                     self.at += 1;
                     if self.peek() != Some(b']') {
@@ -192,8 +192,8 @@ mod tests {
             assert!(is_canonical(text.as_bytes()), "{text}");
         }
         let deep = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
-        assert!(is_canonical(deep(limits::JSON_DEPTH).as_bytes()));
-        assert!(!is_canonical(deep(limits::JSON_DEPTH + 1).as_bytes()));
+        assert!(is_canonical(deep(limits::DOCUMENT_DEPTH).as_bytes()));
+        assert!(!is_canonical(deep(limits::DOCUMENT_DEPTH + 1).as_bytes()));
         assert!(!is_canonical(&[b'['; 1_000_000]));
     }
 

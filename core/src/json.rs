@@ -31,7 +31,15 @@ impl fmt::Display for Invalid {
 /// # Errors
 /// Not JSON, or nested too deeply.
 pub fn canonical(text: &[u8]) -> Result<Vec<u8>, Invalid> {
-    let mut scanner = Scanner { text, at: 0 };
+    canonical_within(text, limits::JSON_DEPTH)
+}
+
+/// The same of a value with at most `depth` arrays and objects within each other.
+///
+/// # Errors
+/// Not JSON, or nested too deeply.
+pub fn canonical_within(text: &[u8], depth: usize) -> Result<Vec<u8>, Invalid> {
+    let mut scanner = Scanner { text, at: 0, depth };
     let mut out = Vec::with_capacity(text.len());
     scanner.value(&mut out)?;
     scanner.end()?;
@@ -52,7 +60,8 @@ pub struct Elements {
 /// # Errors
 /// Not JSON, not an array, or nested too deeply.
 pub fn elements(text: &[u8]) -> Result<Elements, Invalid> {
-    let mut scanner = Scanner { text, at: 0 };
+    let depth = limits::JSON_DEPTH;
+    let mut scanner = Scanner { text, at: 0, depth };
     let mut found = Elements {
         bytes: Vec::with_capacity(text.len()),
         places: Vec::new(),
@@ -177,6 +186,8 @@ struct Object {
 struct Scanner<'a> {
     text: &'a [u8],
     at: usize,
+    /// Arrays and objects within each other.
+    depth: usize,
 }
 
 impl Scanner<'_> {
@@ -210,7 +221,7 @@ impl Scanner<'_> {
         let mut open: Vec<Open> = Vec::new();
         loop {
             self.space();
-            if open.len() >= limits::JSON_DEPTH && matches!(self.peek(), Some(b'[' | b'{')) {
+            if open.len() >= self.depth && matches!(self.peek(), Some(b'[' | b'{')) {
                 return Err(self.invalid("nested too deeply"));
             }
             match self.peek() {

@@ -31,6 +31,10 @@ pub const DIFFERENCE: u64 = u64::MAX;
 /// Arrays and objects within each other in one JSON value: SQLite's own limit.
 pub const JSON_DEPTH: usize = 1_000;
 
+/// The same in a document that is merged by path. Its tree is walked by recursion, with up to 6 kB of
+/// stack for a level; a host's thread may have 2 MB.
+pub const DOCUMENT_DEPTH: usize = 250;
+
 /// Columns of a table: SQLite's own default.
 pub const COLUMNS: usize = 2_000;
 

@@ -1,6 +1,6 @@
 //! The smallest examples, each in every order of arrival: those of the documentation.
 
-use nuda_core::diff::json::diff;
+use nuda_core::diff::json::{between, diff};
 use nuda_core::hlc::Stamp;
 use nuda_core::site::{Dot, Site};
 use nuda_core::types::doc::document::Json;
@@ -289,4 +289,47 @@ fn one_changeset_may_overrule_twice() {
     let mut again = Vec::new();
     Merge::decode(&bytes).unwrap().encode(&mut again);
     assert_eq!(again, bytes);
+}
+
+/// Every step of the way recurses, on a thread of 2 MB.
+#[test]
+fn the_deepest_documents_are_merged() {
+    const DEPTH: usize = nuda_core::limits::DOCUMENT_DEPTH;
+    let site = |n: u64| Site::from_u64(n).unwrap();
+    let maps = |inner: &str| format!("{}{inner}{}", "{\"a\":".repeat(DEPTH), "}".repeat(DEPTH));
+    let lists = |inner: &str| format!("{}{inner}{}", "[0,".repeat(DEPTH), "]".repeat(DEPTH));
+    for (old, new, other) in [
+        (maps("1"), maps("2"), maps("3")),
+        (lists("1"), lists("2"), lists("3")),
+        ("{}".to_owned(), maps("2"), maps("3")),
+    ] {
+        let seen = VersionVector::new();
+        let mut state = Merge::new();
+        let mut value = parse(&old);
+        for (n, to) in [(100, &new), (200, &other)] {
+            let change = between(&old, to, &Rules::default()).unwrap();
+            let mut bytes = Vec::new();
+            change.encode(&mut bytes);
+            assert_eq!(Change::decode(&bytes).as_ref(), Ok(&change));
+            let dot = Dot {
+                site: site(n),
+                seq: 1,
+            };
+            let edited = Edited {
+                dot,
+                stamp: Stamp::from_u64(n).unwrap(),
+                seen: &seen,
+                change: &change,
+            };
+            integrate(&mut state, &edited, &mut value);
+        }
+        assert_eq!(value, parse(&other));
+        let mut bytes = Vec::new();
+        state.encode(&mut bytes);
+        let mut state = Merge::decode(&bytes).unwrap();
+        state.collapse(&VersionVector::from_iter([(site(100), 1)]));
+        assert!(!state.is_trivial());
+        let deeper = format!("[{new}]");
+        assert!(Json::parse(&deeper).is_err());
+    }
 }

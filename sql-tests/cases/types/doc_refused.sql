@@ -14,10 +14,10 @@ UPDATE t SET d = 'null';
 UPDATE t SET d = x'7b7d';
 UPDATE t SET d = CAST(x'7b2261223a22ff227d' AS TEXT);
 UPDATE t SET d = json_extract(d, '$.a');
--- Nested as deeply as SQLite's own JSON functions go, and deeper.
-UPDATE t SET d = replace(printf('%.1000c', '['), ' ', '') || printf('%.1000c', ']');
+-- Nested as deeply as a document may be, and deeper.
+UPDATE t SET d = printf('%.250c', '[') || printf('%.250c', ']');
 SELECT length(d) FROM t;
-UPDATE t SET d = printf('%.1001c', '[') || printf('%.1001c', ']');
+UPDATE t SET d = printf('%.251c', '[') || printf('%.251c', ']');
 UPDATE t SET d = printf('%.10000c', '[') || printf('%.10000c', ']');
 UPDATE t SET d = printf('%.10000c', '[');
 SELECT length(d) FROM t;

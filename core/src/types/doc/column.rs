@@ -18,7 +18,7 @@ use crate::types::Unfit;
 use crate::types::text::shown;
 use crate::value::{OwnedValue, Value};
 
-use super::document::Json;
+use super::document::{DEPTH, Json};
 use super::edit::{self, Change};
 use super::rules::Rules;
 
@@ -31,7 +31,8 @@ pub fn stored(value: Value<'_>) -> Result<Option<OwnedValue>, Unfit> {
         Value::Null => Ok(None),
         Value::Text(text) if is_canonical(text) => Ok(None),
         Value::Text(text) => {
-            let canonical = json::canonical(text).map_err(|wrong| wrong.to_string())?;
+            let canonical =
+                json::canonical_within(text, DEPTH).map_err(|wrong| wrong.to_string())?;
             if !matches!(canonical.first(), Some(b'{' | b'[')) {
                 return Err(SCALAR.into());
             }

@@ -2,7 +2,7 @@
 //!
 //! It is read from, and written in, the canonical form only ([`crate::json`]): whoever has
 //! another form makes it canonical first. Numbers and strings are kept as they are written.
-//! Depth is bounded, as SQLite's own JSON functions bound it, and so recursion is safe.
+//! Depth is bounded, and so recursion is safe.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use crate::json::{self, Invalid};
 use crate::limits;
 
 /// Arrays and objects inside each other.
-pub const DEPTH: usize = limits::JSON_DEPTH;
+pub const DEPTH: usize = limits::DOCUMENT_DEPTH;
 
 /// A JSON value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,11 +30,13 @@ impl Json {
     ///
     /// # Errors
     /// Not JSON, not in the canonical form, or nested too deeply.
+    // Whoever recurses calls this, and should not carry what it needs on every level.
+    #[inline(never)]
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         if is_canonical(text.as_bytes()) {
             return Parser { text, at: 0 }.value();
         }
-        let canonical = json::canonical(text.as_bytes())?;
+        let canonical = json::canonical_within(text.as_bytes(), DEPTH)?;
         if canonical != text.as_bytes() {
             let same = canonical.iter().zip(text.as_bytes());
             return Err(Invalid {

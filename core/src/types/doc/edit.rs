@@ -196,6 +196,8 @@ impl ListChange {
     }
 }
 
+// Not inlined, nor is the next: edits nest deeply, and every level would carry what they need.
+#[inline(never)]
 fn read_json(reader: &mut Reader<'_>, depth: usize) -> Result<Json, DecodeError> {
     let value = Json::parse(reader.text("a JSON value", limits::VALUE_BYTES)?)
         .map_err(|_| DecodeError::Invalid("a value that is no canonical JSON"))?;
@@ -234,6 +236,15 @@ fn read_change(reader: &mut Reader<'_>, depth: usize) -> Result<Change, DecodeEr
     }
 }
 
+#[inline(never)]
+fn read_key(reader: &mut Reader<'_>) -> Result<String, DecodeError> {
+    let key = format!("\"{}\"", reader.text("a key", limits::VALUE_BYTES)?);
+    match Json::parse(&key) {
+        Ok(Json::Scalar(_)) => Ok(key),
+        _ => Err(DecodeError::Invalid("a key that is no canonical JSON")),
+    }
+}
+
 fn read_map(reader: &mut Reader<'_>, depth: usize) -> Result<Change, DecodeError> {
     let count = reader.length("changed keys", limits::VALUE_BYTES)?;
     if count == 0 {
@@ -241,10 +252,7 @@ fn read_map(reader: &mut Reader<'_>, depth: usize) -> Result<Change, DecodeError
     }
     let mut changes: BTreeMap<String, Change> = BTreeMap::new();
     for _ in 0..count {
-        let key = format!("\"{}\"", reader.text("a key", limits::VALUE_BYTES)?);
-        if !matches!(Json::parse(&key), Ok(Json::Scalar(_))) {
-            return Err(DecodeError::Invalid("a key that is no canonical JSON"));
-        }
+        let key = read_key(reader)?;
         if changes
             .last_key_value()
             .is_some_and(|(last, _)| *last >= key)

@@ -42,7 +42,7 @@ impl Path {
                 key => Some(canonical_key(key)?),
             });
         }
-        (steps.len() <= limits::JSON_DEPTH).then_some(Self(steps))
+        (steps.len() <= limits::DOCUMENT_DEPTH).then_some(Self(steps))
     }
 
     fn matches(&self, place: &[Step<'_>]) -> bool {
