@@ -81,6 +81,9 @@ pub(crate) struct Options {
     /// For tests: die as by kill -9 at the point of this name.
     #[arg(long, hide = true, requires = "allow_faults")]
     fault_point: Option<String>,
+    /// For tests: a group's log is replaced by a snapshot after this many entries.
+    #[arg(long, hide = true, requires = "allow_faults")]
+    snapshot_after: Option<u64>,
     /// For tests: the control socket may make this node drop traffic with named peers.
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
     allow_faults: Option<bool>,
@@ -104,6 +107,7 @@ pub(crate) struct Config {
     pub(crate) exclude_after_ms: u64,
     pub(crate) allow_faults: bool,
     pub(crate) fault_point: Option<String>,
+    pub(crate) snapshot_after: Option<u64>,
 }
 
 impl Config {
@@ -168,6 +172,7 @@ impl Config {
             },
             allow_faults: o.allow_faults.unwrap_or(false),
             fault_point: o.fault_point.filter(|_| o.allow_faults == Some(true)),
+            snapshot_after: o.snapshot_after.filter(|_| o.allow_faults == Some(true)),
         })
     }
 }
@@ -191,6 +196,7 @@ impl Options {
             exclude_after_ms: self.exclude_after_ms.or(below.exclude_after_ms),
             allow_faults: self.allow_faults.or(below.allow_faults),
             fault_point: self.fault_point.or(below.fault_point),
+            snapshot_after: self.snapshot_after.or(below.snapshot_after),
         }
     }
 }

@@ -273,3 +273,44 @@ fn a_sixth_member_follows_and_writes_like_the_others() {
     assert!(committed > 0, "{}", nodes.logs());
     check(&nodes, &["a", "f"], i64::try_from(committed).unwrap());
 }
+
+/// Commits enough for two snapshots.
+fn write(nodes: &Nodes, conn: &Connection) {
+    for _ in 0..25 {
+        patiently(nodes, "a transfer", || transfer(conn).ok());
+    }
+}
+
+#[test]
+fn members_change_where_the_log_is_a_snapshot_already() {
+    let mut nodes = Nodes::start_with(&["a", "b", "c", "d"], &["--snapshot-after", "10"]);
+    bank(&nodes, &["a", "b", "c"]);
+    settled(&nodes, "c", &["a", "b", "c"]);
+    let a = strong(&nodes, "a");
+    write(&nodes, &a);
+    // A voter without a log is given a snapshot, which names who votes.
+    nodes.kill("c");
+    for suffix in ["", "-wal", "-shm"] {
+        let file = nodes.dir("c").join(format!(".nuda/consensus.db{suffix}"));
+        let _ = std::fs::remove_file(file);
+    }
+    nodes.run("c");
+    settled(&nodes, "c", &["a", "b", "c"]);
+    write(&nodes, &a);
+    // All begin again from snapshots that were taken since.
+    for name in ["a", "b", "c"] {
+        nodes.kill(name);
+    }
+    for name in ["a", "b", "c"] {
+        nodes.run(name);
+    }
+    nodes.kill("b");
+    settled(&nodes, "c", &["a", "b", "c"]);
+    let a = strong(&nodes, "a");
+    write(&nodes, &a);
+    nodes.run("b");
+    nodes.nuda_ok("a", &["create", "org", "--on", "d"]);
+    settled(&nodes, "d", &["a", "b", "c", "d"]);
+    write(&nodes, &a);
+    check(&nodes, &["a", "b", "c", "d"], 100);
+}

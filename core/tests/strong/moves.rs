@@ -1,4 +1,4 @@
-//! A partition that moves between groups, simulated: entries of moves are lost, doubled and come
+//! A partition that moves between groups, and groups that end, simulated: entries of moves are lost, doubled and come
 //! late, leaders change in the middle, clients ask groups that have it no more. One seed replays
 //! everything.
 //!
@@ -19,7 +19,7 @@ use nuda_core::version_vector::VersionVector;
 use crate::rng::Rng;
 use crate::world::{PARTITION, encode};
 
-const GROUPS: u64 = 3;
+const GROUPS: u64 = 5;
 const CLIENTS: u64 = 3;
 const SEEDS: u64 = 300;
 
@@ -33,6 +33,8 @@ pub(crate) enum Broken {
     NoNumbers,
     /// Outcomes stay behind.
     NoOutcomes,
+    /// The new group is not told beforehand, and may have ended.
+    NoExpectation,
     /// The new group counts decisions as if it had taken none for the partition.
     NoCount,
 }
@@ -77,6 +79,8 @@ struct World {
     history: BTreeMap<Seq, Proposal>,
     committed: BTreeSet<TxnId>,
     refused: BTreeSet<TxnId>,
+    /// Moves that wait for the new group's word: number and destination, and from where.
+    plans: BTreeMap<(u64, usize), usize>,
     moves: u64,
 }
 
@@ -111,6 +115,7 @@ impl World {
             history: BTreeMap::new(),
             committed: BTreeSet::new(),
             refused: BTreeSet::new(),
+            plans: BTreeMap::new(),
             moves: 0,
         };
         let open = Entry::Open {
@@ -247,10 +252,10 @@ impl World {
     }
 
     /// A member applies its next entry; false if there is none.
-    fn apply_at(&mut self, log: usize, at: usize) -> bool {
+    fn apply_at(&mut self, number: usize, at: usize) -> bool {
         let broken = self.broken;
-        let leads = self.logs[log].leader == at;
-        let log = &mut self.logs[log];
+        let leads = self.logs[number].leader == at;
+        let log = &mut self.logs[number];
         let replica = &mut log.replicas[at];
         let Some(bytes) = log.committed.get(replica.applied) else {
             return false;
@@ -264,6 +269,13 @@ impl World {
         let (id, proposal) = match entry {
             Entry::Propose(_, proposal) => (proposal.id, Some(proposal)),
             Entry::Abort(_, id) => (id, None),
+            Entry::Expect(_, moves) if answer == Answer::Expected => {
+                if let Some(from) = self.plans.get(&(moves, number)) {
+                    let seal = Entry::Seal(PARTITION, moves, destination(number));
+                    self.logs[*from].receive(&seal);
+                }
+                return true;
+            }
             _ => return true,
         };
         if let (Answer::Decided(Outcome::Accepted(seq)), Some(proposal)) = (answer, proposal)
@@ -340,7 +352,10 @@ impl World {
     /// The leader is lost, or a member begins again from a snapshot.
     fn disturb(&mut self, log: usize) {
         let at = self.pick(3);
-        if self.rng.chance(50) {
+        if self.rng.chance(2) {
+            // It ends if it has nothing to do.
+            self.logs[log].receive(&Entry::Retire);
+        } else if self.rng.chance(50) {
             let len = self.logs[log].pending.len() as u64 + 1;
             let kept = self.pick(len);
             let log = &mut self.logs[log];
@@ -359,8 +374,14 @@ impl World {
         if let Some(here) = group.partition(PARTITION)
             && to != log
         {
-            let entry = Entry::Seal(PARTITION, here.moves + 1, destination(to));
-            self.logs[log].receive(&entry);
+            let moves = here.moves + 1;
+            if self.broken == Broken::NoExpectation {
+                let entry = Entry::Seal(PARTITION, moves, destination(to));
+                self.logs[log].receive(&entry);
+            } else {
+                self.plans.insert((moves, to), log);
+                self.logs[to].receive(&Entry::Expect(PARTITION, moves));
+            }
         }
     }
 
@@ -463,7 +484,7 @@ impl Replica {
 
 fn run(seed: u64, broken: Broken, window: usize) -> (u64, u64) {
     let mut world = World::new(seed, broken, window);
-    for _ in 0..2_500 {
+    for _ in 0..5_000 {
         world.step();
     }
     world.settle();
@@ -533,11 +554,12 @@ fn a_group_lasts_while_a_move_needs_it_and_ends_without_partitions() {
 }
 
 /// Of 120 seeds, how many catch each broken move. Called with the panics silenced.
-pub(crate) fn caught_moves() -> [(Broken, usize); 4] {
+pub(crate) fn caught_moves() -> [(Broken, usize); 5] {
     let broken = [
         (Broken::NoSeal, 1_000),
         (Broken::NoNumbers, 1_000),
         (Broken::NoOutcomes, 1_000),
+        (Broken::NoExpectation, 1_000),
         (Broken::NoCount, 3),
     ];
     broken.map(|(broken, window)| {

@@ -78,10 +78,10 @@ async fn ask_members(
     let (mut silent, mut latest) = (None, None::<Known>);
     for member in charter.members().filter(|m| *m != me) {
         match node.call(member, Route::Consensus, body.clone()).await {
-            Ok(answer) => {
+            Ok(answer) => match wire::decode(&answer)? {
                 // Of two that were told, one has not heard of the last move.
-                if let Response::Group(group, charter, moves) = wire::decode(&answer)?
-                    && latest.as_ref().is_none_or(|known| known.moves < moves)
+                Response::Group(group, charter, moves)
+                    if latest.as_ref().is_none_or(|known| known.moves < moves) =>
                 {
                     latest = Some(Known {
                         group,
@@ -89,7 +89,13 @@ async fn ask_members(
                         moves,
                     });
                 }
-            }
+                Response::Unsure => {
+                    silent = Some(Error::retry(format!(
+                        "{member} does not know yet what its groups order"
+                    )));
+                }
+                _ => {}
+            },
             Err(e) if e.kind == Kind::NotFound => {}
             Err(e) if charter.voters.contains(member) => silent = Some(e),
             Err(_) => {}

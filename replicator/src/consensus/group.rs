@@ -77,7 +77,11 @@ impl Group {
             log: log.clone(),
             acknowledged: Acknowledged::default(),
         };
-        let config = Arc::new(config().validate().map_err(engine)?);
+        let config = Arc::new(
+            config(node.config.snapshot_after)
+                .validate()
+                .map_err(engine)?,
+        );
         let me = store.incarnation();
         let raft = Raft::new(me, config, lines, log.clone(), machine.clone())
             .await

@@ -85,17 +85,18 @@ impl fmt::Display for GroupId {
 /// Intervals of the engine. An election follows 0.8 to 1.3 s after the leader's last word (for
 /// the greatest timeout nobody votes for another one; then each waits for its own); a group costs
 /// each follower's node five small messages a second. A message counts as lost after one heartbeat's
-/// interval, so that this is also the longest way there and back between voters.
-pub(crate) fn config() -> Config {
+/// interval, so that this is also the longest way there and back between voters. Tests take
+/// snapshots after fewer entries, and keep none of them.
+pub(crate) fn config(snapshot_after: Option<u64>) -> Config {
     Config {
         cluster_name: "nuda".to_owned(),
         heartbeat_interval: 200,
         election_timeout_min: 300,
         election_timeout_max: 500,
         max_payload_entries: 256,
-        replication_lag_threshold: 4_096,
-        snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(2_048),
-        max_in_snapshot_log_to_keep: 256,
+        replication_lag_threshold: snapshot_after.unwrap_or(4_096),
+        snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(snapshot_after.unwrap_or(2_048)),
+        max_in_snapshot_log_to_keep: snapshot_after.map_or(256, |_| 0),
         ..Config::default()
     }
 }

@@ -107,6 +107,8 @@ pub(crate) enum Response {
     NotLeader,
     /// The group has ended.
     Retired,
+    /// This node's groups have just begun: it cannot say yet.
+    Unsure,
 }
 
 /// The body of a call or an answer.
