@@ -179,7 +179,8 @@ fn refused(to: &Destination, answer: Answer) -> Error {
 }
 
 /// What a file must have to be where the group is: the group's word, as far as this node's own file
-/// knows the sites in it (a site that everybody has forgotten is nobody's).
+/// knows the sites in it (a site that everybody has forgotten is nobody's; a lane of quorum writes is
+/// never dropped: this file may not have its first one yet).
 async fn so_far(node: &Arc<Node>, partition: PartitionId, ordered: &Ordered) -> VersionVector {
     let mut wanted = ordered.covered.clone();
     if let Some(at) = node.partitions.by_id(partition)
@@ -190,7 +191,7 @@ async fn so_far(node: &Arc<Node>, partition: PartitionId, ordered: &Ordered) -> 
         let unknown: Vec<Site> = wanted
             .iter()
             .map(|(site, _)| site)
-            .filter(|site| here.get(*site) == 0)
+            .filter(|site| here.get(*site) == 0 && !ordered.lanes.contains_key(site))
             .collect();
         unknown.into_iter().for_each(|site| wanted.set(site, 0));
     }
