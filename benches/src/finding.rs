@@ -117,7 +117,7 @@ impl Finding {
 
 /// The head of the table of findings.
 pub(crate) const HEAD: &str =
-    "| running daemons | must | aim | measured | |\n|---|---|---|---|---|";
+    "| types, and running daemons | must | aim | measured | |\n|---|---|---|---|---|";
 
 /// The value below which `percent` of all lie, in milliseconds.
 pub(crate) fn percentile(times: &mut [Duration], percent: usize) -> f64 {

@@ -5,7 +5,7 @@
 //! in a process of its own (see [`measure`]): absolute times of one machine say nothing about
 //! another. The same SQLite serves both sides. `report` prints, `table` is the workload.
 //!
-//! What only running daemons show ([`live`]) is measured with three processes on loopback (see
+//! What the column types cost is measured the same way ([`typed`]). What only running daemons show ([`live`]) is measured with three processes on loopback (see
 //! [`cluster`]), in units of its own ([`finding`]).
 
 mod beside;
@@ -25,6 +25,7 @@ mod proxy;
 mod report;
 mod strong;
 mod table;
+mod typed;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match args.split_first() {
         Some((first, rest)) if first == "child" => child(rest),
+        Some((first, rest)) if first == "typed" => typed::answer(rest),
         _ => parent(&args),
     };
     match outcome {
@@ -104,6 +106,7 @@ fn options(args: &[String]) -> Result<Options> {
     let mut names = Measure::ALL
         .into_iter()
         .map(Measure::name)
+        .chain(typed::NAMES)
         .chain(live::NAMES);
     match &options.only {
         Some(only) if names.all(|name| name != only) => {
@@ -130,6 +133,14 @@ fn parent(args: &[String]) -> Result<()> {
         }
     }
     let mut findings = Vec::new();
+    for name in typed::NAMES.into_iter().filter(|name| wanted(name)) {
+        for finding in typed::run(name, options.quick)? {
+            if !options.json {
+                eprintln!("{name:8} {}", finding.row());
+            }
+            findings.push(finding);
+        }
+    }
     for name in live::NAMES.into_iter().filter(|name| wanted(name)) {
         for finding in live::run(name, options.quick)? {
             if !options.json {

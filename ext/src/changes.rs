@@ -33,7 +33,7 @@ pub(crate) static CHANGES_SINCE: Source = Source {
 pub(crate) static CHANGES: Source = Source {
     name: "nuda_changes",
     columns: &[
-        "site", "seq", "at_ms", "author", "table", "change", "key", "columns",
+        "site", "seq", "at_ms", "author", "table", "change", "key", "columns", "level",
     ],
     parameters: &["since"],
     open: open_feed,
@@ -308,6 +308,7 @@ impl Feed {
                     text(change),
                     text(&key.join(", ")),
                     text(&columns.join(", ")),
+                    text(header.level.word()),
                 ]);
             })?;
         }

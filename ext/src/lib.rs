@@ -11,7 +11,7 @@
 //! - `changes` reads records, `apply` delivers them elsewhere, in order and whole; `arrive`
 //!   brings tables (`replaced`: those that come again), `rows` changes rows, asking `concurrent` what the change had not seen and
 //!   `nuda_core::merge` what that amounts to (`states` and `placed`: to a text or document); `images` keeps what deletes hid, `conflicts`
-//!   reports what lost, `guard` keeps user triggers from writing twice;
+//!   reports what lost, `history` tells what happened to one row, `guard` keeps user triggers from writing twice;
 //! - `collect` drops what nobody needs (`kept_states`: all but what edits that stay have not seen), `renumber` and `mend` repair what was
 //!   written under a wrong site or stamp or before a re-seed (`local`: what is not
 //!   replicated, `texts_again`), `digest` proves equality;
@@ -43,6 +43,7 @@ mod excess;
 mod ffi;
 mod functions;
 mod guard;
+mod history;
 mod identity;
 mod images;
 mod index;

@@ -22,6 +22,7 @@ use crate::transport::server;
 
 /// Runs a node until SIGTERM or SIGINT.
 pub(crate) async fn run(dir: DataDir, config: Config) -> Result<()> {
+    crate::broken::announce()?;
     crate::extension::register()?;
     dir.create()?;
     let lock = dir.lock()?;

@@ -6,8 +6,9 @@
 //! between nodes), `consensus` (the log of strong transactions), `peers` (the address list),
 //! `control` (the command line's socket),
 //! `status`, `health`, `metrics` (what can be seen). Replication decisions are in
-//! `nuda_core::protocol`; capture and apply are in the extension.
+//! `nuda_core::protocol`; capture and apply are in the extension. `broken` is for tests.
 
+mod broken;
 mod cli;
 mod clock;
 mod config;

@@ -133,7 +133,8 @@ impl Node {
 
     /// Calls a peer by name.
     pub(crate) async fn call(&self, name: &str, route: Route, body: Vec<u8>) -> Result<Vec<u8>> {
-        if self.peers.is_cut_to(name) {
+        let withheld = route != Route::Consensus && self.peers.is_withheld_from(name);
+        if withheld || self.peers.is_cut_to(name) {
             return Err(Error::unsent(format!(
                 "cannot reach {name}; traffic is cut by `nuda fault`"
             )));

@@ -247,6 +247,11 @@ impl Peers {
         has(&self.faults().unanswered, name)
     }
 
+    /// Whether this node hears only the ordered log of us.
+    pub(crate) fn is_withheld_from(&self, name: &str) -> bool {
+        has(&self.faults().withheld, name)
+    }
+
     /// Whether calls to the node at this address are dropped.
     pub(crate) fn is_address_cut(&self, address: &str) -> bool {
         let name = self

@@ -200,3 +200,45 @@ fn an_existing_file_becomes_a_partition() {
     nodes.verify("a", "org");
     assert_eq!(count(&nodes.open("a", "org")), 3);
 }
+
+/// A conflict, in words that a person can follow, and for programs.
+#[test]
+fn a_conflict_is_explained() {
+    let nodes = Nodes::with_page(&["a", "b"]);
+    let (a, b) = (nodes.open("a", "org"), nodes.open("b", "org"));
+    insert(&a, "home");
+    nodes.verify("a", "org");
+    nodes.nuda_ok("a", &["fault", "--cut", "b"]);
+    a.execute("UPDATE page SET title = 'early', hits = hits + 1", [])
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    b.execute("UPDATE page SET title = 'late', hits = hits + 10", [])
+        .unwrap();
+    // As long as somebody lacks it, it is in the log.
+    let told = nodes.nuda_ok("a", &["explain-conflict", "org", "page", "home"]);
+    for words in ["title (LWW): early; stands", "hits (COUNTER): +1; added"] {
+        assert!(told.contains(words), "{words} is not in\n{told}");
+    }
+    nodes.nuda_ok("a", &["fault"]);
+    nodes.verify("a", "org");
+    let told = nodes.nuda_ok("a", &["explain-conflict", "org", "page", "home"]);
+    for words in [
+        "page home in org",
+        "now: id = \"home\", title = \"late\", hits = 12",
+        "nuda_conflicts",
+        "title: \"early\" of ",
+        " lost to ",
+        "the later write won",
+    ] {
+        assert!(told.contains(words), "{words} is not in\n{told}");
+    }
+    let json = nodes.nuda_ok("b", &["explain-conflict", "org", "page", "home", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["conflicts"][0]["lost"], "early", "{json}");
+    assert_eq!(json["conflicts"][0]["column"], "title", "{json}");
+    // What is not there is said, with an exit code.
+    let missing = nodes.nuda("a", &["explain-conflict", "org", "nothing", "home"]);
+    assert_eq!(missing.status.code(), Some(1));
+    let none = nodes.nuda_ok("a", &["explain-conflict", "org", "page", "other"]);
+    assert!(none.contains("there is no such row"), "{none}");
+}

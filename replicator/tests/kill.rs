@@ -7,10 +7,10 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use support::{Mounted, Nodes, Writer, insert, succeeds};
+use support::power::{Disk, boots_of_their_own};
+use support::{Nodes, Writer, insert};
 
 #[test]
 #[ignore = "run by the other tests, as an application"]
@@ -90,66 +90,13 @@ fn soak() {
     kill_rounds(400);
 }
 
-/// An ext4 file system in a file, whose power can be cut.
-struct Disk {
-    image: PathBuf,
-    mounted: Mounted,
-}
-
-impl Disk {
-    fn new(nodes: &Nodes, name: &str) -> Option<Self> {
-        let image = nodes.home.path().join("disk.img");
-        std::fs::File::create(&image).ok()?.set_len(64 << 20).ok()?;
-        std::fs::create_dir(nodes.dir(name)).ok()?;
-        let made = succeeds("mkfs.ext4", &["-q", "-F", image.to_str()?]);
-        let disk = Self {
-            image,
-            mounted: Mounted(nodes.dir(name)),
-        };
-        (made && disk.mount()).then_some(disk)
-    }
-
-    fn mount(&self) -> bool {
-        let (image, at) = (self.image.to_str(), self.mounted.0.to_str());
-        succeeds("mount", &["-o", "loop", image.unwrap(), at.unwrap()])
-    }
-
-    /// Nothing that was not synced survives: the EXT4_IOC_SHUTDOWN ioctl without a log flush.
-    fn cut(&self) -> bool {
-        let script = "import fcntl, os, struct, sys\n\
-                      fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))";
-        succeeds(
-            "/usr/bin/python3",
-            &["-c", script, self.mounted.0.to_str().unwrap()],
-        )
-    }
-
-    fn unmount(&self) -> bool {
-        succeeds("umount", &[self.mounted.0.to_str().unwrap()])
-    }
-}
-
-/// Runs what follows in a boot of its own: SQLite files know a boot by its id.
-fn another_boot(nodes: &Nodes, number: usize) -> Vec<String> {
-    let id = nodes.home.path().join(format!("boot{number}"));
-    std::fs::write(&id, format!("00000000-0000-4000-8000-{number:012}\n")).unwrap();
-    let script = "mount --bind \"$0\" /proc/sys/kernel/random/boot_id && exec \"$@\"";
-    let under = ["unshare", "-m", "sh", "-c", script, id.to_str().unwrap()];
-    under.map(str::to_owned).to_vec()
-}
-
 fn power_cuts(sync: &str, cuts: usize) {
     let mut nodes = Nodes::with_page(&["a", "b"]);
     insert(&nodes.open("a", "org"), "hits");
-    let Some(disk) = Disk::new(&nodes, "c") else {
-        support::skipped("power cuts: no ext4 on a loop device here (not root?)");
+    let Some(disk) = Disk::new(&nodes, "c", 64) else {
         return;
     };
-    nodes.under = another_boot(&nodes, 0);
-    let (outer, inner) = nodes.under.split_first().unwrap();
-    let inner: Vec<&str> = inner.iter().map(String::as_str).chain(["true"]).collect();
-    if !succeeds(outer, &inner) {
-        support::skipped("power cuts: no mount namespace here");
+    if !boots_of_their_own(&mut nodes, &["c"]) {
         return;
     }
     nodes.run("c");
@@ -161,18 +108,16 @@ fn power_cuts(sync: &str, cuts: usize) {
         std::thread::sleep(Duration::from_millis(400));
         // Whatever returns after the cut would not be heard by anybody.
         let committed = writer.committed();
-        let was_cut = disk.cut();
+        let was_cut = Disk::cut(&[&disk]);
         nodes.kill("c");
         writer.kill();
         if !was_cut {
-            support::skipped("power cuts: this kernel has no EXT4_IOC_SHUTDOWN");
             return;
         }
-        assert!(disk.unmount() && disk.mount(), "the disk comes back");
+        disk.back(round);
         if sync == "FULL" {
             all.extend(committed);
         }
-        nodes.under = another_boot(&nodes, round);
         // The application is faster than the daemon.
         let early = nodes.writer("c", &format!("early{round}"), 5, "FULL");
         all.extend(early.finish());

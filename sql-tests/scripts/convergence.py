@@ -381,23 +381,42 @@ def indexes(c):
     return c.execute("select sql from sqlite_schema where name='i_v'").fetchall()
 
 
-def ship(x, y, limit):
+def ship(rnd, x, y, limit, sent):
+    """In order or not, some of it twice, and some that was sent before."""
     vector = value(y, "select nuda_version_vector()")
     rows = x.execute("select changeset from nuda_changes_since(?)", (vector,)).fetchall()
-    for (changeset,) in rows[:limit]:
+    fresh = [changeset for (changeset,) in rows[:limit]]
+    batch = fresh + rnd.sample(fresh, rnd.randrange(len(fresh) + 1)) if rnd.random() < 0.3 else fresh
+    batch += rnd.sample(sent, min(len(sent), 2))
+    if rnd.random() < 0.2:
+        rnd.shuffle(batch)
+    for changeset in batch:
         answer = json.loads(value(y, "select nuda_apply(?)", changeset))
         assert answer["status"] in ("applied", "duplicate", "waiting"), answer
+    sent += fresh
+    del sent[:-20]
+
+
+def restart(rnd, replicas, folder):
+    """A program ends, orderly or not, and another one opens the file."""
+    name = rnd.choice(NAMES)
+    if rnd.random() < 0.3:
+        # What was not committed is gone.
+        replicas[name].execute("begin")
+        statement(rnd, replicas[name])
+    replicas[name].close()
+    replicas[name] = opened(f"{folder}/{name}.db")
 
 
 def position(c):
     return vector(value(c, "select nuda_version_vector()")).get("log.strong", 0)
 
 
-def strong_transaction(rnd, every):
+def strong_transaction(rnd, every, sent):
     """At a replica that has everything of whoever made the last one."""
     c, last = rnd.choice(every), max(every, key=position)
     if c is not last:
-        ship(last, c, None)
+        ship(rnd, last, c, None, sent)
     if position(c) < position(last):
         return 0
     before = position(c)
@@ -437,12 +456,15 @@ def rows(c):
 def run(seed, folder):
     rnd = random.Random(seed)
     replicas = cluster(folder)
-    every = list(replicas.values())
-    ledger = Ledger()
+    ledger, sent = Ledger(), []
     reports, strong = {}, 0
-    for number in range(300):
+    # Some seeds go on for long.
+    for number in range(300 if seed % 20 == 0 else 40):
+        if rnd.random() < 0.05:
+            restart(rnd, replicas, folder)
+        every = list(replicas.values())
         if STRONG and rnd.random() < 0.3:
-            strong += strong_transaction(rnd, every)
+            strong += strong_transaction(rnd, every, sent)
         transaction(rnd, rnd.choice(every))
         if rnd.random() < 0.15:
             ledger.invent(rnd, rnd.choice(every))
@@ -452,7 +474,7 @@ def run(seed, folder):
             ledger.write(rnd, rnd.choice(every))
         if rnd.random() < 0.3:
             x, y = rnd.sample(every, 2)
-            ship(x, y, rnd.choice([1, 2, 5, 100]))
+            ship(rnd, x, y, rnd.choice([1, 2, 5, 100]), sent)
         if rnd.random() < 0.1:
             vouch(rnd, replicas, reports) if STRONG else collect(rnd, replicas)
     every[0].execute("select nuda_propose()")
@@ -460,7 +482,7 @@ def run(seed, folder):
         for x in every:
             for y in every:
                 if x is not y:
-                    ship(x, y, None)
+                    ship(rnd, x, y, None, sent)
     digests = [value(c, "select nuda_digest()") for c in every]
     found = [rows(c) for c in every]
     equal = all(d == digests[0] for d in digests) and all(f == found[0] for f in found)

@@ -23,16 +23,22 @@ pub enum Driver {
     BetterSqlite3,
     /// rusqlite with SQLite and the extension linked into the program.
     Rusqlite,
+    /// Python's `sqlite3` on the oldest SQLite that the extension takes.
+    Oldest,
+    /// The same on one between that and this machine's.
+    Older,
 }
 
 impl Driver {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Shell,
         Self::Python,
         Self::Apsw,
         Self::BetterSqlite3,
         Self::Rusqlite,
+        Self::Oldest,
+        Self::Older,
     ];
 
     /// Its name.
@@ -44,6 +50,8 @@ impl Driver {
             Self::Apsw => "apsw",
             Self::BetterSqlite3 => "better-sqlite3",
             Self::Rusqlite => "rusqlite",
+            Self::Oldest => "Python with SQLite 3.37",
+            Self::Older => "Python with SQLite 3.38",
         }
     }
 
@@ -53,6 +61,11 @@ impl Driver {
         match self {
             Self::Shell | Self::Rusqlite => Vec::new(),
             Self::Python => vec!["/usr/bin/python3".into(), script("dbapi.py")],
+            Self::Oldest | Self::Older => {
+                let library = format!("LD_LIBRARY_PATH={}", self.library().display());
+                let python = "/usr/bin/python3".into();
+                vec!["env".into(), library.into(), python, script("dbapi.py")]
+            }
             Self::Apsw => vec![installed.join("venv/bin/python"), script("apsw_driver.py")],
             Self::BetterSqlite3 => vec![
                 "node".into(),
@@ -60,6 +73,18 @@ impl Driver {
                 installed.join("node/node_modules/better-sqlite3"),
             ],
         }
+    }
+
+    /// Where the SQLite of the old ones is.
+    fn library(self) -> PathBuf {
+        let version = if self == Self::Oldest {
+            "3.37.0"
+        } else {
+            "3.38.2"
+        };
+        place::target()
+            .join("drivers")
+            .join(format!("sqlite-{version}"))
     }
 
     /// The version of its SQLite, or why it cannot be used here.
@@ -70,6 +95,10 @@ impl Driver {
         match self {
             Self::Shell => return shell::version(),
             Self::Rusqlite => return Ok(rusqlite::version().to_owned()),
+            // Python would silently take this machine's SQLite instead.
+            Self::Oldest | Self::Older if !self.library().join("libsqlite3.so.0").exists() => {
+                return Err(format!("it is not built{}", self.advice()));
+            }
             _ => {}
         }
         let command = self.command();
@@ -95,6 +124,7 @@ impl Driver {
             Self::Apsw => {
                 "; python3 -m venv target/drivers/venv && target/drivers/venv/bin/pip install apsw"
             }
+            Self::Oldest | Self::Older => "; sql-tests/scripts/old-sqlite.sh builds it",
             Self::BetterSqlite3 => "; npm install --prefix target/drivers/node better-sqlite3",
             _ => "",
         }

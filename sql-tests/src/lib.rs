@@ -5,7 +5,7 @@
 //! this machine has), `cluster` (named connections on copies of one file, shipping changesets
 //! by hand), `mask` (what differs from run to run), `golden` (comparing with `.expected`),
 //! `place` (where things lie), `loud` (what is
-//! printed also by tests that pass). The tests themselves are in `tests/`.
+//! printed also by tests that pass), `trace` and `friends` (what people really typed). The tests themselves are in `tests/`.
 //!
 //! `NUDA_BLESS=1` rewrites the expectations; look at the difference before keeping it.
 #![allow(clippy::indexing_slicing, clippy::panic)] // All of this runs in tests.
@@ -13,6 +13,7 @@
 pub mod case;
 pub mod cluster;
 pub mod driver;
+pub mod friends;
 pub mod golden;
 mod linked;
 pub mod loud;
@@ -21,3 +22,4 @@ mod pipe;
 pub mod place;
 pub mod session;
 mod shell;
+pub mod trace;

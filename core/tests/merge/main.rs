@@ -26,7 +26,7 @@ use world::Subject;
 fn try_run(cases: u32, subject: Subject) -> Result<Tally, String> {
     let tally = RefCell::new(Tally::default());
     let config = Config {
-        cases,
+        cases: cases.saturating_mul(times()),
         failure_persistence: None,
         // A negative control needs no smallest example.
         max_shrink_iters: if subject.forgets { 0 } else { 10_000 },
@@ -44,6 +44,14 @@ fn try_run(cases: u32, subject: Subject) -> Result<Tally, String> {
 
 fn run(cases: u32, subject: Subject) -> Tally {
     try_run(cases, subject).unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+/// More than is run each time: `NUDA_PROOF_TIMES=100`.
+fn times() -> u32 {
+    let told = std::env::var("NUDA_PROOF_TIMES");
+    told.map_or(1, |times| {
+        times.parse().expect("NUDA_PROOF_TIMES is a number")
+    })
 }
 
 fn assert_met(tally: &Tally, least: u64, wanted: &[&str]) {

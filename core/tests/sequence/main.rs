@@ -26,7 +26,7 @@ use world::Tally;
 fn run(cases: u32, assigning: bool) -> Tally {
     let tally = RefCell::new(Tally::default());
     let config = Config {
-        cases,
+        cases: cases.saturating_mul(times()),
         failure_persistence: None,
         ..Config::default()
     };
@@ -38,6 +38,14 @@ fn run(cases: u32, assigning: bool) -> Tally {
         panic!("{failure}");
     }
     tally.into_inner()
+}
+
+/// More than is run each time: `NUDA_PROOF_TIMES=100`.
+fn times() -> u32 {
+    let told = std::env::var("NUDA_PROOF_TIMES");
+    told.map_or(1, |times| {
+        times.parse().expect("NUDA_PROOF_TIMES is a number")
+    })
 }
 
 fn assert_met(tally: &Tally, least: u64, wanted: &[&str]) {

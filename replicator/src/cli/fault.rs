@@ -25,6 +25,9 @@ pub(super) struct Fault {
     /// The disk of this node's consensus log takes nothing.
     #[arg(long)]
     stall_log: bool,
+    /// Nodes that hear from this one by the ordered log only.
+    #[arg(long, value_delimiter = ',')]
+    withheld: Vec<String>,
     #[command(flatten)]
     target: super::Target,
 }
@@ -37,6 +40,7 @@ impl Fault {
             deaf: self.deaf,
             unanswered: self.unanswered,
             stall_log: self.stall_log,
+            withheld: self.withheld,
         });
         let _: serde_json::Value = client::ask(&self.target.dir(), &request, super::progress)?;
         Ok(ExitCode::SUCCESS)

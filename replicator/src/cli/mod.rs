@@ -6,6 +6,7 @@
 
 mod create;
 mod demo;
+mod explain_conflict;
 mod fault;
 mod members;
 mod serve;
@@ -45,6 +46,8 @@ enum Verb {
     Status(status::Status),
     /// Prove that all replicas of a partition are equal.
     Verify(verify::Verify),
+    /// Tell what happened to a row: who wrote what when, what won, what lost, and why.
+    ExplainConflict(explain_conflict::ExplainConflict),
     /// Watch three nodes replicate, part, crash and agree, in a temporary directory.
     Demo(demo::Demo),
     /// Show versions.
@@ -76,6 +79,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::Members(verb) => verb.run(),
         Verb::Status(verb) => verb.run(),
         Verb::Verify(verb) => verb.run(),
+        Verb::ExplainConflict(verb) => verb.run(),
         Verb::Demo(verb) => verb.run(),
         Verb::Version(verb) => verb.run(),
         Verb::Fault(verb) => verb.run(),

@@ -15,6 +15,7 @@ use openraft::error::{ClientWriteError, RaftError};
 use openraft::raft::AppendEntriesResponse;
 use openraft::{BasicNode, ServerState, Snapshot};
 
+use super::broken::{self, Early};
 use super::charter::Charter;
 use super::engine;
 use super::log::Log;
@@ -231,6 +232,12 @@ impl Group {
         let Some((partition, proposal)) = proposed else {
             return self.write(entry, within).await;
         };
+        let early = self
+            .machine
+            .look(|g| broken::early(g, partition, &proposal));
+        if let Early::Append(entry) = early {
+            return self.write(entry, within).await;
+        }
         // Nobody overtakes a quorum transaction, and it overtakes nobody.
         let is_quorum = proposal
             .dot()

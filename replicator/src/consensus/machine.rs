@@ -20,6 +20,7 @@ use openraft::{
 };
 use rusqlite::params;
 
+use super::broken;
 use super::deliver::Place;
 use super::log::{Log, bytes, failed_read, failed_write, read};
 use super::store::Store;
@@ -150,7 +151,8 @@ impl State {
             return (Verdict(reply.encode()), None);
         };
         let before = self.group.decided();
-        let answer = self.group.apply(&entry);
+        let answer = self.group.apply(&broken::told(&self.group, &entry));
+        let answer = broken::answer(&entry, answer);
         let accepted = match (answer, &entry) {
             (Answer::Decided(Outcome::Accepted(_)), Entry::Propose(partition, proposal))
                 if self.group.decided() > before =>

@@ -10,13 +10,14 @@
 //! (groups without partitions), `propose`
 //! (questions of the extension, carried to the leader), `turns` (who is next where many
 //! compete), `execute` and `statement` (what runs at the leader for others), `deliver` (accepted transactions into
-//! the partitions' files), `socket` (the extension's connections).
+//! the partitions' files), `socket` (the extension's connections). `broken` is for tests: what must be noticed.
 //!
 //! Invariants. Nothing is acknowledged before the log that holds it has been fsynced. A node
 //! votes under the id of its log file's incarnation only: a file that is new, copied or
 //! restored has another id, which is in no group. Nothing here takes a SQLite lock of a
 //! partition's file, save `deliver`, for which nobody's acknowledgement waits.
 
+mod broken;
 pub(crate) mod charter;
 pub(crate) mod deliver;
 mod engine_members;

@@ -24,6 +24,7 @@ use openraft::{BasicNode, OptionalSend, RaftLogId, Snapshot, Vote};
 use super::log::Log;
 use super::types::{GroupId, LogId, Types};
 use super::wire::{self, Call, EngineCall, Response};
+use crate::broken::{Rule, is};
 use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::transport::Route;
@@ -113,8 +114,11 @@ impl Far {
         self.hold_back(&mut rpc).await;
         let last = rpc.entries.last().map(|entry| *entry.get_log_id());
         let last = last.or(rpc.prev_log_id);
-        let Response::Append(answer) = self.call(EngineCall::Append(rpc)).await? else {
-            return Err(other_answer());
+        let answer = match self.call(EngineCall::Append(rpc)).await {
+            Ok(Response::Append(answer)) => answer,
+            Ok(_) => return Err(other_answer()),
+            Err(_) if is(Rule::Majority) => AppendEntriesResponse::Success,
+            Err(e) => return Err(e),
         };
         if let (AppendEntriesResponse::Success, Some(last)) = (&answer, last) {
             let mut acknowledged = lock(&self.acknowledged);

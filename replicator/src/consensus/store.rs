@@ -20,6 +20,7 @@ use super::charter::Charter;
 use super::journal::Rows;
 use super::types::GroupId;
 use super::writer::{Done, Order, Queued, Work, Writer};
+use crate::broken::{Rule, is};
 use crate::error::{Error, Result};
 
 /// Writes that may wait. Beyond it the engine waits with them.
@@ -252,7 +253,8 @@ fn connect(path: &Path) -> Result<Connection> {
     conn.pragma_update(None, "journal_mode", "WAL")?;
     // The whole of the promise: a commit is on disk when it returns. The writer lifts it where the
     // journal has kept it already.
-    conn.pragma_update(None, "synchronous", "FULL")?;
+    let synchronous = if is(Rule::Fsync) { "OFF" } else { "FULL" };
+    conn.pragma_update(None, "synchronous", synchronous)?;
     // Fewer, longer turns at the file itself: what is purged meanwhile never gets there.
     conn.pragma_update(None, "wal_autocheckpoint", 4_096)?;
     conn.set_prepared_statement_cache_capacity(16);

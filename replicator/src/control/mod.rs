@@ -52,6 +52,8 @@ pub(crate) struct Faults {
     pub(crate) unanswered: Vec<String>,
     /// The disk of the consensus log takes nothing.
     pub(crate) stall_log: bool,
+    /// Changes for these: they hear from this node by the ordered log only.
+    pub(crate) withheld: Vec<String>,
 }
 
 /// One line of an answer.

@@ -1,11 +1,11 @@
 //! Applications as the test sees them: started, asked, stopped and killed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -113,26 +113,65 @@ impl Drop for Application {
     }
 }
 
-/// The process ids of the applications that run, for whoever kills and stops them.
+/// The applications that run, for whoever kills and stops them.
 #[derive(Debug, Default)]
-pub(crate) struct Running(Mutex<BTreeMap<usize, u32>>);
+pub(crate) struct Running(Mutex<Machines>);
+
+#[derive(Debug, Default)]
+struct Machines {
+    /// Process ids.
+    pids: BTreeMap<usize, u32>,
+    /// Nodes whose machine is off: nothing starts there.
+    off: BTreeSet<String>,
+}
 
 impl Running {
-    pub(crate) fn set(&self, client: usize, pid: Option<u32>) {
-        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match pid {
-            Some(pid) => running.insert(client, pid),
-            None => running.remove(&client),
-        };
+    fn lock(&self) -> MutexGuard<'_, Machines> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts an application, unless its machine is off.
+    pub(crate) fn start(&self, client: usize, node: &str, start: &Start) -> Option<Application> {
+        let mut machines = self.lock();
+        if machines.off.contains(node) {
+            return None;
+        }
+        let started = start.run();
+        machines.pids.insert(client, started.pid());
+        Some(started)
+    }
+
+    /// The application is about to be reaped.
+    pub(crate) fn ended(&self, client: usize) {
+        self.lock().pids.remove(&client);
     }
 
     /// Sends a signal to an application, if it runs. The lock is held meanwhile, and whoever
     /// reaps a process takes it out first: the id cannot be another process's.
     pub(crate) fn signal(&self, client: usize, signal: &str) -> bool {
-        let running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        running
-            .get(&client)
-            .is_some_and(|pid| support::succeeds("kill", &[signal, &pid.to_string()]))
+        self.lock().signal(client, signal)
+    }
+
+    /// One more than the greatest number of an application that has run.
+    pub(crate) fn clients(&self) -> usize {
+        self.lock().pids.keys().max().map_or(0, |last| last + 1)
+    }
+
+    /// Nothing starts on these machines, until they are on again.
+    pub(crate) fn off(&self, nodes: &[String]) {
+        self.lock().off.extend(nodes.iter().cloned());
+    }
+
+    /// They are on.
+    pub(crate) fn on(&self, nodes: &[String]) {
+        self.lock().off.retain(|node| !nodes.contains(node));
+    }
+}
+
+impl Machines {
+    fn signal(&self, client: usize, signal: &str) -> bool {
+        let pid = self.pids.get(&client);
+        pid.is_some_and(|pid| support::succeeds("kill", &[signal, &pid.to_string()]))
     }
 }
 

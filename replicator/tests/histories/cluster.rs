@@ -1,12 +1,16 @@
 //! Three nodes with a partition for each workload, and what must be true of them in the end.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::applications::{Application, Language, Start};
 use crate::check::{Verdict, acknowledged};
+use crate::faults::POWER;
 use crate::history::{Call, End, Record};
+use crate::power::{self, Disk};
+use crate::run::Plan;
 use crate::support::{Mounted, Nodes, free_address, skipped, succeeds};
 use crate::workloads::{Fresh, Workload, beside, strongly};
 
@@ -16,23 +20,36 @@ pub(crate) const NAMES: [&str; 3] = ["a", "b", "c"];
 /// Which node's disk can be filled.
 pub(crate) const SMALL: &str = "b";
 
-/// How long everything may take to be as before, after the last fault.
-const HEALING: Duration = Duration::from_secs(60);
-
 /// Nodes, and what the faults need.
 pub(crate) struct Cluster {
     /// Gone before the directory that it is mounted in.
     _small: Option<Mounted>,
+    /// Disks that can lose their power, by node; none unless the plan cuts it.
+    pub(crate) disks: BTreeMap<String, Disk>,
     pub(crate) nodes: Nodes,
+    /// How long everything may take to be as before, after the last fault.
+    healing: Duration,
     pub(crate) has_small: bool,
     pub(crate) has_clocks: bool,
 }
 
 impl Cluster {
-    /// Starts nodes and makes the partitions.
-    pub(crate) fn start(workloads: &[Workload], flags: &[&str]) -> Self {
-        let mut nodes = Nodes::start_with(&[], flags);
-        let small = small_disk(&nodes);
+    /// Starts nodes and makes the partitions; `None` if the plan cuts the power and this machine
+    /// cannot.
+    pub(crate) fn start(plan: &Plan) -> Option<Self> {
+        let mut nodes = Nodes::start_with(&[], &[]);
+        nodes.envs.clone_from(&plan.envs);
+        let cuts = plan
+            .faults
+            .iter()
+            .any(|kind| POWER.contains(&kind.as_str()));
+        let disks = if cuts {
+            power::disks(&mut nodes)?
+        } else {
+            BTreeMap::new()
+        };
+        // One thing at a time is mounted on a node.
+        let small = if cuts { None } else { small_disk(&nodes) };
         let has_clocks = clocks(&mut nodes);
         for name in NAMES {
             // After a restart of all they must find each other where they were.
@@ -40,15 +57,19 @@ impl Cluster {
             nodes.run(name);
         }
         let cluster = Self {
+            healing: plan.healing,
             has_small: small.is_some(),
             _small: small,
+            disks,
             nodes,
             has_clocks,
         };
-        for workload in workloads {
+        for workload in &plan.workloads {
             cluster.make(*workload);
         }
-        cluster
+        // A cut is about what the applications do, not about how the tables were made.
+        cluster.disks.values().for_each(Disk::settle);
+        Some(cluster)
     }
 
     fn make(&self, workload: Workload) {
@@ -75,7 +96,7 @@ impl Cluster {
             file: self.nodes.file(node, workload.partition()),
             language,
             envs: self.nodes.envs_of(node),
-            under: self.nodes.under.clone(),
+            under: self.nodes.under_of(node),
         }
     }
 
@@ -97,7 +118,7 @@ impl Cluster {
 
     /// Asks until it is acknowledged.
     fn insist(&self, application: &mut Application, node: &str, record: &Record, asked: &Value) {
-        let until = Instant::now() + HEALING;
+        let until = Instant::now() + self.healing;
         let mut process = record.process();
         loop {
             let answer = tell(application, record, (process, node), asked);

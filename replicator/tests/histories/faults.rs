@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::applications::Running;
 use crate::cluster::{Cluster, NAMES, SMALL, clock_file};
+use crate::power;
 use crate::rng::Rng;
 
 /// One fault.
@@ -35,6 +36,8 @@ pub(crate) enum Fault {
     Clock(String, i64),
     /// The disk of the node with a small one is full.
     FullDisk,
+    /// These machines lose their power, at the same moment.
+    Power(Vec<String>),
 }
 
 impl fmt::Display for Fault {
@@ -58,6 +61,10 @@ pub(crate) const KINDS: [&str; 12] = [
     "clock",
     "full-disk",
 ];
+
+/// Kinds for which every node needs a disk of its own; a plan has either these among its faults, or
+/// the full disk.
+pub(crate) const POWER: [&str; 3] = ["power-one", "power-two", "power-all"];
 
 /// Decides on a fault of this kind.
 pub(crate) fn of_kind(kind: &str, rng: &mut Rng, applications: usize) -> Fault {
@@ -83,7 +90,10 @@ pub(crate) fn of_kind(kind: &str, rng: &mut Rng, applications: usize) -> Fault {
             Fault::Clock(one, seconds)
         }
         "full-disk" => Fault::FullDisk,
-        other => panic!("there is no fault {other}; there are {KINDS:?}"),
+        "power-one" => Fault::Power(vec![one]),
+        "power-two" => Fault::Power(name().into_iter().filter(|n| *n != one).collect()),
+        "power-all" => Fault::Power(name().to_vec()),
+        other => panic!("there is no fault {other}; there are {KINDS:?} and {POWER:?}"),
     }
 }
 
@@ -92,10 +102,17 @@ pub(crate) struct Active {
     fault: Fault,
     /// The node that it was about, once that is known.
     node: Option<String>,
+    /// Which fault of the run it is.
+    number: usize,
 }
 
 /// Does it. `None` if it cannot be done here.
-pub(crate) fn begin(cluster: &mut Cluster, running: &Running, fault: &Fault) -> Option<Active> {
+pub(crate) fn begin(
+    cluster: &mut Cluster,
+    running: &Running,
+    fault: &Fault,
+    number: usize,
+) -> Option<Active> {
     let mut node = None;
     match fault {
         Fault::Kill(names) => names.iter().for_each(|name| cluster.nodes.kill(name)),
@@ -133,10 +150,16 @@ pub(crate) fn begin(cluster: &mut Cluster, running: &Running, fault: &Fault) -> 
             // As much as there is.
             let _ = std::fs::write(filler(cluster), vec![0u8; 64 << 20]);
         }
+        Fault::Power(names) => {
+            if !power::cut(cluster, running, names) {
+                return None;
+            }
+        }
     }
     Some(Active {
         fault: fault.clone(),
         node,
+        number,
     })
 }
 
@@ -162,6 +185,7 @@ pub(crate) fn end(cluster: &mut Cluster, running: &Running, active: &Active) {
         Fault::FullDisk => {
             let _ = std::fs::remove_file(filler(cluster));
         }
+        Fault::Power(names) => power::boot(cluster, running, names, active.number),
     }
 }
 
@@ -177,6 +201,7 @@ pub(crate) fn keep_going(
     let mut done = BTreeSet::new();
     let mut bag: Vec<String> = Vec::new();
     let began = Instant::now();
+    let mut number = 0;
     while Instant::now() < until && !kinds.is_empty() {
         pause(&mut rng, 300..900);
         // Every kind before any comes again.
@@ -187,7 +212,8 @@ pub(crate) fn keep_going(
         let kind = bag.swap_remove(at);
         let fault = of_kind(&kind, &mut rng, applications);
         println!("{:6.2} s  {fault}", began.elapsed().as_secs_f64());
-        let Some(active) = begin(cluster, running, &fault) else {
+        number += 1;
+        let Some(active) = begin(cluster, running, &fault, number) else {
             continue;
         };
         done.insert(kind);

@@ -2,7 +2,7 @@
 //! whether any order of strictly serializable transactions explains it.
 //!
 //! In reading order: `workloads` (what is asked), `application` and `applications` (processes that
-//! do it), `history` (what was asked and told), `cluster`, `faults`, `run` (all of that
+//! do it), `history` (what was asked and told), `cluster`, `faults`, `power`, `run` (all of that
 //! together), `check` (pure checkers). `docs/testing.md` says how to run it for long and how to
 //! repeat a run.
 
@@ -20,11 +20,14 @@ mod check;
 mod cluster;
 mod faults;
 mod history;
+mod power;
 mod rng;
 mod run;
 #[path = "../support/mod.rs"]
 mod support;
 mod workloads;
+
+use std::time::Duration;
 
 use run::Plan;
 
@@ -37,14 +40,35 @@ fn application() {
 /// Every kind of fault in half a minute, from a fixed seed.
 #[test]
 fn short() {
-    Plan::short().run().unwrap_or_else(|why| panic!("{why}"));
+    let _ = Plan::short().run().unwrap_or_else(|why| panic!("{why}"));
+}
+
+/// One machine, two and all at once lose their power.
+#[test]
+fn power() {
+    let _ = Plan::power(12).run().unwrap_or_else(|why| panic!("{why}"));
+}
+
+/// The same where nothing is synced: that must be noticed.
+#[test]
+fn power_without_fsync() {
+    if cfg!(not(debug_assertions)) {
+        support::skipped("negative controls: a release build keeps every rule");
+        return;
+    }
+    let mut plan = Plan::power(6);
+    plan.faults.retain(|kind| kind == "power-all");
+    plan.envs
+        .push(("NUDA_BROKEN".to_owned(), "fsync".to_owned()));
+    plan.healing = Duration::from_secs(10);
+    plan.must_fail();
 }
 
 /// `NUDA_PROOF_SECONDS=600 NUDA_PROOF_SEED=7 cargo test -p nuda-replicator --test histories soak -- --ignored --nocapture`
 #[test]
 #[ignore = "as long as NUDA_PROOF_SECONDS says"]
 fn soak() {
-    Plan::from_environment()
+    let _ = Plan::from_environment()
         .run()
         .unwrap_or_else(|why| panic!("{why}"));
 }

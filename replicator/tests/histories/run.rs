@@ -7,11 +7,19 @@ use std::time::{Duration, Instant};
 use crate::applications::{Application, Language, Running, Start, loadable};
 use crate::check::{Verdict, bank, lists, positions, registers};
 use crate::cluster::{Cluster, NAMES, tell};
-use crate::faults::{self, KINDS};
+use crate::faults::{self, KINDS, POWER};
 use crate::history::{Call, End, Record};
 use crate::rng::Rng;
 use crate::support::skipped;
 use crate::workloads::{ACCOUNTS, ALL, Fresh, SUM, Workload, next};
+
+/// What a run that found nothing wrong has done.
+pub(crate) enum Done {
+    /// As it was told.
+    Everything,
+    /// This machine cannot do such faults.
+    Nothing,
+}
 
 /// What a run is to do.
 #[derive(Debug, Clone)]
@@ -20,8 +28,10 @@ pub(crate) struct Plan {
     pub(crate) lasts: Duration,
     pub(crate) workloads: Vec<Workload>,
     pub(crate) faults: Vec<String>,
-    /// Further flags of the daemons.
-    pub(crate) flags: Vec<String>,
+    /// How long everything may take to be as before, after the last fault.
+    pub(crate) healing: Duration,
+    /// Further environment of the daemons and applications.
+    pub(crate) envs: Vec<(String, String)>,
 }
 
 impl Plan {
@@ -32,7 +42,18 @@ impl Plan {
             lasts: Duration::from_secs(25),
             workloads: ALL.to_vec(),
             faults: KINDS.map(str::to_owned).to_vec(),
-            flags: Vec::new(),
+            healing: Duration::from_secs(60),
+            envs: Vec::new(),
+        }
+    }
+
+    /// Power cuts only. Applications commit strong transactions without an fsync of their own.
+    pub(crate) fn power(seconds: u64) -> Self {
+        Self {
+            lasts: Duration::from_secs(seconds),
+            faults: POWER.map(str::to_owned).to_vec(),
+            envs: vec![("NUDA_PROOF_SYNC".to_owned(), "NORMAL".to_owned())],
+            ..Self::short()
         }
     }
 
@@ -60,18 +81,22 @@ impl Plan {
     }
 
     /// Does it all; what is wrong, if anything is.
-    pub(crate) fn run(&self) -> Verdict {
-        let began = Instant::now();
+    pub(crate) fn run(&self) -> Result<Done, String> {
         println!(
             "seed {}, {} s, faults {}",
             self.seed,
             self.lasts.as_secs(),
             self.faults.join(",")
         );
-        let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
-        let mut cluster = Cluster::start(&self.workloads, &flags);
+        let Some(cluster) = Cluster::start(self) else {
+            return Ok(Done::Nothing);
+        };
+        self.run_on(cluster)
+    }
+
+    fn run_on(&self, mut cluster: Cluster) -> Result<Done, String> {
+        let began = Instant::now();
         let (records, fresh) = (Records::default(), Numbers::default());
-        println!("three nodes after {:?}", began.elapsed());
         let clients = self.clients(&cluster);
         let running = Running::default();
         let until = Instant::now() + self.lasts;
@@ -101,10 +126,29 @@ impl Plan {
             println!("    judged after {:?}", began.elapsed());
         }
         if wrong.is_empty() {
-            return Ok(());
+            return Ok(match done.is_empty() && !self.faults.is_empty() {
+                true => Done::Nothing,
+                false => Done::Everything,
+            });
         }
         self.keep(&records);
         Err(format!("seed {}: {wrong}", self.seed))
+    }
+
+    /// For negative controls: something is wrong, or the nodes do not even heal. Where the machine
+    /// cannot do the faults, nothing is.
+    pub(crate) fn must_fail(&self) {
+        // That they cannot even start would prove nothing.
+        let Some(cluster) = Cluster::start(self) else {
+            return;
+        };
+        let run = std::panic::AssertUnwindSafe(|| self.run_on(cluster));
+        match std::panic::catch_unwind(run) {
+            Err(_) => println!("as it must be: the nodes do not heal"),
+            Ok(Err(why)) => println!("as it must be: {why}"),
+            Ok(Ok(Done::Everything)) => panic!("nobody noticed what was broken"),
+            Ok(Ok(Done::Nothing)) => {}
+        }
     }
 
     /// An application for each workload on each node; one of all is in Python.
@@ -169,17 +213,19 @@ impl Client {
         let mut application: Option<Application> = None;
         let mut process = record.process();
         while Instant::now() < until {
-            let current = application.get_or_insert_with(|| {
-                let started = self.start.run();
-                running.set(number, Some(started.pid()));
-                started
-            });
+            if application.is_none() {
+                application = running.start(number, &self.node, &self.start);
+            }
+            let Some(current) = application.as_mut() else {
+                std::thread::sleep(Duration::from_millis(20));
+                continue;
+            };
             let asked = next(self.workload, &mut rng, fresh);
             let end = tell(current, record, (process, &self.node), &asked);
             if let End::Unknown(why) = &end {
                 process = record.process();
                 if why.contains("died") {
-                    running.set(number, None);
+                    running.ended(number);
                     application = None;
                 }
             }
@@ -188,7 +234,7 @@ impl Client {
             let pause_ms = if refused { 20 } else { 5 } + rng.below(20);
             std::thread::sleep(Duration::from_millis(pause_ms));
         }
-        running.set(number, None);
+        running.ended(number);
     }
 }
 

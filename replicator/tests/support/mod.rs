@@ -5,6 +5,8 @@
 
 #![allow(dead_code)]
 
+pub(crate) mod power;
+
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -76,7 +78,7 @@ impl Nodes {
             .append(true)
             .open(self.home.path().join(format!("{name}.log")))
             .unwrap();
-        let mut command = under(&self.under, NUDA);
+        let mut command = under(&self.under_of(name), NUDA);
         command
             .envs(self.envs_of(name))
             .args(["serve", "--allow-faults", "--listen"])
@@ -100,6 +102,12 @@ impl Nodes {
     pub(crate) fn envs_of(&self, name: &str) -> Vec<(String, String)> {
         let of = |(key, value): &(String, String)| (key.clone(), value.replace("{node}", name));
         self.envs.iter().map(of).collect()
+    }
+
+    /// The command under which a node and its applications run: `{node}` is its name there.
+    pub(crate) fn under_of(&self, name: &str) -> Vec<String> {
+        let words = self.under.iter();
+        words.map(|word| word.replace("{node}", name)).collect()
     }
 
     /// Waits until it answers and knows the other nodes that run.
@@ -276,7 +284,7 @@ impl Nodes {
     pub(crate) fn writer(&self, name: &str, prefix: &str, count: usize, sync: &str) -> Writer {
         let said = self.home.path().join(format!("{prefix}.said"));
         let program = std::env::current_exe().unwrap();
-        let child = under(&self.under, program.to_str().unwrap())
+        let child = under(&self.under_of(name), program.to_str().unwrap())
             .args(["--exact", "writer", "--ignored", "--nocapture"])
             .envs(self.envs_of(name))
             .env("WRITE_TO", self.file(name, "org"))

@@ -13,7 +13,7 @@ INSERT INTO account VALUES ('a', 100);
 --> on a
 SELECT nuda_write_consistency('strong');
 UPDATE t SET title = 'strong', many = 'strong', n = n + 1, tags = '["strong"]', best = 5 WHERE id = 'x';
-SELECT nuda_last_commit() ->> 'level', nuda_last_commit() ->> 'position';
+SELECT json_extract(nuda_last_commit(), '$.level'), json_extract(nuda_last_commit(), '$.position');
 SELECT site, seq, "table", change, columns FROM nuda_changes WHERE site = 'log.strong' AND "table" = 't';
 -- The later write had not seen it: registers keep the strong values, everything else merges.
 --> later
@@ -75,8 +75,8 @@ BEGIN;
 UPDATE t SET n = n + 1 WHERE id = 'y';
 UPDATE account SET balance = balance - 1;
 COMMIT;
-SELECT nuda_last_commit() ->> 'level', nuda_last_commit() ->> 'position';
-SELECT DISTINCT "table" FROM nuda_changes WHERE site = 'log.strong' AND seq = nuda_last_commit() ->> 'position' ORDER BY 1;
+SELECT json_extract(nuda_last_commit(), '$.level'), json_extract(nuda_last_commit(), '$.position');
+SELECT DISTINCT "table" FROM nuda_changes WHERE site = 'log.strong' AND seq = json_extract(nuda_last_commit(), '$.position') ORDER BY 1;
 BEGIN;
 UPDATE t SET n = n + 1 WHERE id = 'y';
 UPDATE account SET balance = balance - 1000;

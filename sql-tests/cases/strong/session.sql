@@ -16,7 +16,7 @@ SELECT nuda_session();
 --> continue a b
 --> on b
 SELECT * FROM note;
-SELECT nuda_debug() ->> 'refused_read';
+SELECT json_extract(nuda_debug(), '$.refused_read');
 INSERT INTO note VALUES ('4', 'not yet');
 SELECT nuda_session();
 -- Half of it is not enough.
@@ -31,7 +31,7 @@ SELECT nuda_session();
 -- A state that is not there yet; what was handed over stays until the session ends.
 SELECT nuda_session(replace(nuda_session(), ':4', ':9')) LIKE 'nuda1/%';
 SELECT count(*) FROM note;
-SELECT nuda_debug() ->> 'refused_read';
+SELECT json_extract(nuda_debug(), '$.refused_read');
 -- The level can be left, and then nothing waits.
 PRAGMA nuda_read_consistency = eventual;
 SELECT count(*) FROM note;

@@ -33,4 +33,4 @@ INSERT INTO note VALUES ('3', 'third');
 DELETE FROM nuda_log WHERE id >> 48 = (SELECT site FROM nuda_state);
 --> on b
 SELECT count(*) FROM note;
-SELECT nuda_debug() ->> 'refused_read';
+SELECT json_extract(nuda_debug(), '$.refused_read');

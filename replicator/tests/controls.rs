@@ -1,0 +1,209 @@
+//! Negative controls: each scenario holds as things are, and must be seen to fail in daemons that
+//! break one rule of the ordered log (`NUDA_BROKEN`, in builds for tests only).
+//!
+//! A scenario judges what applications were told and nothing else. The control of the fsyncs is
+//! among the histories, where disks lose their power. `docs/testing.md` lists all of them.
+
+// A test fails by panicking, in its helpers too.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use std::sync::Barrier;
+use std::time::Duration;
+
+use rusqlite::{Connection, ffi};
+use support::Nodes;
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+/// What applications saw that must never be seen.
+type Verdict = Result<(), String>;
+
+/// The scenario holds, and does not hold without the rule.
+fn control(rule: &str, scenario: fn(&mut Nodes) -> Verdict) {
+    scenario(&mut nodes("")).unwrap_or_else(|why| panic!("nothing was broken, and yet: {why}"));
+    if cfg!(not(debug_assertions)) {
+        support::skipped("negative controls: a release build keeps every rule");
+        return;
+    }
+    let mut broken = nodes(rule);
+    match scenario(&mut broken) {
+        Err(why) => println!("without {rule}: {why}"),
+        Ok(()) => panic!("nobody noticed that {rule} was broken\n{}", broken.logs()),
+    }
+}
+
+/// Three nodes with a strong and an eventual table, led by `a`.
+fn nodes(rule: &str) -> Nodes {
+    let mut nodes = Nodes::start(&[]);
+    nodes.envs.push(("NUDA_BROKEN".to_owned(), rule.to_owned()));
+    NAMES.iter().for_each(|name| nodes.run(name));
+    nodes.nuda_ok("a", &["create", "org", "--on", "a,b,c"]);
+    let founder = nodes.open("a", "org");
+    founder
+        .execute_batch(
+            "CREATE TABLE account(id TEXT PRIMARY KEY, balance INTEGER);
+             SELECT nuda_track('account', 'strong');
+             CREATE TABLE note(id TEXT PRIMARY KEY);
+             SELECT nuda_track('note');
+             SELECT nuda_timeout(10000);
+             INSERT INTO account VALUES ('x', 0);",
+        )
+        .unwrap();
+    for name in NAMES {
+        let conn = nodes.open(name, "org");
+        nodes.eventually("the tables are everywhere and ordered", |nodes| {
+            conn.prepare("SELECT * FROM note").ok()?;
+            set(&conn, "SELECT nuda_read_consistency('strong')").ok()?;
+            let leader = nodes.status(name)["partitions"][0]["log"]["leader"].clone();
+            (balance(&conn).ok()? == 0 && leader == "a").then_some(())
+        });
+    }
+    nodes
+}
+
+fn set(conn: &Connection, sql: &str) -> rusqlite::Result<String> {
+    conn.query_row(sql, [], |row| row.get(0))
+}
+
+/// A connection whose reads are strong, and which waits so many milliseconds.
+fn strong(nodes: &Nodes, name: &str, timeout_ms: u64) -> Connection {
+    let conn = nodes.open(name, "org");
+    set(&conn, "SELECT nuda_read_consistency('strong')").unwrap();
+    set(&conn, &format!("SELECT nuda_timeout({timeout_ms})")).unwrap();
+    conn
+}
+
+fn balance(conn: &Connection) -> rusqlite::Result<i64> {
+    let sql = "SELECT balance FROM account WHERE id = 'x'";
+    conn.query_row(sql, [], |row| row.get(0))
+}
+
+/// Adds one, in a transaction that looked first.
+fn add(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch("BEGIN IMMEDIATE")?;
+    let done = balance(conn)
+        .and_then(|n| conn.execute("UPDATE account SET balance = ?", [n + 1]))
+        .and_then(|_| conn.execute_batch("COMMIT"));
+    if done.is_err() && !conn.is_autocommit() {
+        conn.execute_batch("ROLLBACK")?;
+    }
+    done
+}
+
+/// What a strong read on a node finds, once nodes have found each other again.
+fn found(nodes: &Nodes, name: &str) -> i64 {
+    let conn = strong(nodes, name, 2_000);
+    nodes.eventually("a strong read is answered", |_| balance(&conn).ok())
+}
+
+/// The leader is alone and takes a write; the others go on.
+#[test]
+fn a_leader_without_the_others_acknowledges_nothing() {
+    control("majority", |nodes| {
+        let alone = strong(nodes, "a", 1_500);
+        set(&alone, "SELECT nuda_read_consistency('eventual')").unwrap();
+        nodes.nuda_ok("a", &["fault", "--cut", "b,c"]);
+        let told = alone.execute("UPDATE account SET balance = 7", []);
+        let seen = found(nodes, "b");
+        match (told, seen) {
+            (Ok(_), 0) => Err("acknowledged, and the majority has never heard of it".to_owned()),
+            _ => Ok(()),
+        }
+    });
+}
+
+/// An answer is lost on its way, and the question is asked again.
+#[test]
+fn who_is_told_that_nothing_happened_is_told_the_truth() {
+    control("deduplication", |nodes| {
+        let far = strong(nodes, "b", 15_000);
+        nodes.nuda_ok("a", &["fault", "--unanswered", "b"]);
+        set(&far, "SELECT nuda_read_consistency('eventual')").unwrap();
+        let asking = std::thread::spawn(move || {
+            let told = far.execute("UPDATE account SET balance = balance + 1", []);
+            told.map(|_| ()).map_err(|e| match e {
+                rusqlite::Error::SqliteFailure(e, text) => (e.extended_code, text),
+                other => (0, Some(other.to_string())),
+            })
+        });
+        let seen = nodes.eventually("the leader carries it out", |nodes| {
+            let n = found(nodes, "c");
+            (n > 0).then_some(n)
+        });
+        nodes.nuda_ok("a", &["fault"]);
+        match asking.join().unwrap() {
+            Ok(()) if seen == 1 && found(nodes, "c") == 1 => Ok(()),
+            Err((ffi::SQLITE_BUSY_SNAPSHOT, _)) => Err("refused, and it is there".to_owned()),
+            other => Err(format!(
+                "told {other:?}, and there is {}",
+                found(nodes, "c")
+            )),
+        }
+    });
+}
+
+/// Two nodes add one at the same moment, many times.
+#[test]
+fn no_acknowledged_addition_is_lost() {
+    control("certification", |nodes| {
+        let barrier = Barrier::new(2);
+        let acknowledged: i64 = std::thread::scope(|scope| {
+            let work = |name: &'static str| {
+                let conn = strong(nodes, name, 2_000);
+                // Both begin on what they have: overlapping is the point.
+                set(&conn, "SELECT nuda_read_consistency('eventual')").unwrap();
+                let barrier = &barrier;
+                scope.spawn(move || {
+                    let once = |_| {
+                        barrier.wait();
+                        i64::from(add(&conn).is_ok())
+                    };
+                    (0..60).map(once).sum::<i64>()
+                })
+            };
+            let both = [work("a"), work("b")];
+            both.into_iter().map(|done| done.join().unwrap()).sum()
+        });
+        match found(nodes, "c") {
+            n if n == acknowledged && n > 0 => Ok(()),
+            n => Err(format!("{acknowledged} acknowledged, and {n} are there")),
+        }
+    });
+}
+
+/// A strong write saw an eventual one that nobody else has, and its node dies.
+#[test]
+fn what_a_strong_write_saw_is_there_with_it() {
+    control("dependencies", |nodes| {
+        let conn = strong(nodes, "a", 5_000);
+        nodes.nuda_ok("a", &["fault", "--withheld", "b,c"]);
+        conn.execute("INSERT INTO note VALUES ('seen')", [])
+            .unwrap();
+        let until = std::time::Instant::now() + Duration::from_secs(10);
+        while let Err(e) = add(&conn) {
+            assert!(std::time::Instant::now() < until, "{e}\n{}", nodes.logs());
+        }
+        drop(conn);
+        nodes.kill("a");
+        let reader = strong(nodes, "b", 2_000);
+        let until = std::time::Instant::now() + Duration::from_secs(10);
+        loop {
+            match balance(&reader) {
+                Ok(1) => break,
+                Ok(n) => return Err(format!("acknowledged, and a strong read finds {n}")),
+                Err(e) if std::time::Instant::now() > until => {
+                    return Err(format!("acknowledged, and no strong read succeeds: {e}"));
+                }
+                Err(_) => {}
+            }
+        }
+        let sql = "SELECT count(*) FROM note";
+        let notes: i64 = reader.query_row(sql, [], |row| row.get(0)).unwrap();
+        match notes {
+            1 => Ok(()),
+            _ => Err("an effect without its cause".to_owned()),
+        }
+    });
+}
