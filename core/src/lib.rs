@@ -8,7 +8,7 @@
 //!    untrusted bytes.
 //! 4. [`merge`]: what concurrent changes of one row amount to; [`types`]: what those of one
 //!    column do; [`diff`]: how an edit is read off two values; [`json`] and [`canonical`]: the
-//!    form that some of them compare.
+//!    form that some of them compare; [`visibility`]: which rows a UNIQUE constraint lets be shown.
 //! 5. [`schema`]: the shadow tables that both the extension and the daemon know.
 //! 6. [`protocol`]: replication as events in, commands out.
 #![forbid(unsafe_code)]
@@ -38,3 +38,4 @@ pub mod turns;
 pub mod types;
 pub mod value;
 pub mod version_vector;
+pub mod visibility;

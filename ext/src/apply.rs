@@ -28,6 +28,7 @@ use crate::replaced;
 use crate::rows::{Applying, RowStatements, check_types};
 use crate::shadow::{self, Sites, State, damaged, hash_from, to_i64};
 use crate::track::atomically;
+use crate::visible::{self, Touched};
 use crate::waiting::{self, Content, Whole};
 
 /// What the applier remembers between calls.
@@ -129,8 +130,12 @@ pub(crate) fn apply(
     }
     guard::prepare(connection, connection.is_dedicated())?;
     let foreign_keys = db.switch(Setting::ForeignKeys, false)?;
-    let outcome = connection
-        .while_applying(|| atomically(db, || deliver(connection, &state, &part, must_cover)));
+    let outcome = connection.while_applying(|| {
+        atomically(db, || {
+            visible::settle_own(connection)?;
+            deliver(connection, &state, &part, must_cover)
+        })
+    });
     db.switch(Setting::ForeignKeys, foreign_keys)?;
     if outcome.is_err() || !db.is_autocommit() {
         forget_states(connection);
@@ -413,6 +418,7 @@ fn apply_rows(
     }
     let seen_here = sites.encode_seen(seen);
     let (mut place, mut taken, mut parked) = (0, Images::default(), Parked::default());
+    let mut touched = Touched::default();
     for number in 0..whole.parts {
         let body = whole.body(db, id, number)?;
         let mut net = NetEffect::default();
@@ -426,6 +432,7 @@ fn apply_rows(
             statements: &mut applier.rows,
             images: &mut taken,
             parked: &mut parked,
+            touched: &mut touched,
             net: &mut net,
         };
         apply_body(connection, &mut applying, &body, &mut place)?;

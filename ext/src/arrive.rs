@@ -11,11 +11,13 @@ use nuda_core::site::{Dot, Seq};
 use nuda_core::value::{OwnedValue, Value};
 
 use crate::apply::optional_hash;
+use crate::canonical;
 use crate::connection::Connection;
 use crate::definition::{Definition, SchemaChange};
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
 use crate::ffi::own::OwnConnection;
+use crate::hidden;
 use crate::inspect;
 use crate::log;
 use crate::replaced;
@@ -85,7 +87,7 @@ pub(crate) fn schema(
     change: &SchemaChange,
 ) -> std::result::Result<(), NotHere> {
     match change {
-        SchemaChange::Untrack(number) => Ok(track::forget(connection, *number)?),
+        SchemaChange::Untrack(number) => Ok(track::forget(connection, *number).map(drop)?),
         SchemaChange::Define(definition) => define(connection, definition),
     }
 }
@@ -96,15 +98,21 @@ fn define(connection: &Connection, definition: &Definition) -> std::result::Resu
     let statements = definition.check()?;
     let known = connection.tables()?.get(number).cloned();
     match known {
-        Some(table) if table.at.version >= definition.table.at.version => return Ok(()),
-        Some(table) => add_columns(db, &table, definition)?,
+        Some(ref table) if table.at.version >= definition.table.at.version => return Ok(()),
+        Some(ref table) => add_columns(db, table, definition)?,
         None => create(connection, definition, &statements)?,
     }
-    let shape = inspect::shape(
-        db,
-        &definition.table.name,
-        definition.table.options.is_strong,
-    )?;
+    let shape = inspect::shape(db, &definition.table.name, definition.table.options)?;
+    if definition.table.options.keep_first {
+        hidden::prepare(db)?;
+    }
+    let added = known.map_or(definition.table.columns.len(), |table| table.columns.len());
+    let mut defaults = Vec::new();
+    for (n, column) in definition.table.columns.iter().enumerate().skip(added) {
+        defaults.push((n, canonical::added_default(db, &definition.table, column)?));
+    }
+    hidden::widen(db, &definition.table, &defaults)?;
+    hidden::look_again(db, &definition.table)?;
     track::record(db, &definition.table)?;
     triggers::drop_all(db, number)?;
     triggers::create(
@@ -138,7 +146,7 @@ fn create(
     if there == 0 {
         return Ok(run()?);
     }
-    let shape = inspect::inspect(db, name, definition.table.options.is_strong);
+    let shape = inspect::inspect(db, name, definition.table.options);
     let is_same = shape.as_ref().is_ok_and(|shape| {
         Table::definition_hash(&shape.columns, &shape.groups) == definition.table.at.definition
     });

@@ -9,14 +9,17 @@ use std::rc::Rc;
 
 use nuda_core::changeset::{ChainHash, ChainHasher, Header, Level};
 use nuda_core::limits;
+use nuda_core::merge::Rank;
 use nuda_core::site::Dot;
 use nuda_core::value::{OwnedValue, Value};
 
+use crate::births;
 use crate::buffer::{Buffer, Kind};
 use crate::connection::Connection;
 use crate::drift::Drift;
 use crate::error::{Error, Result};
 use crate::event::{self, Scratch};
+use crate::ffi::db::Db;
 use crate::ffi::value::Args;
 use crate::identity;
 use crate::images;
@@ -30,6 +33,7 @@ use crate::strong::decide::{Writes, decide};
 use crate::track;
 use crate::tracked::{ColumnType, Table, Tables};
 use crate::triggers;
+use crate::visible;
 
 /// What a trigger's first argument says, besides the table: `table * 16 + call`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +116,9 @@ pub(crate) struct Capture {
     pub(crate) wrote: bool,
     /// Keys being invented.
     pub(crate) keys: Keys,
+    /// Whether the transaction makes changes again that were acknowledged before, and whose rows may
+    /// be hidden at once.
+    pub(crate) is_made_again: bool,
 }
 
 impl Capture {
@@ -124,6 +131,7 @@ impl Capture {
         self.pieces.0.clear();
         self.pieces.1.clear();
         self.keys = Keys::default();
+        self.is_made_again = false;
     }
 
     /// The name of what the transaction wrote.
@@ -160,7 +168,7 @@ pub(crate) fn captured(connection: &Connection, args: Args<'_>) -> Result<()> {
     if call == Call::Touch {
         return Ok(());
     }
-    let replaces = connection.db().replaces();
+    let replaces = replaces_silently(connection.db())?;
     if call == Call::Announce && !replaces && args.int(1) != Some(keys::UNKNOWN) {
         // Nothing goes: the usual case, and it has to be cheap.
         return Ok(());
@@ -260,6 +268,13 @@ fn announced(
         Some(row) => event::delete(&mut *connection.capture()?, table, side(&row)),
         None => Ok(()),
     }
+}
+
+/// Whether the running statement removes what it collides with and no trigger tells of it. With
+/// recursive triggers the delete trigger does, and a row that was deleted twice would seem to
+/// have been there before the transaction.
+fn replaces_silently(db: Db) -> Result<bool> {
+    Ok(db.replaces() && db.int("PRAGMA recursive_triggers", &[])? == 0)
 }
 
 /// Which row a REPLACE removes by a partial unique index, SQLite alone knows.
@@ -423,6 +438,12 @@ fn write_part(connection: &Connection, capture: &mut Capture, last: bool) -> Res
         )?;
     }
     insert_part(connection, &record, part, &net, hash)?;
+    if tables.may_hide() {
+        note_births(connection, &record, &tables, &net.body)?;
+        if last && !capture.is_made_again {
+            visible::refuse_taken(connection, &record)?;
+        }
+    }
     if let (true, Some(hash)) = (level != Level::Eventual, hash) {
         let candidate = Candidate {
             site_id: record.site_id,
@@ -439,6 +460,21 @@ fn write_part(connection: &Connection, capture: &mut Capture, last: bool) -> Res
     capture.wrote = last;
     capture.ended |= last;
     Ok(())
+}
+
+/// Rows of tables that may hide rows were written.
+fn note_births(
+    connection: &Connection,
+    record: &Record,
+    tables: &Tables,
+    body: &[u8],
+) -> Result<()> {
+    let header = Header::decode(&record.header)?;
+    let rank = Rank {
+        stamp: header.stamp,
+        site: header.dot.site,
+    };
+    births::of_body(connection.db(), tables, body, rank)
 }
 
 /// The level of the running transaction's commit.

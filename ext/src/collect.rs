@@ -24,6 +24,7 @@ use crate::kept_states;
 use crate::log;
 use crate::shadow::{self, Sites, State, damaged, to_i64};
 use crate::track::atomically;
+use crate::visible;
 
 /// `nuda_acknowledge(node, vector)`: a member reports what it has applied and fsynced.
 /// Answers whether the report was accepted: it is once all of it has been applied here.
@@ -117,8 +118,10 @@ pub(crate) fn collect(connection: &Connection, vouched: Option<&str>) -> Result<
         return Ok((0, before.to_string()));
     }
     atomically(db, || {
+        // What was written here is looked at while it is in the log.
+        visible::settle_own(connection)?;
         kept_states::keep((db, &sites), &*connection.tables()?, (&before, &goal))?;
-        let dropped = drop_records(db, &state, &sites, &goal)?;
+        let dropped = drop_records(connection, &state, &sites, &goal)?;
         db.run(
             "UPDATE main.nuda_state SET frontier = ?",
             &[text(&goal.to_string())],
@@ -166,14 +169,20 @@ fn keep_unseen_strong(
     Ok(())
 }
 
-fn drop_records(db: Db, state: &State, sites: &Sites, goal: &VersionVector) -> Result<u64> {
+fn drop_records(
+    connection: &Connection,
+    state: &State,
+    sites: &Sites,
+    goal: &VersionVector,
+) -> Result<u64> {
+    let db = connection.db();
     let goes = |key: i64| {
         let (site_id, seq, _) = log::split(key);
         sites
             .by_id(site_id)
             .is_some_and(|site| seq <= goal.get(site.site))
     };
-    move_images(db, state, sites, goal, &goes)?;
+    move_images(connection, state, sites, goal, &goes)?;
     let mut dropped = 0;
     for site in sites.iter() {
         let until = goal.get(site.site);
@@ -238,12 +247,14 @@ fn keep_previous(db: Db, site_id: i64, seq: u64) -> Result<()> {
 
 /// Images of rows that another delete, which stays, also hides move on to it.
 fn move_images(
-    db: Db,
+    connection: &Connection,
     state: &State,
     sites: &Sites,
     goal: &VersionVector,
     goes: &impl Fn(i64) -> bool,
 ) -> Result<()> {
+    let db = connection.db();
+    let tables = connection.tables()?;
     let mut index = None;
     for site in sites.iter() {
         let keys = db.all(
@@ -265,7 +276,7 @@ fn move_images(
                     empty.insert(built)
                 }
             };
-            images::move_on((db, sites), index, *key, goes)?;
+            images::move_on((db, sites), &tables, index, *key, goes)?;
         }
     }
     Ok(())

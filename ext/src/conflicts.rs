@@ -1,11 +1,14 @@
 //! `nuda_conflicts`: the values that lost, to whom, and why. A report for people, bounded;
 //! nothing is decided by it.
 
+use nuda_core::codec::Reader;
 use nuda_core::limits;
-use nuda_core::merge::{Lost, Reason};
+use nuda_core::merge::{Lost, Rank, Reason};
 use nuda_core::types::doc::loss::Loss;
-use nuda_core::value::Value;
+use nuda_core::value::{OwnedValue, Value};
+use nuda_core::visibility::Birth;
 
+use crate::constraints::Unique;
 use crate::error::Result;
 use crate::ffi::db::Db;
 use crate::identity;
@@ -59,6 +62,22 @@ fn insert(
         Reason::Strong => "written without knowing a strong write, which won",
         Reason::StronglyDeleted => "written without knowing a strong delete of the row, which won",
     };
+    write(
+        db,
+        (table, key, column),
+        loss.value,
+        (loss.loser, loss.winner),
+        reason,
+    )
+}
+
+fn write(
+    db: Db,
+    (table, key, column): (&Table, &[Value<'_>], &str),
+    lost: Value<'_>,
+    (loser, winner): (Rank, Rank),
+    reason: &str,
+) -> Result<()> {
     let keys: Vec<String> = key.iter().map(|value| display(*value)).collect();
     db.run(
         "INSERT INTO main.nuda_conflicts(at_ms, \"table\", \"key\", \"column\", lost, lost_site, \
@@ -68,11 +87,11 @@ fn insert(
             Value::Text(table.name.as_bytes()),
             Value::Text(keys.join(", ").as_bytes()),
             Value::Text(column.as_bytes()),
-            loss.value,
-            Value::Text(loss.loser.site.to_string().as_bytes()),
-            Value::Int(to_i64(loss.loser.stamp.get())),
-            Value::Text(loss.winner.site.to_string().as_bytes()),
-            Value::Int(to_i64(loss.winner.stamp.get())),
+            lost,
+            Value::Text(loser.site.to_string().as_bytes()),
+            Value::Int(to_i64(loser.stamp.get())),
+            Value::Text(winner.site.to_string().as_bytes()),
+            Value::Int(to_i64(winner.stamp.get())),
             Value::Text(reason.as_bytes()),
         ],
     )?;
@@ -80,6 +99,51 @@ fn insert(
         "DELETE FROM main.nuda_conflicts WHERE id <= last_insert_rowid() - ?",
         &[Value::Int(to_i64(limits::CONFLICTS))],
     )
+}
+
+/// Records that a row is not shown, because an older one has its unique value.
+pub(crate) fn hidden(
+    db: Db,
+    table: &Table,
+    (unique, values): (&Unique, &[OwnedValue]),
+    (row, by): (&Birth, &Birth),
+) -> Result<()> {
+    let columns: Vec<&str> = unique.column_names().collect();
+    let value = |name: &&str| {
+        let value = table.position(name).and_then(|n| values.get(n));
+        value.map_or(Value::Null, OwnedValue::as_ref)
+    };
+    let several: Vec<String> = columns.iter().map(|name| display(value(name))).collect();
+    let several = several.join(", ");
+    let lost = match columns.as_slice() {
+        [one] => value(one),
+        _ => Value::Text(several.as_bytes()),
+    };
+    let key: Vec<Value<'_>> = values.iter().map(OwnedValue::as_ref).collect();
+    let key = key.get(..table.at.key_columns).unwrap_or_default();
+    write(
+        db,
+        (table, key, &columns.join(", ")),
+        lost,
+        (row.rank, by.rank),
+        &format!(
+            "the row is hidden as long as {}, which is older, has this value",
+            shown_key(&by.key)
+        ),
+    )
+}
+
+/// An encoded key as a person reads it.
+pub(crate) fn shown_key(bytes: &[u8]) -> String {
+    let mut reader = Reader::new(bytes);
+    let mut parts = Vec::new();
+    while !reader.is_empty() {
+        match Value::decode(&mut reader) {
+            Ok(value) => parts.push(display(value)),
+            Err(_) => break,
+        }
+    }
+    parts.join(", ")
 }
 
 /// A value as a person reads it.

@@ -3,7 +3,8 @@
 //! Strong tables have them. Strong transactions have one order, and each was checked by its
 //! writer's SQLite on all that went before it; the others reproduce rows (see [`crate::parked`])
 //! and check nothing. On eventual tables, which two nodes write at the same time, the columns that
-//! one CHECK names are one cell ([`check_groups`]).
+//! one CHECK names are one cell ([`check_groups`]), and of rows with one unique value one is shown,
+//! if that was asked for ([`crate::visible`]).
 //!
 //! The invariant: what a strong table's constraint refers to is ordered with it. So a unique
 //! index is of replicated columns and on every member, and both ends of a reference are strong.
@@ -13,14 +14,14 @@ use nuda_core::value::{OwnedValue, Value};
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
 use crate::sql::{self, Token};
-use crate::tracked::{Column, Table, quote};
+use crate::tracked::{Column, Options, Table, quote};
 
 /// A UNIQUE constraint or index besides the primary key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unique {
-    name: String,
+    pub(crate) name: String,
     /// Columns and the collations they are compared by; `None`: an expression.
-    columns: Vec<Option<(String, String)>>,
+    pub(crate) columns: Vec<Option<(String, String)>>,
     /// Whether the index holds only some of the rows.
     pub(crate) is_partial: bool,
 }
@@ -70,10 +71,47 @@ impl Unique {
         format!("({})", terms.join(" AND "))
     }
 
+    /// What a row claims by this constraint, the `ordinal`-th of its table: equal bytes are values
+    /// that SQLite takes for equal. `None`: one of them is NULL.
+    pub(crate) fn claim(
+        &self,
+        ordinal: usize,
+        table: &Table,
+        row: &[OwnedValue],
+    ) -> Option<Vec<u8>> {
+        let mut claim = u16::try_from(ordinal).ok()?.to_be_bytes().to_vec();
+        for (name, collation) in self.columns.iter().flatten() {
+            let value = row.get(table.position(name)?)?.as_ref();
+            let folded;
+            let value = match value {
+                Value::Null => return None,
+                Value::Text(text) if collation.eq_ignore_ascii_case("NOCASE") => {
+                    folded = text.to_ascii_lowercase();
+                    Value::Text(&folded)
+                }
+                Value::Text(text) if collation.eq_ignore_ascii_case("RTRIM") => {
+                    Value::Text(trimmed(text))
+                }
+                value => value.canonical_key(),
+            };
+            value.encode(&mut claim);
+        }
+        Some(claim)
+    }
+
     /// The names of its columns.
     pub(crate) fn column_names(&self) -> impl Iterator<Item = &str> {
         self.columns.iter().flatten().map(|(name, _)| name.as_str())
     }
+}
+
+/// A text without the spaces at its end.
+fn trimmed(text: &[u8]) -> &[u8] {
+    let end = text
+        .iter()
+        .rposition(|byte| *byte != b' ')
+        .map_or(0, |last| last + 1);
+    text.get(..end).unwrap_or_default()
 }
 
 /// The columns, by position, that are written and won together because a CHECK names them
@@ -132,13 +170,15 @@ pub(crate) fn refuse_unique(
     db: Db,
     table: &str,
     (tokens, columns): (&[Token<'_>], &[Column]),
-    is_strong: bool,
+    options: Options,
 ) -> Result<()> {
     let all = Unique::all(db, table)?;
     let Some(first) = all.first() else {
         return Ok(());
     };
-    if !is_strong {
+    if options.keep_first {
+        refuse_unlike(table, &all, options)?;
+    } else if !options.is_strong {
         return Err(Error::refused(not_unique(table, &first.name)));
     }
     let is_replicated = |name: &str| columns.iter().any(|c| c.name.eq_ignore_ascii_case(name));
@@ -159,9 +199,47 @@ pub(crate) fn refuse_unique(
             && !policy.is_word("ABORT")
         {
             return Err(Error::refused(format!(
-                "{table}: a strong table with UNIQUE constraints has no ON CONFLICT in its \
+                "{table}: a replicated table with UNIQUE constraints has no ON CONFLICT in its \
                  definition, which other nodes could not follow when values change places; \
                  write INSERT OR IGNORE and the like instead"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what cannot be decided outside SQLite: whether a row is in a partial index, and
+/// whether values are equal by a collation of the application's.
+fn refuse_unlike(table: &str, uniques: &[Unique], options: Options) -> Result<()> {
+    if options.site_ranges {
+        return Err(Error::refused(format!(
+            "{table}: site_ranges and unique=keep_first exclude each other, since the row that is \
+             put in the way of an invented key would have its unique values; give rows explicit keys"
+        )));
+    }
+    for unique in uniques {
+        if unique.is_partial {
+            return Err(Error::refused(format!(
+                "{table}: {} is a partial UNIQUE index, and which rows it holds is not known where \
+                 they are hidden; make it a plain index, or track the table as 'strong'",
+                unique.name
+            )));
+        }
+        let known = |c: &str| {
+            ["BINARY", "NOCASE", "RTRIM"]
+                .iter()
+                .any(|k| k.eq_ignore_ascii_case(c))
+        };
+        let mut collations = unique
+            .columns
+            .iter()
+            .flatten()
+            .map(|(_, collation)| collation);
+        if let Some(own) = collations.find(|collation| !known(collation)) {
+            return Err(Error::refused(format!(
+                "{table}: {} compares by the collation {own}, which other nodes may not have; use \
+                 BINARY, NOCASE or RTRIM",
+                unique.name
             )));
         }
     }
@@ -172,12 +250,12 @@ pub(crate) fn refuse_unique(
 pub(crate) fn not_unique(table: &str, index: &str) -> String {
     format!(
         "{table}: the UNIQUE constraint {index} cannot hold when two nodes write at the same \
-         time, and choosing between such rows is not built yet; make it a plain index, make \
-         its columns the primary key, or track the table as 'strong'"
+         time; track the table with the option unique=keep_first, which shows the oldest of such \
+         rows, or as 'strong', or make it a plain index"
     )
 }
 
-/// Why a strong table does not get a unique index later.
+/// Why a table does not get a unique index later.
 pub(crate) fn not_unique_yet(table: &str, index: &str) -> String {
     format!(
         "{table} has the UNIQUE index {index}, which other nodes do not have and would not keep"

@@ -29,7 +29,7 @@ use crate::tracked::{Column, Options, Table, parse_type_text};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum SchemaChange {
     /// The table is replicated from here on, in this shape.
-    Define(Definition),
+    Define(Box<Definition>),
     /// The table is no longer replicated.
     Untrack(u32),
 }
@@ -55,7 +55,7 @@ impl SchemaChange {
                 put_varint(&mut out, u64::from(*number));
             }
             Self::Define(definition) => {
-                let Definition { table, sql } = definition;
+                let Definition { table, sql } = &**definition;
                 let options = table.options.words();
                 out.push(if options.is_empty() {
                     DEFINE
@@ -96,7 +96,8 @@ impl SchemaChange {
                 Ok(Some(Self::Untrack(number)))
             }
             kind @ (DEFINE | DEFINE_WITH_OPTIONS) => {
-                Ok(Definition::decode(&mut r, kind == DEFINE_WITH_OPTIONS)?.map(Self::Define))
+                let definition = Definition::decode(&mut r, kind == DEFINE_WITH_OPTIONS)?;
+                Ok(definition.map(Box::new).map(Self::Define))
             }
             _ => Ok(None),
         }
@@ -175,6 +176,7 @@ impl Definition {
                 options,
                 groups,
                 indexes,
+                uniques: Vec::new(),
                 drift: Drift::None,
             },
             sql,

@@ -117,7 +117,7 @@ impl Present {
         }
         for unique in self.unique.get(&name).into_iter().flatten() {
             let (index, sql) = unique.split_once('\0').unwrap_or((unique, ""));
-            if !table.options.is_strong {
+            if !table.options.is_strong && !table.options.keep_first {
                 return Drift::Broken(constraints::not_unique(&table.name, index));
             }
             if !sql.is_empty() && !table.indexes.iter().any(|known| known == sql) {

@@ -25,6 +25,7 @@ use crate::renumber;
 use crate::shadow::{self, Sites};
 use crate::strong::{exec as execution, levels};
 use crate::track;
+use crate::visible;
 
 /// Name, number of arguments (-1: any), whether views may use it, and what it does.
 type Definition = (&'static str, i32, bool, Scalar);
@@ -35,7 +36,7 @@ const FUNCTIONS: &[Definition] = &[
     ("nuda_init", -1, false, init),
     ("nuda_join", 1, false, join),
     ("nuda_track", -1, false, track_table),
-    ("nuda_trackable", 1, false, trackable),
+    ("nuda_trackable", -1, false, trackable),
     ("nuda_untrack", 1, false, untrack),
     ("nuda_column", -1, false, column),
     ("nuda_propose", 0, false, propose),
@@ -59,6 +60,7 @@ const FUNCTIONS: &[Definition] = &[
     ("nuda_set_members", 2, false, set_members),
     ("nuda_acknowledge", 2, false, acknowledge),
     ("nuda_collect", -1, false, collect_log),
+    ("nuda_settle", 0, false, settle),
     ("nuda_digest", 0, false, digest_tables),
     ("nuda_write_consistency", -1, false, write_consistency),
     ("nuda_read_consistency", -1, false, read_consistency),
@@ -183,9 +185,10 @@ fn track_table(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue
     )?)
 }
 
-/// `SELECT nuda_trackable('table')`: NULL, or why not.
+/// `SELECT nuda_trackable('table'[, 'options'])`: NULL, or why not.
 fn trackable(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
-    match track::trackable(connection, required(&args, 0, "the table's name")?)? {
+    let name = required(&args, 0, "the table's name")?;
+    match track::trackable(connection, name, args.text(1).unwrap_or_default())? {
         Some(reason) => text(reason),
         None => Ok(OwnedValue::Null),
     }
@@ -431,6 +434,15 @@ fn collect_log(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue
         "{{\"dropped\":{dropped},\"frontier\":{}}}",
         json::text(&frontier)
     ))
+}
+
+/// `SELECT nuda_settle()`: shows the rows that what was written here has set free; 1 if it looked.
+fn settle(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
+    if !shadow::is_replica(connection.db())? {
+        return Ok(OwnedValue::Int(0));
+    }
+    let looked = track::atomically(connection.db(), || visible::settle_own(connection))?;
+    Ok(OwnedValue::Int(i64::from(looked)))
 }
 
 /// `SELECT nuda_digest()`

@@ -22,9 +22,10 @@ use nuda_core::value::{OwnedValue, Value};
 use crate::concurrent::{LogIndex, RowName, row_fingerprint};
 use crate::error::Result;
 use crate::ffi::db::Db;
+use crate::hidden;
 use crate::net::NetEffect;
 use crate::shadow::{Sites, damaged};
-use crate::tracked::Table;
+use crate::tracked::{Table, Tables};
 
 /// The images of one part, ready to be stored.
 pub(crate) fn with_order(images: &[u8], order: Stamp) -> Vec<u8> {
@@ -260,6 +261,7 @@ impl NetEffect {
 /// rows that stay in the log.
 pub(crate) fn move_on(
     (db, sites): (Db, &Sites),
+    tables: &Tables,
     index: &mut LogIndex,
     key: i64,
     goes: impl Fn(i64) -> bool,
@@ -278,6 +280,7 @@ pub(crate) fn move_on(
         };
         let heirs = index.deletes(db, sites, row, |key| !goes(key))?;
         let Some(heir) = heirs.first().copied() else {
+            hidden::image_gone(db, tables, (row.table, row.key))?;
             continue;
         };
         let mut moved = Vec::new();

@@ -10,7 +10,7 @@ use crate::constraints;
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
 use crate::sql::{self, Token};
-use crate::tracked::{Column, ColumnType, DocRules, INDEXES, parse_type_text};
+use crate::tracked::{Column, ColumnType, DocRules, INDEXES, Options, parse_type_text};
 
 /// A table that can be tracked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,16 +33,16 @@ pub(crate) struct Shape {
 }
 
 /// Looks at table `name` of the main database, which is to be replicated.
-pub(crate) fn inspect(db: Db, name: &str, is_strong: bool) -> Result<Shape> {
-    let shape = shape(db, name, is_strong)?;
-    if !is_strong {
+pub(crate) fn inspect(db: Db, name: &str, options: Options) -> Result<Shape> {
+    let shape = shape(db, name, options)?;
+    if !options.is_strong {
         refuse_enforced_foreign_keys(db, &shape.name)?;
     }
     Ok(shape)
 }
 
 /// The same of one that is replicated already, whoever enforces foreign keys by now.
-pub(crate) fn shape(db: Db, name: &str, is_strong: bool) -> Result<Shape> {
+pub(crate) fn shape(db: Db, name: &str, options: Options) -> Result<Shape> {
     let found = db.first(
         "SELECT name, type, sql FROM main.sqlite_schema \
          WHERE name = ? COLLATE NOCASE AND type IN ('table', 'view')",
@@ -87,13 +87,13 @@ pub(crate) fn shape(db: Db, name: &str, is_strong: bool) -> Result<Shape> {
     refuse_narrow_types(db, &real, &declared, &columns)?;
     let advice = advice(&declared);
     refuse_conflict_clauses(&real, &tokens)?;
-    let groups = if is_strong {
+    let groups = if options.is_strong {
         Vec::new()
     } else {
         refuse_checks(&real, &tokens, &columns)?;
         constraints::check_groups(&tokens, &columns)
     };
-    constraints::refuse_unique(db, &real, (&tokens, &columns), is_strong)?;
+    constraints::refuse_unique(db, &real, (&tokens, &columns), options)?;
     let indexes = db
         .all(INDEXES, &[Value::Text(real.as_bytes())])?
         .into_iter()

@@ -12,6 +12,8 @@
 //!   brings tables (`replaced`: those that come again), `rows` changes rows, asking `concurrent` what the change had not seen and
 //!   `nuda_core::merge` what that amounts to (`states` and `placed`: to a text or document); `images` keeps what deletes hid, `conflicts`
 //!   reports what lost, `history` tells what happened to one row, `guard` keeps user triggers from writing twice;
+//! - `visible` shows and hides rows that hold one unique value (`births` says which is the oldest, `hidden` keeps those that are
+//!   not shown, `beside` those that are changed in another way than by applying);
 //! - `collect` drops what nobody needs (`kept_states`: all but what edits that stay have not seen), `renumber` and `mend` repair what was
 //!   written under a wrong site or stamp or before a re-seed (`local`: what is not
 //!   replicated, `texts_again`), `digest` proves equality;
@@ -25,6 +27,8 @@
 
 mod apply;
 mod arrive;
+mod beside;
+mod births;
 mod buffer;
 mod canonical;
 mod capture;
@@ -44,6 +48,7 @@ mod ffi;
 mod functions;
 mod guard;
 mod history;
+mod hidden;
 mod identity;
 mod images;
 mod index;
@@ -72,6 +77,7 @@ mod track;
 mod tracked;
 mod triggers;
 mod undo;
+mod visible;
 mod waiting;
 
 pub use error::Error;

@@ -8,11 +8,13 @@ use std::rc::Rc;
 
 use nuda_core::changeset::{ChainHash, ChainHasher, Header};
 use nuda_core::hlc::Stamp;
-use nuda_core::merge::{Event, Rules, register};
+use nuda_core::merge::{Event, Rank, Rules, register};
 use nuda_core::row::{BodyReader, Cell, Change, Item, RowChange};
 use nuda_core::site::Seq;
 use nuda_core::value::{OwnedValue, Value};
 
+use crate::beside;
+use crate::births;
 use crate::concurrent::{LogIndex, RowName, for_each_row, row_fingerprint};
 use crate::connection::Connection;
 use crate::error::{Error, Result};
@@ -20,6 +22,7 @@ use crate::event;
 use crate::excess::clamped;
 use crate::ffi::db::Db;
 use crate::guard::{self, Write};
+use crate::hidden;
 use crate::local;
 use crate::log;
 use crate::shadow::{self, Sites, damaged};
@@ -27,6 +30,7 @@ use crate::texts_again::Texts;
 use crate::track::atomically;
 use crate::tracked::{ColumnType, Table, quote};
 use crate::triggers;
+use crate::visible;
 
 /// A row by its table's number and its key.
 type OwnedRow = (u32, Vec<OwnedValue>);
@@ -38,8 +42,12 @@ pub(crate) fn restamp(connection: &Connection, keep: Seq, max_ms: u64) -> Result
     atomically(db, || {
         let (count, contested) = connection.while_applying(|| {
             let (count, rows) = rewrite_stamps(db, keep, max_ms)?;
-            // Registers may now lose to concurrent writes that they had beaten.
-            Ok((count, settle_rows(connection, &rows)?))
+            // Registers may now lose to concurrent writes that they had beaten, and rows are younger.
+            let contested = settle_rows(connection, &rows)?;
+            if connection.tables()?.may_hide() {
+                visible::settle_all(connection)?;
+            }
+            Ok((count, contested))
         })?;
         if !contested.is_empty() {
             triggers::touch(db)?;
@@ -63,8 +71,10 @@ struct Contested {
 fn say_again(connection: &Connection, cell: &Contested) -> Result<()> {
     let db = connection.db();
     let key: Vec<Value<'_>> = cell.key.iter().map(OwnedValue::as_ref).collect();
-    let row = row_as_it_is(db, &cell.table, &key)?;
-    let Some(value) = row.as_deref().and_then(|row| row.get(cell.column)) else {
+    let Some((row, _)) = beside::find(db, &cell.table, &key)? else {
+        return Ok(());
+    };
+    let Some(value) = row.get(cell.column) else {
         return Ok(());
     };
     let mut capture = connection.capture()?;
@@ -109,9 +119,17 @@ fn rewrite_stamps(db: Db, keep: Seq, max_ms: u64) -> Result<(u64, Vec<OwnedRow>)
             None => shadow::hash_from(before)?,
         };
         if header.stamp.millis() > max_ms {
+            let was = header.stamp;
             header.stamp = Stamp::next(latest, max_ms)
                 .ok_or_else(|| Error::refused("the logical clock is exhausted"))?;
             count += 1;
+            if births::are_kept(db)? {
+                let at = |stamp| Rank {
+                    stamp,
+                    site: header.dot.site,
+                };
+                births::move_all(db, at(was), at(header.stamp))?;
+            }
             for part in &parts {
                 if let Some(OwnedValue::Blob(body)) = part.get(3) {
                     collect_rows(body, &mut rows)?;
@@ -181,7 +199,7 @@ fn settle_rows(connection: &Connection, rows: &[OwnedRow]) -> Result<Vec<Contest
             continue;
         };
         let key: Vec<Value<'_>> = owned.iter().map(OwnedValue::as_ref).collect();
-        for column in settle_row(db, &sites, &mut index, table, &key)? {
+        for column in settle_row(connection, &sites, &mut index, table, &key)? {
             contested.push(Contested {
                 table: Rc::clone(table),
                 key: owned.clone(),
@@ -193,12 +211,13 @@ fn settle_rows(connection: &Connection, rows: &[OwnedRow]) -> Result<Vec<Contest
 }
 
 fn settle_row(
-    db: Db,
+    connection: &Connection,
     sites: &Sites,
     index: &mut LogIndex,
     table: &Rc<Table>,
     key: &[Value<'_>],
 ) -> Result<Vec<usize>> {
+    let db = connection.db();
     let name = RowName {
         table: table.at.number,
         key,
@@ -214,16 +233,24 @@ fn settle_row(
         };
         let mut bound = key.to_vec();
         bound.push(value);
-        db.run(
-            &format!(
-                "UPDATE {} SET {} = ?{} WHERE {}",
-                table.quoted(),
-                quote(&column.name),
-                key.len() + 1,
-                table.key_condition()
-            ),
-            &bound,
-        )?;
+        let update = format!(
+            "UPDATE {} SET {} = ?{} WHERE {}",
+            table.quoted(),
+            quote(&column.name),
+            key.len() + 1,
+            table.key_condition()
+        );
+        let hidden = hidden::peek(db, table, key)?;
+        match (hidden, db.run(&update, &bound)) {
+            (None, Err(error)) if beside::has_no_place(table, &error) => {
+                if let Some((row, _)) = beside::find(db, table, key)? {
+                    beside::take_out(connection, table, &row)?;
+                    beside::keep(db, table, &with(row, table, &column.name, value))?;
+                }
+            }
+            (Some(row), _) => beside::keep(db, table, &with(row, table, &column.name, value))?,
+            (None, done) => done?,
+        }
     }
     let documents = table.columns.iter().enumerate();
     Ok(documents
@@ -242,6 +269,19 @@ fn are_concurrent(events: &[Event<'_>], column: usize) -> bool {
         let mut others = wrote.iter().skip(n + 1);
         others.any(|other| !event.saw(other) && !other.saw(event))
     })
+}
+
+/// The row with another value in one column.
+fn with(
+    mut row: Vec<OwnedValue>,
+    table: &Table,
+    column: &str,
+    value: Value<'_>,
+) -> Vec<OwnedValue> {
+    if let Some(place) = table.position(column).and_then(|n| row.get_mut(n)) {
+        *place = value.into();
+    }
+    row
 }
 
 /// What `nuda_protocol` says while a re-issue is due; gone with the transaction that made it.
@@ -276,6 +316,7 @@ pub(crate) fn reissue(connection: &Rc<Connection>, path: &str) -> Result<u64> {
 
 fn reissue_rows(connection: &Rc<Connection>) -> Result<u64> {
     let db = connection.db();
+    connection.capture()?.is_made_again = true;
     // Tables that come back whole need no change of theirs made again.
     let tables = connection.tables()?;
     local::bring_back(connection)?;
@@ -296,8 +337,10 @@ fn reissue_rows(connection: &Rc<Connection>) -> Result<u64> {
                     let Some(table) = table else { continue };
                     let name = row_fingerprint(table.at.number, &row.key);
                     if !whole.contains(&name) {
-                        let here = row_as_it_is(db, table, &row.key)?;
-                        let donor = donors.entry(name).or_insert_with(|| here.clone());
+                        let here = beside::find(db, table, &row.key)?;
+                        let donor = donors
+                            .entry(name)
+                            .or_insert_with(|| here.as_ref().map(|(row, _)| row.clone()));
                         let present = (here, donor.as_deref());
                         if reissue_row(connection, table, &row, present, &mut texts)? {
                             whole.insert(name);
@@ -348,16 +391,6 @@ fn lacking(db: Db) -> Result<Vec<Vec<u8>>> {
     Ok(bodies.into_iter().map(|(_, body)| body).collect())
 }
 
-fn row_as_it_is(db: Db, table: &Table, key: &[Value<'_>]) -> Result<Option<Vec<OwnedValue>>> {
-    let sql = format!(
-        "SELECT {} FROM {} WHERE {}",
-        table.column_list(),
-        table.quoted(),
-        table.key_condition()
-    );
-    db.first(&sql, key)
-}
-
 /// Makes one change again, by an ordinary, captured write. An updated row that is gone here is
 /// inserted as the old file has it, if it has it; answers whether that was done. `here` is the
 /// row, `donor` what the donor had: registers meet that, not what was made again before.
@@ -365,10 +398,12 @@ fn reissue_row(
     connection: &Connection,
     table: &Table,
     row: &RowChange<'_>,
-    (here, donor): (Option<Vec<OwnedValue>>, Option<&[OwnedValue]>),
+    (here, donor): (Option<beside::Found>, Option<&[OwnedValue]>),
     texts: &mut Texts,
 ) -> Result<bool> {
     let db = connection.db();
+    let is_hidden = here.as_ref().is_some_and(|(_, is_hidden)| *is_hidden);
+    let here = here.map(|(row, _)| row);
     let announce = |write| {
         connection.guard.announce(write, table.at.number, &row.key);
     };
@@ -377,26 +412,20 @@ fn reissue_row(
     let cells: Vec<(usize, Cell<'_>)> = match (&row.change, &here) {
         (Change::Delete, _) => {
             announce(Write::Delete);
-            db.run(&format!("DELETE FROM {name} WHERE {condition}"), &row.key)?;
+            delete_again(connection, table, &row.key, here.filter(|_| is_hidden))?;
             return Ok(false);
         }
         (Change::Update(_), None) if table.options.delete_wins => return Ok(false),
         (Change::Update(_), None) => {
-            let columns = table.column_list();
-            announce(Write::Insert);
-            db.run(
-                &format!(
-                    "INSERT INTO {name}({columns}) SELECT {columns} FROM nuda_old.{} \
-                     WHERE {condition}",
-                    quote(&table.name)
-                ),
-                &row.key,
-            )?;
+            if let Some(old) = beside::find_old(db, table, &row.key)? {
+                announce(Write::Insert);
+                insert(connection, table, &old)?;
+            }
             return Ok(true);
         }
         (Change::Insert(cells), None) => {
             announce(Write::Insert);
-            insert_again(db, table, cells, texts)?;
+            insert_again(connection, table, cells, texts)?;
             return Ok(false);
         }
         (Change::Update(cells), Some(_)) => cells.clone(),
@@ -404,14 +433,24 @@ fn reissue_row(
     };
     let mut set = Vec::new();
     let mut made = Vec::new();
+    // The whole row, for where it has no place in its table.
+    let mut new = here.clone().unwrap_or_default();
     for (n, cell) in cells {
         let Some(column) = table.columns.get(n).filter(|c| !c.is_key) else {
             continue;
         };
         let (name, place) = (quote(&column.name), row.key.len() + made.len() + 1);
+        let mut now_is = |value: OwnedValue| {
+            if let Some(place) = new.get_mut(n) {
+                *place = value;
+            }
+        };
         if let Cell::Add(added) = cell {
             set.push(format!("{name} = {name} + ?{place}"));
             made.push(OwnedValue::Int(clamped(added)));
+            if let Some(OwnedValue::Int(count)) = here.as_deref().and_then(|row| row.get(n)) {
+                now_is(OwnedValue::Int(count.saturating_add(clamped(added))));
+            }
             continue;
         }
         if column.kind.has_state() {
@@ -419,6 +458,7 @@ fn reissue_row(
             let now = now.map_or(Value::Null, OwnedValue::as_ref);
             if let Some(text) = texts.again(db, table, (&row.key, n), now)? {
                 set.push(format!("{name} = ?{place}"));
+                now_is(text.clone());
                 made.push(text);
             }
             continue;
@@ -431,28 +471,63 @@ fn reissue_row(
         let now = met.and_then(|row| row.get(n)).map(OwnedValue::as_ref);
         if let Some(value) = column.kind.again(now, cell) {
             set.push(format!("{name} = ?{place}"));
+            now_is(value.clone());
             made.push(value);
         }
     }
+    if set.is_empty() {
+        return Ok(false);
+    }
     let mut values = row.key.clone();
     values.extend(made.iter().map(OwnedValue::as_ref));
-    if !set.is_empty() {
-        announce(Write::Update);
-        db.run(
-            &format!("UPDATE {name} SET {} WHERE {condition}", set.join(", ")),
-            &values,
-        )?;
+    let update = format!("UPDATE {name} SET {} WHERE {condition}", set.join(", "));
+    let old = here.unwrap_or_default();
+    announce(Write::Update);
+    if is_hidden {
+        beside::update(connection, table, (&old, &new))?;
+    } else {
+        update_again(connection, table, (&update, &values), (&old, &new))?;
     }
     Ok(false)
 }
 
-fn insert_again(db: Db, table: &Table, cells: &[Cell<'_>], texts: &mut Texts) -> Result<()> {
-    let columns: Vec<String> = table
-        .columns
-        .iter()
-        .take(cells.len())
-        .map(|c| quote(&c.name))
-        .collect();
+/// Deletes a row, which may be hidden.
+fn delete_again(
+    connection: &Connection,
+    table: &Table,
+    key: &[Value<'_>],
+    hidden: Option<Vec<OwnedValue>>,
+) -> Result<()> {
+    if let Some(row) = hidden {
+        return beside::delete(connection, table, &row);
+    }
+    let (name, condition) = (table.quoted(), table.key_condition());
+    let delete = format!("DELETE FROM {name} WHERE {condition}");
+    connection.db().run(&delete, key)
+}
+
+/// Runs an UPDATE of one row; if that has no place with its new values, it goes beside the table.
+fn update_again(
+    connection: &Connection,
+    table: &Table,
+    (sql, values): (&str, &[Value<'_>]),
+    rows: (&[OwnedValue], &[OwnedValue]),
+) -> Result<()> {
+    match connection.db().run(sql, values) {
+        Err(error) if beside::has_no_place(table, &error) => {
+            beside::update(connection, table, rows)
+        }
+        done => done,
+    }
+}
+
+fn insert_again(
+    connection: &Connection,
+    table: &Table,
+    cells: &[Cell<'_>],
+    texts: &mut Texts,
+) -> Result<()> {
+    let db = connection.db();
     let mut values: Vec<OwnedValue> = cells
         .iter()
         .map(|cell| match cell {
@@ -471,14 +546,22 @@ fn insert_again(db: Db, table: &Table, cells: &[Cell<'_>], texts: &mut Texts) ->
             *value = text;
         }
     }
-    let values: Vec<Value<'_>> = values.iter().map(OwnedValue::as_ref).collect();
+    insert(connection, table, &values)
+}
+
+/// Inserts a row from its first column on.
+fn insert(connection: &Connection, table: &Table, row: &[OwnedValue]) -> Result<()> {
+    let columns = table.columns.iter().take(row.len());
+    let columns: Vec<String> = columns.map(|c| quote(&c.name)).collect();
+    let values: Vec<Value<'_>> = row.iter().map(OwnedValue::as_ref).collect();
     let places = vec!["?"; columns.len()].join(", ");
-    db.run(
-        &format!(
-            "INSERT INTO {}({}) VALUES ({places})",
-            table.quoted(),
-            columns.join(", ")
-        ),
-        &values,
-    )
+    let insert = format!(
+        "INSERT INTO {}({}) VALUES ({places})",
+        table.quoted(),
+        columns.join(", ")
+    );
+    match connection.db().run(&insert, &values) {
+        Err(error) if beside::has_no_place(table, &error) => beside::insert(connection, table, row),
+        done => done,
+    }
 }

@@ -22,6 +22,7 @@ use nuda_core::value::{OwnedValue, Value};
 use crate::buffer::{Buffer, Event, Kind};
 use crate::error::Result;
 use crate::ffi::db::Db;
+use crate::hidden;
 use crate::keys;
 use crate::shadow::damaged;
 use crate::tracked::{Column, ColumnType, Table, Tables};
@@ -388,7 +389,11 @@ impl History {
             self.table.key_condition()
         );
         let key: Vec<Value<'_>> = self.key.iter().map(OwnedValue::as_ref).collect();
-        db.first(&sql, &key)
+        match db.first(&sql, &key)? {
+            // One that was written again and has no place in its table.
+            None => hidden::peek(db, &self.table, &key),
+            row => Ok(row),
+        }
     }
 
     /// The image of a row, as wide as the table is now.

@@ -6,17 +6,20 @@
 //! log's records are rewritten: new names, new hashes, the same content.
 
 use nuda_core::changeset::{ChainHash, ChainHasher, Header};
+use nuda_core::merge::Rank;
 use nuda_core::site::{Dot, Seq};
 use nuda_core::value::{OwnedValue, Value};
 
 use crate::arrive::stored_hash;
+use crate::births;
 use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
 use crate::identity;
 use crate::log::{self, Head};
-use crate::shadow::{self, Sites, damaged, to_i64};
+use crate::shadow::{self, SiteRow, Sites, damaged, to_i64};
 use crate::track::atomically;
+use crate::visible;
 
 /// Renumbers; answers how many changesets moved.
 pub(crate) fn renumber(connection: &Connection, keep: Seq) -> Result<u64> {
@@ -39,6 +42,10 @@ pub(crate) fn renumber(connection: &Connection, keep: Seq) -> Result<u64> {
         let kept = head_at(db, &sites, old.id, keep, &head)?;
         let new_id = shadow::add_site(db, identity::successor(db, old.site)?)?;
         let sites = Sites::load(db)?;
+        if connection.tables()?.may_hide() {
+            move_births(db, &sites, (&old, new_id), keep, head.seq)?;
+            visible::settle_all(connection)?;
+        }
         let mut moving = Moving {
             db,
             sites: &sites,
@@ -97,6 +104,24 @@ fn head_at(db: Db, sites: &Sites, site_id: i64, keep: Seq, head: &Head) -> Resul
         seen,
         hash,
     })
+}
+
+/// Rows that were born by what moves, were born by the new site.
+fn move_births(
+    db: Db,
+    sites: &Sites,
+    (old, new_id): (&SiteRow, i64),
+    keep: Seq,
+    until: Seq,
+) -> Result<()> {
+    let new = sites.by_id(new_id).ok_or_else(|| damaged("nuda_site"))?;
+    for seq in keep + 1..=until {
+        let header = crate::concurrent::read_header(db, sites, old.id, seq)?;
+        let (stamp, _) = header.ok_or_else(|| damaged("nuda_log"))?;
+        let at = |site| Rank { stamp, site };
+        births::move_all(db, at(old.site), at(new.site))?;
+    }
+    Ok(())
 }
 
 struct Moving<'a> {

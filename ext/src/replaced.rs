@@ -94,7 +94,8 @@ fn compare(db: Db, name: &str, aside: &str) -> Result<()> {
     Ok(())
 }
 
-fn free_name(db: Db, wanted: &str) -> Result<String> {
+/// A table's name like `wanted` that is not taken.
+pub(crate) fn free_name(db: Db, wanted: &str) -> Result<String> {
     let mut name = wanted.to_owned();
     for n in 2.. {
         let taken = db.int(

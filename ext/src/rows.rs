@@ -16,6 +16,7 @@ use nuda_core::version_vector::VersionVector;
 use sqlite3_ext::ffi::SQLITE_CONSTRAINT_UNIQUE;
 
 use crate::apply::Stop;
+use crate::births::{self, key_bytes};
 use crate::concurrent::{Found, LogIndex, RowName};
 use crate::conflicts;
 use crate::error::{Error, Result};
@@ -29,6 +30,7 @@ use crate::parked::Parked;
 use crate::placed;
 use crate::shadow::Sites;
 use crate::tracked::{Table, quote};
+use crate::visible::{self, Touched};
 
 /// Prepared statements for the rows of tracked tables.
 #[derive(Debug, Default)]
@@ -49,6 +51,21 @@ enum Shape {
 const STATEMENTS: usize = 256;
 
 impl RowStatements {
+    /// Inserts a row, from its first column on, or overwrites it.
+    pub(crate) fn insert(&mut self, db: Db, table: &Table, values: &[Value<'_>]) -> Result<()> {
+        self.get(db, table, Shape::Insert(values.len()))?
+            .run(values)
+    }
+
+    /// Deletes a row.
+    pub(crate) fn delete(&mut self, db: Db, table: &Table, key: &[Value<'_>]) -> Result<()> {
+        let statement = self.get(db, table, Shape::Delete)?;
+        statement.bind(key)?;
+        while statement.step()? {}
+        statement.reset();
+        Ok(())
+    }
+
     fn get(&mut self, db: Db, table: &Table, shape: Shape) -> Result<&mut Stmt> {
         if self.by_shape.len() >= STATEMENTS {
             self.by_shape.clear();
@@ -137,6 +154,8 @@ pub(crate) struct Applying<'a> {
     pub(crate) images: &'a mut Images,
     /// Rows that are out of their table until the changeset's end.
     pub(crate) parked: &'a mut Parked,
+    /// What happened to tables that may hide rows.
+    pub(crate) touched: &'a mut Touched,
     /// Receives the images of the rows that are hidden.
     pub(crate) net: &'a mut NetEffect,
 }
@@ -159,10 +178,47 @@ impl Applying<'_> {
             }
             None => Vec::new(),
         };
+        if table.options.keep_first {
+            self.bring_out(table, row, place, &concurrent)?;
+        }
         if concurrent.is_empty() && self.apply_directly(table, row)? {
             return Ok(());
         }
         self.apply_merged(table, row, place, &concurrent)
+    }
+
+    /// In a table that may hide rows: a hidden row comes out to be changed, and a birth is noted.
+    fn bring_out(
+        &mut self,
+        table: &Rc<Table>,
+        row: &RowChange<'_>,
+        place: u64,
+        concurrent: &[Rc<Found>],
+    ) -> Result<()> {
+        if let Some(values) = self.touched.bring_out(self.db, table, &row.key)? {
+            let values = values.iter().map(OwnedValue::as_ref).enumerate();
+            self.parked.put(table, &row.key, values);
+        }
+        if let Change::Insert(_) = &row.change {
+            let incoming = self.event(row, place);
+            let events: Vec<Event<'_>> = concurrent.iter().map(|found| found.event()).collect();
+            let first = births::first(&incoming, &events);
+            births::put(self.db, table.at.number, &key_bytes(&row.key), first)?;
+        }
+        Ok(())
+    }
+
+    fn event<'e>(&self, row: &RowChange<'e>, place: u64) -> Event<'e>
+    where
+        Self: 'e,
+    {
+        Event {
+            dot: self.header.dot,
+            index: place,
+            stamp: self.header.stamp,
+            seen: self.seen,
+            change: row.change.clone(),
+        }
     }
 
     /// Nothing concurrent: the change is newer than all there is. Answers `false` if the row
@@ -332,12 +388,22 @@ impl Applying<'_> {
 
     /// The changeset's rows are all where they are to be: puts back those that were taken out.
     pub(crate) fn put_back(&mut self) -> Result<()> {
-        for row in self.parked.take_all() {
+        let (hiding, others): (Vec<_>, Vec<_>) = self
+            .parked
+            .take_all()
+            .into_iter()
+            .partition(|row| row.table.options.keep_first);
+        for row in others {
             let values: Vec<Value<'_>> = row.values.iter().map(OwnedValue::as_ref).collect();
             let key = values.get(..row.table.at.key_columns).unwrap_or_default();
             self.insert_or_overwrite(&row.table, key, &values)?;
         }
-        Ok(())
+        let mut writer = visible::Writer {
+            db: self.db,
+            guard: self.guard,
+            statements: self.statements,
+        };
+        visible::settle(&mut writer, std::mem::take(self.touched), hiding)
     }
 
     /// Sets these columns; `values` are the key's and theirs. Answers whether the row is there.
@@ -551,9 +617,9 @@ impl Applying<'_> {
 }
 
 /// Whether a row could not be written because another one has its unique values. A changeset
-/// of strong tables leaves no such pair in the end.
+/// of strong tables leaves no such pair in the end, and of others one of the two is hidden.
 fn is_collision(table: &Table, error: &Error) -> bool {
-    table.options.is_strong && error.code == SQLITE_CONSTRAINT_UNIQUE
+    (table.options.is_strong || table.options.keep_first) && error.code == SQLITE_CONSTRAINT_UNIQUE
 }
 
 /// A row for [`Applying::update`]: the image, padded to the table's width.

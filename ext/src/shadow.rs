@@ -103,6 +103,8 @@ CREATE VIEW nuda_status AS
 pub(crate) const OBJECTS: &[(&str, &str)] = &[
     ("VIEW", "nuda_status"),
     ("VIEW", "nuda_tables"),
+    ("TABLE", "nuda_hidden"),
+    ("TABLE", "nuda_birth"),
     ("TABLE", "nuda_peers"),
     ("TABLE", "nuda_protocol"),
     ("TABLE", "nuda_conflicts"),

@@ -13,11 +13,12 @@ use nuda_core::value::{OwnedValue, Value};
 use crate::canonical;
 use crate::capture;
 use crate::connection::Connection;
-use crate::constraints;
+use crate::constraints::{self, Unique};
 use crate::definition::{Definition, SchemaChange};
 use crate::drift::Drift;
 use crate::error::{Error, Result};
 use crate::ffi::db::{Db, Setting};
+use crate::hidden;
 use crate::identity;
 use crate::inspect::{self, Shape};
 use crate::keys;
@@ -117,10 +118,15 @@ fn ensure_wal(db: Db) -> Result<()> {
     }
 }
 
-/// `nuda_trackable(table)`: why not, if not.
-pub(crate) fn trackable(connection: &Rc<Connection>, name: &str) -> Result<Option<String>> {
+/// `nuda_trackable(table[, options])`: why not, if not.
+pub(crate) fn trackable(
+    connection: &Rc<Connection>,
+    name: &str,
+    options: &str,
+) -> Result<Option<String>> {
     shadow::state(connection.db())?;
-    Ok(inspect::inspect(connection.db(), name, false)
+    let options = choose("eventual", options)?;
+    Ok(inspect::inspect(connection.db(), name, options)
         .err()
         .map(|error| error.message))
 }
@@ -145,7 +151,7 @@ pub(crate) fn track(
         )));
     }
     let options = choose(kind, options)?;
-    let shape = inspect::inspect(db, name, options.is_strong)?;
+    let shape = inspect::inspect(db, name, options)?;
     if let Some(table) = connection.tables()?.by_name(&shape.name) {
         if options != Options::default() && options != table.options {
             return Err(Error::refused(format!(
@@ -156,6 +162,13 @@ pub(crate) fn track(
         return Ok(format!("{} is tracked already", table.name));
     }
     refuse_mixed_references(connection, &shape.name, options.is_strong)?;
+    if options.keep_first && Unique::all(db, &shape.name)?.is_empty() {
+        return Err(Error::refused(format!(
+            "{} has no UNIQUE constraint besides its primary key, so unique=keep_first says nothing; \
+             track it without",
+            shape.name
+        )));
+    }
     if options.site_ranges {
         keys::refuse_unfit(db, &shape)?;
     }
@@ -167,6 +180,9 @@ pub(crate) fn track(
         let number = u32::try_from(number).map_err(|_| shadow::damaged("nuda_table"))?;
         let table = table_of(&shape, number, 1, options);
         record(db, &table)?;
+        if options.keep_first {
+            hidden::prepare(db)?;
+        }
         triggers::create(db, &table, shape.invents_keys, triggers::Tables::Create)?;
         connection.forget_tables();
         triggers::touch(db)?;
@@ -175,7 +191,10 @@ pub(crate) fn track(
             table: table.clone(),
             sql: shape.sql.clone(),
         };
-        capture::define(connection, &SchemaChange::Define(definition).encode())?;
+        capture::define(
+            connection,
+            &SchemaChange::Define(Box::new(definition)).encode(),
+        )?;
         let rows = capture_existing(connection, &table)?;
         Ok(answer(&table, rows, &shape))
     })
@@ -211,16 +230,18 @@ fn choose(kind: &str, options: &str) -> Result<Options> {
         }
     }
     let said = Options::parse(options).map_err(|unknown| {
-        Error::refused(match unknown {
-            later @ "unique=keep_first" => format!("the option {later} is not built yet"),
-            other => format!(
-                "'{other}' is no option; there are delete_wins, site_ranges, unique=keep_first"
-            ),
-        })
+        Error::refused(format!(
+            "'{unknown}' is no option; there are delete_wins, site_ranges, unique=keep_first"
+        ))
     })?;
     if said.is_strong {
         return Err(Error::refused(
             "'strong' is a kind of table and not an option: nuda_track('t', 'strong')",
+        ));
+    }
+    if said.keep_first && kind == "strong" {
+        return Err(Error::refused(
+            "unique=keep_first is for eventual tables; on a strong one UNIQUE simply holds",
         ));
     }
     Ok(Options {
@@ -245,6 +266,7 @@ pub(crate) fn table_of(shape: &Shape, number: u32, version: u32, options: Option
         options,
         groups: shape.groups.clone(),
         indexes: shape.indexes.clone(),
+        uniques: Vec::new(),
         drift: Drift::None,
     }
 }
@@ -322,7 +344,7 @@ pub(crate) struct Proposal {
 
 /// What plain DDL made of a tracked table, or why that cannot be replicated.
 pub(crate) fn proposal(db: Db, table: &Table) -> Result<Proposal> {
-    let shape = inspect::shape(db, &table.name, table.options.is_strong)?;
+    let shape = inspect::shape(db, &table.name, table.options)?;
     let changed = table_of(&shape, table.at.number, table.at.version + 1, table.options);
     let keeps_order = changed
         .columns
@@ -365,6 +387,8 @@ pub(crate) fn propose_changes(
         defaults,
     } = proposal(db, table)?;
     record(db, &changed)?;
+    hidden::widen(db, &changed, &defaults)?;
+    hidden::look_again(db, &changed)?;
     if table.drift == Drift::Added {
         triggers::drop_all(db, table.at.number)?;
         triggers::create(db, &changed, shape.invents_keys, tables)?;
@@ -377,7 +401,10 @@ pub(crate) fn propose_changes(
         table: changed,
         sql: shape.sql,
     };
-    capture::define(connection, &SchemaChange::Define(definition).encode())?;
+    capture::define(
+        connection,
+        &SchemaChange::Define(Box::new(definition)).encode(),
+    )?;
     Ok((table.drift == Drift::Added).then_some(Grown {
         table: table.at.number,
         defaults,
@@ -488,17 +515,25 @@ pub(crate) fn untrack(connection: &Rc<Connection>, name: &str) -> Result<String>
     atomically(db, || {
         triggers::touch(db)?;
         capture::define(connection, &SchemaChange::Untrack(table.at.number).encode())?;
-        forget(connection, table.at.number)?;
+        let aside = forget(connection, table.at.number)?;
         Ok(format!(
-            "{} is no longer replicated; its rows stay",
-            table.name
+            "{} is no longer replicated; its rows stay{}",
+            table.name,
+            aside.map_or_else(String::new, |name| {
+                format!(", those that were hidden in {}", quote(&name))
+            })
         ))
     })
 }
 
-/// Removes a table from the shadow tables, and its triggers.
-pub(crate) fn forget(connection: &Connection, number: u32) -> Result<()> {
+/// Removes a table from the shadow tables, and its triggers. Answers where its hidden rows are,
+/// if it had such.
+pub(crate) fn forget(connection: &Connection, number: u32) -> Result<Option<String>> {
     let db = connection.db();
+    let aside = match connection.tables()?.get(number) {
+        Some(table) => hidden::set_aside(db, table)?,
+        None => None,
+    };
     let value = Value::Int(i64::from(number));
     triggers::drop_all(db, number)?;
     // The row stays as a mark that the number was used, and for what: numbers are never given
@@ -510,7 +545,7 @@ pub(crate) fn forget(connection: &Connection, number: u32) -> Result<()> {
         &[value],
     )?;
     connection.forget_tables();
-    Ok(())
+    Ok(aside)
 }
 
 /// `nuda_column(table, column, type[, rules])`: says the type where the declaration cannot.
@@ -567,7 +602,11 @@ pub(crate) fn eject(connection: &Rc<Connection>) -> Result<String> {
     if !connection.capture()?.buffer.is_empty() {
         return Err(Error::refused("end the open transaction first"));
     }
+    let mut kept = Vec::new();
     atomically(db, || {
+        for table in connection.tables()?.sorted() {
+            kept.extend(hidden::set_aside(db, &table)?.as_deref().map(quote));
+        }
         let ours = db.all(
             "SELECT type, name FROM main.sqlite_schema WHERE \
              (type = 'trigger' AND name GLOB 'nuda_[0-9]*') \
@@ -596,7 +635,12 @@ pub(crate) fn eject(connection: &Rc<Connection>) -> Result<String> {
     } else {
         "; changes not shipped yet are gone"
     };
-    Ok(format!("no trace of NUDA is left{unshipped}"))
+    let kept = if kept.is_empty() {
+        String::new()
+    } else {
+        format!("; rows that were hidden are in {}", kept.join(", "))
+    };
+    Ok(format!("no trace of NUDA is left{unshipped}{kept}"))
 }
 
 /// Whether a name is short enough for a member list.

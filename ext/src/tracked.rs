@@ -14,6 +14,7 @@ pub(crate) use nuda_core::types::ColumnType;
 pub(crate) use nuda_core::types::doc::rules::Rules as DocRules;
 use nuda_core::value::OwnedValue;
 
+use crate::constraints::Unique;
 use crate::drift::{Drift, Present};
 use crate::error::Result;
 use crate::ffi::db::Db;
@@ -58,6 +59,8 @@ pub(crate) struct Options {
     /// Every transaction that writes the table is a strong one. Said as the kind; it travels
     /// with the options.
     pub(crate) is_strong: bool,
+    /// Of rows with one unique value the oldest is shown (see [`crate::visible`]).
+    pub(crate) keep_first: bool,
 }
 
 impl Options {
@@ -69,23 +72,24 @@ impl Options {
                 "site_ranges" => options.site_ranges = true,
                 "delete_wins" => options.delete_wins = true,
                 "strong" => options.is_strong = true,
+                "unique=keep_first" => options.keep_first = true,
                 unknown => return Err(unknown),
             }
         }
         Ok(options)
     }
 
-    pub(crate) fn words(self) -> &'static str {
-        match (self.delete_wins, self.site_ranges, self.is_strong) {
-            (false, false, false) => "",
-            (false, true, false) => "site_ranges",
-            (true, false, false) => "delete_wins",
-            (true, true, false) => "delete_wins,site_ranges",
-            (false, false, true) => "strong",
-            (false, true, true) => "site_ranges,strong",
-            (true, false, true) => "delete_wins,strong",
-            (true, true, true) => "delete_wins,site_ranges,strong",
-        }
+    pub(crate) fn words(self) -> String {
+        let words = [
+            (self.delete_wins, "delete_wins"),
+            (self.site_ranges, "site_ranges"),
+            (self.is_strong, "strong"),
+            (self.keep_first, "unique=keep_first"),
+        ];
+        let said = words
+            .into_iter()
+            .filter_map(|(is, word)| is.then_some(word));
+        said.collect::<Vec<&str>>().join(",")
     }
 }
 
@@ -101,6 +105,8 @@ pub(crate) struct Table {
     pub(crate) groups: Vec<Vec<usize>>,
     /// Definitions of its indexes that replicas agree on, sorted.
     pub(crate) indexes: Vec<String>,
+    /// With [`Options::keep_first`]: the UNIQUE constraints besides the key.
+    pub(crate) uniques: Vec<Unique>,
     /// How the user's table differs from what is replicated, if it was altered.
     pub(crate) drift: Drift,
 }
@@ -119,6 +125,12 @@ impl Table {
             .map(|(n, column)| format!("{} = ?{}", quote(&column.name), n + 1))
             .collect();
         terms.join(" AND ")
+    }
+
+    /// Where a column of this name is.
+    pub(crate) fn position(&self, column: &str) -> Option<usize> {
+        let mut columns = self.columns.iter();
+        columns.position(|c| c.name.eq_ignore_ascii_case(column))
     }
 
     /// The columns' names, quoted and separated by commas.
@@ -210,6 +222,9 @@ impl Tables {
             let mut table = load_table(&row, &mut columns)?;
             table.groups = present.groups(&table);
             table.drift = present.drift(&table, is_founder);
+            if table.options.keep_first && table.drift.problem().is_none() {
+                table.uniques = Unique::all(db, &table.name)?;
+            }
             by_number.insert(table.at.number, Rc::new(table));
         }
         Ok(Self { by_number })
@@ -223,6 +238,12 @@ impl Tables {
         self.by_number
             .values()
             .find(|table| table.name.eq_ignore_ascii_case(name))
+    }
+
+    /// Whether a table may hide rows.
+    pub(crate) fn may_hide(&self) -> bool {
+        let mut tables = self.by_number.values();
+        tables.any(|table| table.options.keep_first)
     }
 
     /// Tables whose definition is to be replicated anew.
@@ -329,6 +350,7 @@ fn load_table(row: &[OwnedValue], columns: &mut HashMap<i64, Vec<Column>>) -> Re
         options,
         groups: Vec::new(),
         indexes: decode_indexes(indexes)?,
+        uniques: Vec::new(),
         drift: Drift::None,
     })
 }

@@ -124,7 +124,7 @@ fn keep_in_place(db: Db, table: &Table) -> Result<()> {
 
 /// What besides its key a row of this table can collide by.
 fn uniques(db: Db, table: &Table) -> Result<Vec<Unique>> {
-    if table.options.is_strong {
+    if table.options.is_strong || table.options.keep_first {
         return Unique::all(db, &table.name);
     }
     Ok(Vec::new())

@@ -231,6 +231,12 @@ impl Replica {
         Ok(statement.query_row([], |_| Ok(()))?)
     }
 
+    /// Shows the rows that what was written here has set free.
+    pub(crate) fn settle(&self) -> Result<()> {
+        let mut statement = self.conn.prepare_cached("SELECT nuda_settle()")?;
+        Ok(statement.query_row([], |_| Ok(()))?)
+    }
+
     /// The node that founded the partition.
     pub(crate) fn founder(&self) -> Result<String> {
         Ok(self

@@ -182,6 +182,7 @@ impl Host {
         self.retry_at = None;
         self.live(node, at)?;
         self.replica(at)?.propose()?;
+        self.replica(at)?.settle()?;
         self.notice(node, at)
     }
 

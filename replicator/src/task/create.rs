@@ -203,18 +203,21 @@ fn track_all(replica: &Replica) -> Result<Tables> {
     };
     let mut tables = Tables::default();
     for name in names {
-        let reason: Option<String> =
-            replica
-                .connection()
-                .query_row("SELECT nuda_trackable(?)", [&name], |row| row.get(0))?;
-        let reason = match reason {
-            Some(reason) => Some(reason),
-            None => replica
-                .connection()
-                .query_row("SELECT nuda_track(?)", [&name], |_| Ok(()))
-                .err()
-                .map(|e| Error::from(e).to_string()),
-        };
+        // Without an option, or with the one that UNIQUE constraints need.
+        let mut reason: Option<String> = None;
+        for options in ["", "unique=keep_first"] {
+            let asked = [name.as_str(), options];
+            reason =
+                replica
+                    .connection()
+                    .query_row("SELECT nuda_trackable(?, ?)", asked, |row| row.get(0))?;
+            if reason.is_none() {
+                let track = "SELECT nuda_track(?, 'eventual', ?)";
+                let tracked = replica.connection().query_row(track, asked, |_| Ok(()));
+                reason = tracked.err().map(|e| Error::from(e).to_string());
+                break;
+            }
+        }
         match reason {
             None => tables.0.push(name),
             Some(reason) => tables.1.push((name, reason)),

@@ -12,3 +12,11 @@ UPDATE OR REPLACE t SET id = 'b' WHERE id = 'a';
 SELECT seq, change, "key", columns FROM nuda_changes WHERE seq > 2 ORDER BY seq, change;
 --> sync
 SELECT * FROM t ORDER BY id;
+-- Inserted and replaced in one transaction: an insert.
+BEGIN;
+INSERT INTO t VALUES ('c', 3, 30);
+REPLACE INTO t VALUES ('c', 4, 40);
+COMMIT;
+SELECT change, "key", columns FROM nuda_changes WHERE "key" = 'c';
+--> sync
+SELECT * FROM t ORDER BY id;
