@@ -50,6 +50,9 @@ pub enum Ask {
     /// Bring the file to everything that was acknowledged anywhere before this question.
     /// Answered by [`Reply::Ready`].
     ReachAll,
+    /// Bring the file to what a majority of the voters had when asked, at most so many
+    /// milliseconds before this question. Answered by [`Reply::Recent`].
+    ReachRecent(u64),
     /// Commit this.
     Propose(Proposal),
     /// What became of it? An undecided one is aborted.
@@ -134,6 +137,13 @@ pub enum Reply {
         /// What the group knows now.
         standing: Standing,
     },
+    /// The file is where it was asked to be.
+    Recent {
+        /// How long ago the voters were asked, in microseconds.
+        age_us: u64,
+        /// What the group knows now.
+        standing: Standing,
+    },
     /// What was to be executed failed, and nothing of it is left.
     Failed {
         /// SQLite's (extended) result code.
@@ -180,6 +190,10 @@ impl Request {
                 out.push(5);
                 execution.encode(&mut out);
             }
+            Ask::ReachRecent(max_age_ms) => {
+                out.push(6);
+                put_varint(&mut out, *max_age_ms);
+            }
         }
         finish(out)
     }
@@ -200,6 +214,7 @@ impl Request {
             3 => Ask::Propose(Proposal::decode(&mut r)?),
             4 => Ask::Settle(TxnId::decode(&mut r)?),
             5 => Ask::Execute(Execution::decode(&mut r)?),
+            6 => Ask::ReachRecent(r.varint("an age")?),
             _ => return Err(DecodeError::Unknown("a question of this kind")),
         };
         r.end("a question")?;
@@ -251,6 +266,11 @@ impl Reply {
                 put_sized(&mut out, result.as_deref().unwrap_or_default().as_bytes());
                 put_standing(&mut out, standing);
             }
+            Self::Recent { age_us, standing } => {
+                out.push(7);
+                put_varint(&mut out, *age_us);
+                put_standing(&mut out, standing);
+            }
             Self::Failed { code, why } => {
                 out.push(6);
                 put_varint(&mut out, u64::from(code.unsigned_abs()));
@@ -277,6 +297,10 @@ impl Reply {
                 code: i32::try_from(r.bounded("a code", i32::MAX.unsigned_abs().into())?)
                     .unwrap_or(1),
                 why: r.text("a reason", REASON_BYTES)?.to_owned(),
+            },
+            7 => Self::Recent {
+                age_us: r.varint("an age")?,
+                standing: read_standing(&mut r)?,
             },
             _ => return Err(DecodeError::Unknown("an answer of this kind")),
         };
@@ -399,6 +423,7 @@ mod tests {
             Ask::Levels,
             Ask::Reach(wanted.clone()),
             Ask::ReachAll,
+            Ask::ReachRecent(500),
             Ask::Propose(proposal),
             Ask::Settle(id()),
             Ask::Execute(execution),
@@ -433,6 +458,10 @@ mod tests {
             Reply::Decided(Answer::Decided(Outcome::Accepted(3)), standing.clone()),
             Reply::Decided(Answer::Expired, standing.clone()),
             Reply::Lacks(standing.clone()),
+            Reply::Recent {
+                age_us: 300,
+                standing: standing.clone(),
+            },
             Reply::Executed {
                 position: 300,
                 is_here: true,

@@ -296,7 +296,7 @@ impl Connection {
 
     /// Shows or sets a level.
     pub(crate) fn setting(&self, name: &str, value: Option<&str>) -> Result<String> {
-        let waits = ["strong", "quorum", "session"];
+        let waits = ["strong", "quorum", "bounded", "session"];
         if value.is_some_and(|v| {
             waits
                 .iter()

@@ -65,6 +65,7 @@ const FUNCTIONS: &[Definition] = &[
     ("nuda_write_consistency", -1, false, write_consistency),
     ("nuda_read_consistency", -1, false, read_consistency),
     ("nuda_timeout", -1, false, timeout),
+    ("nuda_max_staleness", -1, false, max_staleness),
     ("nuda_session", -1, false, session),
     ("nuda_last_commit", 0, false, last_commit),
     ("nuda_txn_status", 1, false, txn_status),
@@ -462,9 +463,18 @@ fn read_consistency(connection: &Rc<Connection>, args: Args<'_>) -> Result<Owned
 
 /// `SELECT nuda_timeout([ms])`
 fn timeout(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    milliseconds(connection, levels::TIMEOUT, args)
+}
+
+/// `SELECT nuda_max_staleness([ms])`
+fn max_staleness(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    milliseconds(connection, levels::STALENESS, args)
+}
+
+fn milliseconds(connection: &Rc<Connection>, name: &str, args: Args<'_>) -> Result<OwnedValue> {
     let number = args.int(0).map(|ms| ms.to_string());
     let value = args.text(0).or(number.as_deref());
-    text(connection.setting(levels::TIMEOUT, value)?)
+    text(connection.setting(name, value)?)
 }
 
 /// `SELECT nuda_session(['token'])`: joins the token; the token of what was seen and written here.

@@ -41,8 +41,10 @@ impl SharedDb {
         name: &str,
         value: Option<&str>,
     ) -> Option<std::result::Result<String, String>> {
-        use crate::strong::levels::{READ, TIMEOUT, WRITE};
-        let name = [WRITE, READ, TIMEOUT].into_iter().find(|n| *n == name)?;
+        use crate::strong::levels::{READ, STALENESS, TIMEOUT, WRITE};
+        let name = [WRITE, READ, TIMEOUT, STALENESS]
+            .into_iter()
+            .find(|n| *n == name)?;
         let answer = match value {
             None => self.0.text(&format!("SELECT {name}()"), &[]),
             Some(value) => self.0.text(

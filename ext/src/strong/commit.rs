@@ -101,7 +101,13 @@ pub(crate) fn propose(connection: &Connection, candidate: &Candidate) -> Result<
                 mine.in_doubt |= level == Level::Quorum;
                 return Err(unknown(level, id, &why));
             }
-            Some(Reply::Ready(_) | Reply::Executed { .. } | Reply::Failed { .. }) | None => {
+            Some(
+                Reply::Ready(_)
+                | Reply::Recent { .. }
+                | Reply::Executed { .. }
+                | Reply::Failed { .. },
+            )
+            | None => {
                 return Err(not_committed(level, "the daemon answers something else"));
             }
         }

@@ -17,11 +17,18 @@ pub(crate) const READ: &str = "nuda_read_consistency";
 /// See [`WRITE`].
 pub(crate) const TIMEOUT: &str = "nuda_timeout";
 
+/// See [`WRITE`].
+pub(crate) const STALENESS: &str = "nuda_max_staleness";
+
+/// The longest staleness that can be asked for: an hour, in milliseconds.
+const STALENESS_MAX_MS: u64 = 3_600_000;
+
 /// What a read transaction begins from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Read {
     Eventual,
     Session,
+    Bounded,
     Strong,
 }
 
@@ -33,7 +40,7 @@ impl Session {
         name: &str,
         value: Option<&str>,
     ) -> Option<Result<String>> {
-        if ![WRITE, READ, TIMEOUT].contains(&name) {
+        if ![WRITE, READ, TIMEOUT, STALENESS].contains(&name) {
             return None;
         }
         let value = value.map(|v| v.trim().to_ascii_lowercase());
@@ -49,6 +56,8 @@ impl Session {
             WRITE => state.write.word().to_owned(),
             READ if state.read == Read::Strong => "strong".to_owned(),
             READ if state.read == Read::Session => "session".to_owned(),
+            READ if state.read == Read::Bounded => "bounded".to_owned(),
+            STALENESS => state.max_staleness_ms.to_string(),
             TIMEOUT => state.timeout_ms.to_string(),
             _ => "eventual".to_owned(),
         }
@@ -72,6 +81,17 @@ impl Session {
                     ))
                 })?;
             }
+            (STALENESS, ms) => {
+                let ms = ms
+                    .parse()
+                    .ok()
+                    .filter(|ms| (1..=STALENESS_MAX_MS).contains(ms));
+                self.state().max_staleness_ms = ms.ok_or_else(|| {
+                    Error::refused(format!(
+                        "'{value}' is no staleness; it is 1 to {STALENESS_MAX_MS} milliseconds"
+                    ))
+                })?;
+            }
             (WRITE, "eventual") => self.state().write = Level::Eventual,
             (READ, "eventual") => self.read(Read::Eventual, None),
             (WRITE, "strong") => {
@@ -92,10 +112,8 @@ impl Session {
                 self.read(Read::Session, Some(watcher));
             }
             (READ, "bounded") => {
-                return Err(Error::refused(format!(
-                    "{value} is not built yet; {name} stays {}",
-                    self.in_force(name)
-                )));
+                self.can_ask_a_majority(db, name, value)?;
+                self.read(Read::Bounded, None);
             }
             _ => {
                 let all = if name == WRITE {
@@ -115,6 +133,7 @@ impl Session {
         let mut state = self.state();
         state.read = level;
         state.watcher = watcher;
+        state.asked = None;
     }
 
     /// Whether others can bring what a read waits for.

@@ -20,6 +20,7 @@ mod seen;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use nuda_core::certify::Statement;
 use nuda_core::changeset::Level;
@@ -35,6 +36,9 @@ use seen::Watcher;
 /// How long a strong call waits unless told otherwise, in milliseconds.
 const TIMEOUT_MS: u64 = 2_000;
 
+/// How old a bounded read may be unless told otherwise, in milliseconds.
+const MAX_STALENESS_MS: u64 = 1_000;
+
 /// What one connection has in force and has been told.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -49,6 +53,10 @@ struct State {
     write: Level,
     read: Read,
     timeout_ms: u64,
+    max_staleness_ms: u64,
+    /// The file has what a majority of the voters had when asked then; while the read level is
+    /// bounded.
+    asked: Option<Instant>,
     /// The partition, once a strong level was set or a strong transaction was made. `None`
     /// also for a file that is in no cluster.
     partition: Option<PartitionId>,
@@ -103,6 +111,8 @@ impl Session {
                 write: Level::Eventual,
                 read: Read::Eventual,
                 timeout_ms: TIMEOUT_MS,
+                max_staleness_ms: MAX_STALENESS_MS,
+                asked: None,
                 partition: None,
                 standing: None,
                 after: VersionVector::new(),

@@ -30,6 +30,7 @@ mod machine;
 mod moves;
 mod network;
 pub(crate) mod propose;
+mod recent;
 mod retire;
 pub(crate) mod socket;
 mod statement;
@@ -53,6 +54,7 @@ use charter::Charter;
 use deliver::Delivery;
 use execute::Executors;
 use group::Group;
+use recent::Recent;
 use store::Store;
 use types::GroupId;
 
@@ -61,6 +63,7 @@ pub(crate) struct Consensus {
     store: Arc<Store>,
     groups: RwLock<HashMap<GroupId, Arc<Group>>>,
     pub(crate) delivery: Arc<Delivery>,
+    recent: Recent,
     executors: Executors,
     /// One group is founded at a time.
     founding: tokio::sync::Mutex<()>,
@@ -109,6 +112,7 @@ impl Consensus {
             store: Arc::new(store),
             groups: RwLock::default(),
             delivery: Arc::new(Delivery::default()),
+            recent: Recent::default(),
             executors: Executors::default(),
             founding: tokio::sync::Mutex::default(),
             held: Mutex::default(),

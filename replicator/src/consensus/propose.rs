@@ -17,6 +17,7 @@ use nuda_core::version_vector::VersionVector;
 
 use super::Known;
 use super::group::{Appended, Group};
+use super::recent;
 use super::types::GroupId;
 use super::wire::{self, Call, Response};
 use crate::clock;
@@ -52,15 +53,16 @@ pub(crate) async fn answer(node: &Arc<Node>, request: Request) -> Reply {
             None => Reply::NotCommitted(no_leader(node, &group, partition)),
         },
         Ask::Reach(wanted) => reach(node, &group, partition, &wanted, until).await,
-        Ask::ReachAll => {
-            let call = |group, _| Call::position(group, partition);
-            match ask(node, partition, until, call).await {
-                Reply::Ready(standing) => {
-                    reach(node, &group, partition, &standing.accepted(), until).await
-                }
-                Reply::Unknown(why) => Reply::NotCommitted(why),
-                other => other,
+        Ask::ReachAll => match acknowledged(node, partition, until).await {
+            Reply::Ready(standing) => {
+                reach(node, &group, partition, &standing.accepted(), until).await
             }
+            Reply::Unknown(why) => Reply::NotCommitted(why),
+            other => other,
+        },
+        Ask::ReachRecent(max_age_ms) => {
+            let max_age = Duration::from_millis(max_age_ms);
+            recent::reach(node, &group, partition, max_age, until).await
         }
         Ask::Propose(proposal) => {
             // What travels with it counts as shipped: it must have been noticed before.
@@ -180,6 +182,16 @@ pub(crate) async fn append_to(
         within_ms: milliseconds(within),
     };
     ask_leader(node, group, partition, until, &mut None, call).await
+}
+
+/// Everything that was acknowledged before now, as the leader knows it.
+pub(super) async fn acknowledged(
+    node: &Arc<Node>,
+    partition: PartitionId,
+    until: Instant,
+) -> Reply {
+    let call = |group, _| Call::position(group, partition);
+    ask(node, partition, until, call).await
 }
 
 /// Whether a group orders a partition, or has ordered it, as of now.
@@ -401,6 +413,7 @@ pub(crate) async fn called(node: &Arc<Node>, body: &[u8]) -> Result<Vec<u8>> {
         Call::TakePart { id, charter } => {
             super::found::asked_to_take_part(node, id, &charter).await?
         }
+        Call::Holds { partition } => recent::held(node, PartitionId(partition)).await?,
         call => match handle(node, call).await? {
             Appended::NotLeader => Response::NotLeader,
             Appended::Reply(reply) => Response::Reply(reply.encode()),
@@ -411,7 +424,7 @@ pub(crate) async fn called(node: &Arc<Node>, body: &[u8]) -> Result<Vec<u8>> {
     wire::encode(&response)
 }
 
-async fn reach(
+pub(super) async fn reach(
     node: &Arc<Node>,
     group: &Arc<Group>,
     partition: PartitionId,

@@ -54,6 +54,8 @@ pub(crate) enum Call {
         #[serde(with = "whole")]
         vector: Vec<u8>,
     },
+    /// What do your file and log have of this partition?
+    Holds { partition: [u8; 16] },
     /// For the leader: run this, a `nuda_core::control::Execution`. Answered as `Append`.
     Execute {
         group: GroupId,
@@ -103,6 +105,8 @@ pub(crate) enum Response {
     Group(GroupId, Charter, u64),
     /// Bytes of a `nuda_core::control::Reply`.
     Reply(#[serde(with = "whole")] Vec<u8>),
+    /// A version vector, as text.
+    Holds(String),
     /// This node leads the group no longer, and has done nothing.
     NotLeader,
     /// The group has ended.

@@ -89,6 +89,10 @@ pub(crate) fn on_file(
             for head in &batch.heads {
                 live.vector.raise(head.site, head.seq);
             }
+            // Somebody may wait for it.
+            let has = batch.heads.iter().map(|head| (head.site, head.seq));
+            let delivery = &node.consensus.delivery;
+            delivery.reach(live.partition, &has.collect());
             let site = replica.site()?;
             if site != live.site {
                 // Peers had more of our site than we: the file goes on under another one.
