@@ -15,7 +15,7 @@ fn a_full_disk() {
     let dir = nodes.dir("c");
     std::fs::create_dir(&dir).unwrap();
     let path = dir.to_str().unwrap().to_owned();
-    if !support::succeeds("mount", &["-t", "tmpfs", "-o", "size=4m", "tmpfs", &path]) {
+    if !support::succeeds("mount", &["-t", "tmpfs", "-o", "size=12m", "tmpfs", &path]) {
         support::skipped("a full disk: a tmpfs cannot be mounted (not root?)");
         return;
     }
@@ -26,7 +26,7 @@ fn a_full_disk() {
     insert(&a, "first");
     nodes.verify("a", "org");
     let filler = dir.join("filler");
-    let mut all = vec![0u8; 8 << 20];
+    let mut all = vec![0u8; 16 << 20];
     let written = std::fs::write(&filler, &all);
     assert!(written.is_err(), "the disk is full");
     all.clear();

@@ -20,7 +20,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::journal::{Journal, Rows};
 use super::store::place;
 use crate::broken::{Rule, is};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Writes that are brought to the disk together.
 const BATCH: usize = 256;
@@ -84,7 +84,8 @@ impl Writer {
             })
             .optional()?;
         let upto = filed.and_then(|n| n.parse().ok()).unwrap_or(0);
-        let (journal, found) = Journal::open(path, incarnation, upto)?;
+        let (journal, found) = Journal::open(path, incarnation, upto)
+            .map_err(|e| Error::from(e).during(path.display()))?;
         let mut writer = Self {
             conn,
             journal,
