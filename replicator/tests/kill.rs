@@ -91,6 +91,7 @@ fn soak() {
 }
 
 fn power_cuts(sync: &str, cuts: usize) {
+    let _alone = support::power::alone();
     let mut nodes = Nodes::with_page(&["a", "b"]);
     insert(&nodes.open("a", "org"), "hits");
     let Some(disk) = Disk::new(&nodes, "c", 64) else {

@@ -46,6 +46,7 @@ fn short() {
 /// One machine, two and all at once lose their power.
 #[test]
 fn power() {
+    let _alone = support::power::alone();
     let _ = Plan::power(12).run().unwrap_or_else(|why| panic!("{why}"));
 }
 
@@ -56,6 +57,7 @@ fn power_without_fsync() {
         support::skipped("negative controls: a release build keeps every rule");
         return;
     }
+    let _alone = support::power::alone();
     let mut plan = Plan::power(6);
     plan.faults.retain(|kind| kind == "power-all");
     plan.envs

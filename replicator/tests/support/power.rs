@@ -6,6 +6,7 @@
 //! it would otherwise hold.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Mounted, Nodes, skipped, succeeds};
@@ -18,6 +19,13 @@ const CUT: &str = "import fcntl, os, struct, sys\n\
 /// The commits of its journal are asked for and not made from time to time: a cut then takes
 /// everything that nobody synced.
 const OPTIONS: &str = "loop,commit=3600";
+
+/// To be held by a test that cuts the power: the mount namespaces of another test's machines would
+/// keep its dead disks mounted.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// One machine's disk.
 pub(crate) struct Disk {
