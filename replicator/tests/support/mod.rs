@@ -13,6 +13,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Once;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -377,15 +378,17 @@ pub(crate) fn faketime() -> Option<String> {
     Some(found?.to_str()?.to_owned())
 }
 
-/// An address that is free and that no client's end of a connection takes by chance.
+/// An address that is free, that no client's end of a connection takes by chance, and that no other
+/// test of this process is given.
 pub(crate) fn free_address() -> String {
-    let mut port = 20_000 + u16::try_from(std::process::id() % 6_000).unwrap() * 2;
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + u16::try_from(std::process::id() % 6_000).unwrap() * 2;
     loop {
+        let port = first + GIVEN.fetch_add(1, Ordering::Relaxed);
         let address = format!("127.0.0.1:{port}");
         if std::net::TcpListener::bind(&address).is_ok() {
             return address;
         }
-        port += 1;
     }
 }
 
