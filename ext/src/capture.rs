@@ -12,6 +12,7 @@ use nuda_core::limits;
 use nuda_core::merge::Rank;
 use nuda_core::site::Dot;
 use nuda_core::value::{OwnedValue, Value};
+use sqlite3_ext::ffi::SQLITE_ERROR;
 
 use crate::births;
 use crate::buffer::{Buffer, Kind};
@@ -295,14 +296,22 @@ fn may_collide(connection: &Connection, table: &Table) -> Result<()> {
 /// cache, each of which is copied to the statement's journal first; that journal outgrows its
 /// memory, and every later statement of the transaction then writes it to a temporary file.
 pub(crate) fn savepoint(connection: &Connection, id: i32) -> Result<()> {
-    let mut capture = connection.capture()?;
+    let Some(mut capture) = connection.idle_capture() else {
+        return Ok(());
+    };
     // Not under SAVEPOINT itself, after which changes() still tells of the statement before.
     let is_large = capture.buffer.len() >= limits::SPILL_BYTES;
+    let mut spilled = Ok(());
     if is_large && !connection.is_placing() && connection.db().is_writing() {
-        spill(connection, &mut capture)?;
+        spilled = spill(connection, &mut capture);
     }
+    // Whatever came of it: rolling back to a savepoint that is not known clears the buffer.
     capture.buffer.savepoint(id);
-    Ok(())
+    match spilled {
+        // SQLite has no place for the words here. The commit meets the same, and has.
+        Err(error) if error.code == SQLITE_ERROR => Ok(()),
+        other => other,
+    }
 }
 
 /// The table was altered by plain DDL. Columns added at the founding node are replicated at

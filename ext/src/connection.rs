@@ -34,6 +34,9 @@ pub(crate) struct Connection {
     path: String,
     identity: OnceCell<String>,
     capture: RefCell<Capture>,
+    /// Whether what `capture` holds is of a transaction that is gone: it was rolled back by a
+    /// statement that ran while the capture was in use.
+    rolled_back: Cell<bool>,
     statements: RefCell<Statements>,
     tables: RefCell<CachedTables>,
     /// While set, triggers' calls are ignored: what is written comes from elsewhere.
@@ -83,6 +86,7 @@ impl Connection {
             path: db.path(),
             identity: OnceCell::new(),
             capture: RefCell::default(),
+            rolled_back: Cell::new(false),
             statements: RefCell::default(),
             tables: RefCell::default(),
             applying: Cell::new(false),
@@ -119,9 +123,19 @@ impl Connection {
     }
 
     pub(crate) fn capture(&self) -> Result<RefMut<'_, Capture>> {
-        self.capture
-            .try_borrow_mut()
-            .map_err(|_| Error::internal("capture inside capture"))
+        self.idle_capture()
+            .ok_or_else(|| Error::internal("capture inside capture"))
+    }
+
+    /// The capture, unless it is in use: a statement on the shadow tables that it runs itself opens
+    /// and ends savepoints too, and no event comes of such a statement.
+    pub(crate) fn idle_capture(&self) -> Option<RefMut<'_, Capture>> {
+        let mut capture = self.capture.try_borrow_mut().ok()?;
+        if self.rolled_back.take() {
+            capture.wrote = false;
+            capture.reset();
+        }
+        Some(capture)
     }
 
     pub(crate) fn statements(&self) -> Result<RefMut<'_, Statements>> {
@@ -140,18 +154,21 @@ impl Connection {
             query.reset();
             schema
         };
-        let mut cached = self.tables.borrow_mut();
-        match &cached.tables {
-            Some(tables) if cached.schema == schema => Ok(Rc::clone(tables)),
-            _ => {
-                let tables = Rc::new(Tables::load(self.db)?);
-                *cached = CachedTables {
-                    schema,
-                    tables: Some(Rc::clone(&tables)),
-                };
-                Ok(tables)
-            }
+        if let CachedTables {
+            schema: of,
+            tables: Some(tables),
+        } = &*self.tables.borrow()
+            && *of == schema
+        {
+            return Ok(Rc::clone(tables));
         }
+        // Not held meanwhile: reading may end in a rollback, which forgets them.
+        let tables = Rc::new(Tables::load(self.db)?);
+        *self.tables.borrow_mut() = CachedTables {
+            schema,
+            tables: Some(Rc::clone(&tables)),
+        };
+        Ok(tables)
     }
 
     /// The shadow tables of definitions were written: read them again.
@@ -190,7 +207,7 @@ impl Connection {
     }
 
     pub(crate) fn capture_committed(&self) {
-        if let Ok(mut capture) = self.capture.try_borrow_mut() {
+        if let Some(mut capture) = self.idle_capture() {
             let wrote = std::mem::take(&mut capture.wrote);
             if wrote {
                 self.signal.set_pending(true, self.session.is_in_log());
@@ -204,10 +221,8 @@ impl Connection {
     }
 
     pub(crate) fn capture_rolled_back(&self) {
-        if let Ok(mut capture) = self.capture.try_borrow_mut() {
-            capture.wrote = false;
-            capture.reset();
-        }
+        self.rolled_back.set(true);
+        drop(self.idle_capture());
         // A new site may have gone with it.
         self.recorded.set(false);
         self.signal.set_pending(false, false);
@@ -222,14 +237,14 @@ impl Connection {
 
     pub(crate) fn capture_release(&self, id: i32) -> Result<()> {
         keys::released(self, id)?;
-        if let Ok(mut capture) = self.capture.try_borrow_mut() {
+        if let Some(mut capture) = self.idle_capture() {
             capture.buffer.release(id);
         }
         Ok(())
     }
 
     pub(crate) fn capture_rollback_to(&self, id: i32) {
-        if let Ok(mut capture) = self.capture.try_borrow_mut() {
+        if let Some(mut capture) = self.idle_capture() {
             capture.rollback_to(id);
         }
         self.recorded.set(false);

@@ -376,8 +376,8 @@ fn remove(connection: &Connection, placed: &Placed) -> Result<()> {
 /// Savepoint `id` was released. If that ends the statement that a copy was placed for, its row
 /// was ignored.
 pub(crate) fn released(connection: &Connection, id: i32) -> Result<()> {
-    let placed = match connection.capture() {
-        Ok(mut capture) => {
+    let placed = match connection.idle_capture() {
+        Some(mut capture) => {
             capture.keys.missed = None;
             match capture.keys.placed.take() {
                 Some(placed) if placed.mark >= id => Some(placed),
@@ -388,7 +388,7 @@ pub(crate) fn released(connection: &Connection, id: i32) -> Result<()> {
             }
         }
         // Released inside a call of ours, which ends no statement of the user's.
-        Err(_) => None,
+        None => None,
     };
     placed.map_or(Ok(()), |placed| remove(connection, &placed))
 }
