@@ -537,3 +537,33 @@ fn nothing_is_acknowledged_before_the_disks_of_a_majority_have_it() {
     }
     nodes.verify("a", "org");
 }
+
+/// A leader sends entries on before its own disk has them. One that comes back without them must not give
+/// their places to others: the followers would keep what they have.
+#[test]
+fn a_leader_that_comes_back_gives_no_place_of_its_log_twice() {
+    let mut nodes = bank();
+    let leader = nodes.eventually("a leader", |nodes| {
+        let status = nodes.status("a");
+        let log = &status["partitions"][0]["log"];
+        log["leader"].as_str().map(str::to_owned)
+    });
+    let conn = strong(&nodes, &leader);
+    let _: String = conn
+        .query_row("SELECT nuda_timeout(300)", [], |row| row.get(0))
+        .unwrap();
+    transfer(&conn, 1).unwrap();
+    nodes.nuda_ok(&leader, &["fault", "--stall-log"]);
+    let error = transfer(&conn, 1).unwrap_err().to_string();
+    assert!(error.contains("unknown"), "{error}");
+    // Before the others hold an election.
+    nodes.kill(&leader);
+    nodes.run(&leader);
+    nodes.eventually("it goes on", |_| transfer(&conn, 3).ok());
+    for name in NAMES {
+        let conn = strong(&nodes, name);
+        let sum = balance(&conn, "x").unwrap() + balance(&conn, "y").unwrap();
+        assert_eq!(sum, 200, "{name}");
+    }
+    nodes.verify("a", "org");
+}

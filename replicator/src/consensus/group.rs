@@ -87,6 +87,10 @@ impl Group {
         let raft = Raft::new(me, config, lines, log.clone(), machine.clone())
             .await
             .map_err(engine)?;
+        if log.led() {
+            // Nobody else can be in a hurry yet: often it leads again at once, in a new term.
+            raft.trigger().elect().await.map_err(engine)?;
+        }
         let voters = kept.charter.voters.join(",");
         tracing::info!(group = %kept.id, home = kept.charter.home, voters, "takes part");
         Ok(Self {

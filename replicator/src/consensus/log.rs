@@ -8,6 +8,10 @@
 //! takes nothing that anybody outside the process has heard of. A change of members is the
 //! exception: the engine itself acts on it, so it is told when the disk has it.
 //!
+//! The price: others may have entries of a leader that it loses in a crash. So a leader never goes
+//! on in its term when it comes back, as the engine would have it: what it appended then could
+//! take places in the log that others have filled. It stands for a new term instead.
+//!
 //! Memory holds the tail, up to a bound, and what the file does not have yet: older entries are
 //! read from the file.
 
@@ -45,6 +49,8 @@ pub(crate) struct Log {
     state: Arc<Mutex<State>>,
     /// Entries up to this index are on disk.
     flushed: Arc<watch::Sender<u64>>,
+    /// This node led when it was last open.
+    led: bool,
 }
 
 struct State {
@@ -85,8 +91,14 @@ impl Log {
         let last: Option<LogEntry> = last.as_deref().map(read).transpose()?;
         let last = last.map(|entry| *entry.get_log_id()).or(purged);
         let flushed = last.map_or(0, |id| id.index);
+        let mut vote: Option<Vote<u64>> = vote.as_deref().map(read).transpose()?;
+        let led = vote.as_mut().is_some_and(|vote| {
+            let own = vote.leader_id().voted_for() == Some(store.incarnation());
+            // As a candidate that was not elected: the term is spent.
+            own && std::mem::replace(&mut vote.committed, false)
+        });
         let state = State {
-            vote: vote.as_deref().map(read).transpose()?,
+            vote,
             purged,
             last,
             greatest: last,
@@ -100,7 +112,13 @@ impl Log {
             number,
             state: Arc::new(Mutex::new(state)),
             flushed: Arc::new(watch::Sender::new(flushed)),
+            led,
         })
+    }
+
+    /// Whether this node led when the log was last open.
+    pub(crate) fn led(&self) -> bool {
+        self.led
     }
 
     /// Whether this node's disk has all entries up to `index`.

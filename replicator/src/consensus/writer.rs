@@ -131,9 +131,7 @@ impl Writer {
         while self.stalled.load(Ordering::Relaxed) {
             std::thread::sleep(STALLED);
         }
-        // In its own tests only: after a power cut of all voters the log lacked what the journal had
-        // acknowledged. Until that is understood everything is a transaction of the file, with a sync.
-        if !cfg!(test) || !self.put_ahead(&batch) {
+        if !self.put_ahead(&batch) {
             return self.write_through(batch);
         }
         for queued in batch {
