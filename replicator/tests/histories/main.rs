@@ -43,9 +43,8 @@ fn short() {
     let _ = Plan::short().run().unwrap_or_else(|why| panic!("{why}"));
 }
 
-/// One machine, two and all at once lose their power. `docs/testing.md` says why it is asked for by name.
+/// One machine, two and all at once lose their power.
 #[test]
-#[ignore = "known to fail at times, see docs/testing.md"]
 fn power() {
     let _alone = support::power::alone();
     let _ = Plan::power(12).run().unwrap_or_else(|why| panic!("{why}"));

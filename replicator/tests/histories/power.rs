@@ -21,20 +21,30 @@ pub(crate) fn disks(nodes: &mut Nodes) -> Option<BTreeMap<String, Disk>> {
 }
 
 /// Cuts the power of these machines; false if this kernel cannot.
+///
+/// They stand still first: while this kernel takes a disk away, an fsync may return as if it had
+/// been done. A machine without power would not have said so to anybody.
 pub(crate) fn cut(cluster: &mut Cluster, running: &Running, names: &[String]) -> bool {
     running.off(names);
+    let all = |signal: &str| {
+        // Applications are numbered node by node within each workload.
+        let of_node = |client: usize| NAMES[client % NAMES.len()].to_owned();
+        for client in (0..running.clients()).filter(|client| names.contains(&of_node(*client))) {
+            running.signal(client, signal);
+        }
+        let daemons = &cluster.nodes;
+        names.iter().for_each(|name| daemons.signal(name, signal));
+    };
+    all("-STOP");
     let disks: Vec<&Disk> = names.iter().map(|name| &cluster.disks[name]).collect();
-    if !Disk::cut(&disks) {
+    let was_cut = Disk::cut(&disks);
+    all(if was_cut { "-KILL" } else { "-CONT" });
+    if was_cut {
+        names.iter().for_each(|name| cluster.nodes.kill(name));
+    } else {
         running.on(names);
-        return false;
     }
-    names.iter().for_each(|name| cluster.nodes.kill(name));
-    // Applications are numbered node by node within each workload.
-    let of_node = |client: usize| NAMES[client % NAMES.len()].to_owned();
-    for client in (0..running.clients()).filter(|client| names.contains(&of_node(*client))) {
-        running.signal(client, "-KILL");
-    }
-    true
+    was_cut
 }
 
 /// These machines boot.

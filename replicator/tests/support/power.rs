@@ -79,7 +79,8 @@ impl Disk {
         assert!(succeeds("sync", &["-f", self.at()]));
     }
 
-    /// Cuts the power of these, at once; false if this kernel cannot.
+    /// Cuts the power of these, at once; false if this kernel cannot. What is said of a sync
+    /// meanwhile is not to be believed.
     pub(crate) fn cut(disks: &[&Self]) -> bool {
         let mut args = vec!["-c", CUT];
         args.extend(disks.iter().map(|disk| disk.at()));
