@@ -27,6 +27,12 @@
 //!
 //! An effect never outlives its cause: what an accepted changeset had seen is in the log
 //! before it, was on every member already (`base`), or travels in its proposal.
+//!
+//! And nothing is accepted too late to be merged. A proposal may reach the log long after its client
+//! gave up, when its file has gone on and members have collected what it had not seen. So what is
+//! collected is written here first ([`Entry::Collect`]): a proposal that comes after that entry and
+//! has not seen it is refused, and one that came before it is in a member's file before that
+//! member collects.
 
 use std::collections::BTreeMap;
 
@@ -44,9 +50,10 @@ pub use crate::transaction_id::TxnId;
 use crate::version_vector::VersionVector;
 
 /// The version of entries and snapshots that this build writes. It reads version 1 too, in which
-/// no statements were run for anybody, version 2, in which no partition moved, and version 3, in
-/// which there were no quorum transactions.
-pub const ENTRIES: u8 = 4;
+/// no statements were run for anybody, version 2, in which no partition moved, version 3, in
+/// which there were no quorum transactions, and version 4, in which nothing was collected through the
+/// log.
+pub const ENTRIES: u8 = 5;
 
 /// A transaction that asks for its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +62,8 @@ pub struct Proposal {
     pub id: TxnId,
     /// What every member of the partition has: needs not travel.
     pub base: VersionVector,
+    /// What its file had beyond that: with `base`, all that it has seen. Older builds did not say.
+    pub seen: Option<VersionVector>,
     /// Encoded parts of eventual changesets that it saw and the log lacks, in an order in
     /// which they can be applied.
     pub dependencies: Vec<Vec<u8>>,
@@ -112,6 +121,10 @@ impl Proposal {
     pub fn encode(&self, out: &mut Vec<u8>) {
         self.id.encode(out);
         put_vector(out, &self.base);
+        out.push(u8::from(self.seen.is_some()));
+        if let Some(seen) = &self.seen {
+            put_vector(out, seen);
+        }
         for parts in [&self.dependencies, &self.changeset] {
             put_varint(out, parts.len() as u64);
             for part in parts {
@@ -132,6 +145,10 @@ impl Proposal {
     fn decode_version(r: &mut Reader<'_>, version: u8) -> Result<Self, DecodeError> {
         let id = TxnId::decode(r)?;
         let base = read_vector(r)?;
+        let seen = match version >= 5 && r.bounded("what it has seen", 1)? == 1 {
+            true => Some(read_vector(r)?),
+            false => None,
+        };
         let mut parts = || -> Result<Vec<Vec<u8>>, DecodeError> {
             let count = r.length("parts", limits::PROPOSAL_BYTES)?;
             (0..count)
@@ -141,6 +158,7 @@ impl Proposal {
         Ok(Self {
             id,
             base,
+            seen,
             dependencies: parts()?,
             changeset: parts()?,
             statements: match version {
@@ -188,6 +206,8 @@ pub enum Entry {
     Expect(PartitionId, u64),
     /// The group ends, if it has nothing to do.
     Retire,
+    /// Members will collect this of the partition: what has not seen it is not accepted any more.
+    Collect(PartitionId, VersionVector),
 }
 
 impl Entry {
@@ -241,6 +261,11 @@ impl Entry {
                 out.push(7);
                 out.extend_from_slice(&[0; 16]);
             }
+            Self::Collect(partition, collected) => {
+                out.push(8);
+                out.extend_from_slice(&partition.0);
+                put_vector(&mut out, collected);
+            }
         }
         out
     }
@@ -256,7 +281,8 @@ impl Entry {
             | Self::Seal(partition, ..)
             | Self::Arrive(partition, _)
             | Self::Leave(partition, _)
-            | Self::Expect(partition, _) => Some(*partition),
+            | Self::Expect(partition, _)
+            | Self::Collect(partition, _) => Some(*partition),
         }
     }
 
@@ -286,6 +312,7 @@ impl Entry {
             5 => Self::Leave(partition, r.varint("a number of moves")?),
             6 => Self::Expect(partition, r.varint("a number of moves")?),
             7 if partition.0 == [0; 16] => Self::Retire,
+            8 => Self::Collect(partition, read_vector(&mut r)?),
             _ => return Err(DecodeError::Unknown("an entry of this kind")),
         };
         r.end("an entry")?;
@@ -419,6 +446,13 @@ impl Group {
                 self.retired |= self.is_idle();
                 Answer::NotHere
             }
+            Entry::Collect(partition, collected) => match self.partitions.get_mut(partition) {
+                Some(ordered) => {
+                    ordered.collect(collected);
+                    Answer::Open
+                }
+                None => self.or_moved(*partition, Answer::NotHere),
+            },
         }
     }
 
@@ -442,6 +476,7 @@ impl Group {
         self.partitions.entry(partition).or_insert_with(|| Ordered {
             link: *link,
             covered: base.clone(),
+            collected: base.clone(),
             ..Ordered::default()
         });
         Answer::Open

@@ -19,7 +19,7 @@ use crate::value::{OwnedValue, Value};
 use crate::version_vector::VersionVector;
 
 /// The version of this protocol. Extension and daemon are installed separately.
-pub const CONTROL: u8 = 3;
+pub const CONTROL: u8 = 4;
 
 /// The largest frame: a proposal, and room for what surrounds it.
 pub const FRAME_BYTES: usize = limits::PROPOSAL_BYTES + (1 << 20);
@@ -406,6 +406,7 @@ mod tests {
         let proposal = Proposal {
             id: id(),
             base: [(Site::from_u64(99).unwrap(), 4)].into_iter().collect(),
+            seen: Some([(Site::from_u64(98).unwrap(), 5)].into_iter().collect()),
             dependencies: vec![vec![1, 2], vec![]],
             changeset: vec![vec![3; 300]],
             statements: vec![Statement {

@@ -34,6 +34,8 @@ pub enum Flaw {
     Chain,
     /// It saw changes that are neither in the log nor in the proposal.
     Dependencies,
+    /// It has not seen what members have collected since.
+    Late,
 }
 
 impl fmt::Display for Flaw {
@@ -42,6 +44,7 @@ impl fmt::Display for Flaw {
             Self::Malformed => "its changeset is malformed",
             Self::Chain => "its file holds a history that the partition's log does not have",
             Self::Dependencies => "it saw changes that did not travel with it",
+            Self::Late => "it came too late to be merged: what its file had not seen is collected",
         })
     }
 }
@@ -55,6 +58,7 @@ impl Outcome {
             Self::Refused(Flaw::Malformed) => (3, 0),
             Self::Refused(Flaw::Chain) => (3, 1),
             Self::Refused(Flaw::Dependencies) => (3, 2),
+            Self::Refused(Flaw::Late) => (3, 3),
         };
         out.push(kind);
         put_varint(out, number);
@@ -70,6 +74,7 @@ impl Outcome {
             (3, 0) => Self::Refused(Flaw::Malformed),
             (3, 1) => Self::Refused(Flaw::Chain),
             (3, 2) => Self::Refused(Flaw::Dependencies),
+            (3, 3) => Self::Refused(Flaw::Late),
             _ => return Err(DecodeError::Unknown("an outcome of this kind")),
         })
     }

@@ -23,6 +23,8 @@ pub struct Ordered {
     pub link: Link,
     /// Eventual changesets that the log holds, or that every member has; and quorum transactions.
     pub covered: VersionVector,
+    /// What members may have collected: nothing is accepted that has not seen it.
+    pub collected: VersionVector,
     /// How often it has moved from one group to another.
     pub moves: u64,
     /// The number of the latest decision on its transactions that a group before may have
@@ -46,6 +48,21 @@ impl Ordered {
         let mut accepted = self.quorum();
         accepted.set(Site::LOG_STRONG, self.link.seq);
         accepted
+    }
+
+    /// Members will collect this: every one of them has it.
+    pub(crate) fn collect(&mut self, collected: &VersionVector) {
+        self.collected.join(collected);
+        self.covered.join(collected);
+    }
+
+    /// Whether what members have collected was seen by a proposal.
+    fn is_in_time(&self, proposal: &Proposal) -> bool {
+        proposal.seen.as_ref().is_none_or(|seen| {
+            let mut all = proposal.base.clone();
+            all.join(seen);
+            all.covers(&self.collected)
+        })
     }
 
     /// Decides on a proposal from what the log holds so far.
@@ -75,6 +92,9 @@ impl Ordered {
             && changeset.header.stamp > link.stamp;
         if !follows || (link.seq == 0 && self.lanes.len() >= limits::LANES) {
             return Outcome::Refused(Flaw::Chain);
+        }
+        if !self.is_in_time(proposal) {
+            return Outcome::Refused(Flaw::Late);
         }
         let Ok(carried) = carried(partition, &proposal.dependencies) else {
             return Outcome::Refused(Flaw::Malformed);
@@ -107,6 +127,7 @@ impl Ordered {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         put_link(out, &self.link);
         put_vector(out, &self.covered);
+        put_vector(out, &self.collected);
         put_varint(out, self.moves);
         put_varint(out, self.forgotten);
         put_varint(out, self.lanes.len() as u64);
@@ -117,11 +138,15 @@ impl Ordered {
     }
 
     /// Reads it; before the third version partitions did not move, before the fourth there were no
-    /// lanes.
+    /// lanes, before the fifth the log did not know what is collected.
     pub(crate) fn decode(r: &mut Reader<'_>, version: u8) -> Result<Self, DecodeError> {
         let mut ordered = Self {
             link: read_link(r)?,
             covered: read_vector(r)?,
+            collected: match version >= 5 {
+                true => read_vector(r)?,
+                false => VersionVector::new(),
+            },
             ..Self::default()
         };
         if version >= 3 {

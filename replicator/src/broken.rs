@@ -25,14 +25,17 @@ pub(crate) enum Rule {
     Certification,
     /// What a transaction saw travels with it, or is in the log.
     Dependencies,
+    /// What members collect is in the log first.
+    Collection,
 }
 
-const RULES: [(&str, Rule); 5] = [
+const RULES: [(&str, Rule); 6] = [
     ("fsync", Rule::Fsync),
     ("majority", Rule::Majority),
     ("deduplication", Rule::Deduplication),
     ("certification", Rule::Certification),
     ("dependencies", Rule::Dependencies),
+    ("collection", Rule::Collection),
 ];
 
 /// Whether this process breaks a rule.

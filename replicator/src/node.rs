@@ -13,6 +13,7 @@ use std::time::Duration;
 use nuda_core::protocol::message::Refusal;
 use nuda_core::protocol::{Event, Message, NodeId};
 use nuda_core::site::PartitionId;
+use nuda_core::version_vector::VersionVector;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -315,6 +316,13 @@ impl Node {
                 format!("seed {partition}"),
                 task::reseed::run(Arc::clone(self), partition, id, donor, reason),
             );
+        }
+    }
+
+    /// Collects in a partition's file what every member has reported, when its log allows it.
+    pub(crate) fn collect(self: &Arc<Self>, partition: &Partition, frontier: VersionVector) {
+        if let Some(id) = partition.id() {
+            self.spawn(task::collect::run(Arc::clone(self), id, frontier));
         }
     }
 

@@ -38,6 +38,9 @@ fn control(rule: &str, scenario: fn(&mut Nodes) -> Verdict) {
 fn nodes(rule: &str) -> Nodes {
     let mut nodes = Nodes::start(&[]);
     nodes.envs.push(("NUDA_BROKEN".to_owned(), rule.to_owned()));
+    nodes
+        .flags
+        .extend(["--collect-after-ms", "200"].map(str::to_owned));
     NAMES.iter().for_each(|name| nodes.run(name));
     nodes.nuda_ok("a", &["create", "org", "--on", "a,b,c"]);
     let founder = nodes.open("a", "org");
@@ -166,9 +169,18 @@ fn no_acknowledged_addition_is_lost() {
             let both = [work("a"), work("b")];
             both.into_iter().map(|done| done.join().unwrap()).sum()
         });
-        match found(nodes, "c") {
-            n if n == acknowledged && n > 0 => Ok(()),
-            n => Err(format!("{acknowledged} acknowledged, and {n} are there")),
+        // Files that took two transactions at one position may never be read again.
+        let reader = strong(nodes, "c", 2_000);
+        let until = std::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            match balance(&reader) {
+                Ok(n) if n == acknowledged && n > 0 => break Ok(()),
+                Ok(n) => break Err(format!("{acknowledged} acknowledged, and {n} are there")),
+                Err(e) if std::time::Instant::now() > until => {
+                    break Err(format!("{acknowledged} acknowledged, no strong read: {e}"));
+                }
+                Err(_) => {}
+            }
         }
     });
 }
@@ -205,5 +217,67 @@ fn what_a_strong_write_saw_is_there_with_it() {
             1 => Ok(()),
             _ => Err("an effect without its cause".to_owned()),
         }
+    });
+}
+
+/// A client gives up, its file goes on, everybody reports that; then its write is accepted.
+#[test]
+fn what_is_accepted_late_is_merged_everywhere() {
+    control("collection", |nodes| {
+        let late = strong(nodes, "b", 1_000);
+        set(&late, "SELECT nuda_read_consistency('eventual')").unwrap();
+        set(&late, "SELECT nuda_write_consistency('quorum')").unwrap();
+        for name in ["b", "c"] {
+            nodes.nuda_ok(name, &["fault", "--stall-log"]);
+        }
+        let told = late.execute("INSERT INTO note VALUES ('late')", []);
+        let told = told.map_or_else(|e| e.to_string(), |_| "committed".to_owned());
+        let id = told
+            .split_once("nuda_txn_status('")
+            .and_then(|(_, id)| id.split('\'').next());
+        let Some(id) = id else {
+            panic!("{told}\n{}", nodes.logs());
+        };
+        let other = nodes.open("c", "org");
+        let collected = |name: &str| {
+            let conn = nodes.open(name, "org");
+            let sql = "SELECT frontier FROM nuda_state";
+            conn.query_row(sql, [], |row| row.get::<_, String>(0))
+                .unwrap()
+        };
+        let before = NAMES.map(collected);
+        for n in 0..30 {
+            other
+                .execute("INSERT INTO note VALUES (?)", [format!("meanwhile {n}")])
+                .unwrap();
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let early = NAMES.map(collected) != before;
+        for name in ["b", "c"] {
+            nodes.nuda_ok(name, &["fault"]);
+        }
+        let until = std::time::Instant::now() + Duration::from_secs(15);
+        for name in NAMES {
+            let reader = strong(nodes, name, 2_000);
+            while let Err(e) = balance(&reader) {
+                if std::time::Instant::now() > until {
+                    return Err(format!("collected: {early}; no strong read at {name}: {e}"));
+                }
+            }
+            let status = format!("SELECT nuda_txn_status('{id}')");
+            let answer = nodes.eventually("it is settled", |_| set(&reader, &status).ok());
+            let sql = "SELECT count(*) FROM note WHERE id = 'late'";
+            let there = nodes.eventually("a strong read is answered", |_| {
+                reader.query_row(sql, [], |row| row.get::<_, i64>(0)).ok()
+            });
+            match (answer.as_str(), there) {
+                ("committed", 1) | ("aborted", 0) => {}
+                (answer, there) => return Err(format!("{answer}, and {there} at {name}")),
+            }
+        }
+        nodes.eventually("what everybody has is collected", |_| {
+            (NAMES.map(collected) != before).then_some(())
+        });
+        Ok(())
     });
 }

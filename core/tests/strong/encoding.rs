@@ -27,6 +27,7 @@ fn entries() -> Vec<Entry> {
     let proposal = Proposal {
         id: id(1),
         base: base.clone(),
+        seen: Some([(Site::from_u64(98).unwrap(), 5)].into_iter().collect()),
         dependencies: vec![vec![1; 200]],
         changeset: vec![vec![2; 10], vec![]],
         statements: vec![Statement {
@@ -37,7 +38,7 @@ fn entries() -> Vec<Entry> {
     let open = Entry::Open {
         partition: PartitionId([1; 16]),
         link: Link::default(),
-        base,
+        base: base.clone(),
     };
     let to = Destination {
         group: [7; 16],
@@ -76,6 +77,7 @@ fn entries() -> Vec<Entry> {
         Entry::Leave(partition, 1),
         Entry::Expect(partition, 2),
         Entry::Retire,
+        Entry::Collect(partition, base),
     ]
 }
 
@@ -150,6 +152,7 @@ fn answers_round_trip() {
         Answer::Decided(Outcome::Refused(Flaw::Malformed)),
         Answer::Decided(Outcome::Refused(Flaw::Chain)),
         Answer::Decided(Outcome::Refused(Flaw::Dependencies)),
+        Answer::Decided(Outcome::Refused(Flaw::Late)),
     ] {
         let mut bytes = Vec::new();
         answer.encode(&mut bytes);
@@ -170,7 +173,7 @@ fn hex(bytes: &[u8]) -> String {
 fn bytes_stay() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/entries.hex");
     let names = [
-        "open", "propose", "abort", "seal", "arrive", "leave", "expect", "retire",
+        "open", "propose", "abort", "seal", "arrive", "leave", "expect", "retire", "collect",
     ];
     let mut group = Group::keeping(3);
     let mut made = String::new();
@@ -194,14 +197,23 @@ fn bytes_stay() {
 /// What the third version wrote: no lanes.
 #[test]
 fn the_third_version_is_read() {
-    let kept = include_str!("../golden/entries_3.hex");
+    is_read(3, include_str!("../golden/entries_3.hex"));
+}
+
+/// What the fourth version wrote: nothing was collected through the log.
+#[test]
+fn the_fourth_version_is_read() {
+    is_read(4, include_str!("../golden/entries_4.hex"));
+}
+
+fn is_read(version: u8, kept: &str) {
     let mut read = 0;
     for (name, digits) in kept.lines().filter_map(|line| line.split_once(" = ")) {
         let bytes: Vec<u8> = (0..digits.len())
             .step_by(2)
             .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
             .collect();
-        assert_eq!(bytes[0], 3);
+        assert_eq!(bytes[0], version);
         match name {
             "state of a group" => drop(Group::decode(&bytes).unwrap()),
             _ => drop(Entry::decode(&bytes).unwrap()),

@@ -195,6 +195,7 @@ impl World {
         client.waiting = Some(Proposal {
             id,
             base: VersionVector::new(),
+            seen: None,
             dependencies: Vec::new(),
             changeset: vec![part],
             statements: Vec::new(),

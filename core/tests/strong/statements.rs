@@ -61,6 +61,7 @@ impl Chain {
         let proposal = Proposal {
             id: id(counter),
             base: VersionVector::new(),
+            seen: None,
             dependencies: Vec::new(),
             changeset: vec![part],
             statements,

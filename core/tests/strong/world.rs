@@ -236,6 +236,7 @@ impl World {
         let mut proposal = Proposal {
             id,
             base: VersionVector::new(),
+            seen: None,
             dependencies: Vec::new(),
             changeset: vec![bytes],
             statements: Vec::new(),

@@ -24,7 +24,7 @@ use sqlite3_ext::ffi;
 
 use super::{Last, Session, State};
 use crate::apply::frontier;
-use crate::changes::{Walk, encoded_part};
+use crate::changes::{Walk, applied, encoded_part};
 use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
@@ -208,6 +208,9 @@ impl State {
                 level,
                 "it saw changes that did not travel with it; try again",
             ),
+            Outcome::Refused(flaw @ Flaw::Late) => {
+                not_committed(level, &format!("{flaw}; run the transaction again"))
+            }
             Outcome::Refused(flaw) => not_committed(
                 level,
                 &format!("{flaw}; restore this replica from another node"),
@@ -274,10 +277,13 @@ fn proposal(
     standing: &Standing,
 ) -> Result<Proposal> {
     let base = frontier(db)?;
+    let seen = applied(db, state, &Sites::load(db)?)?;
+    let beyond = seen.iter().filter(|(site, seq)| *seq > base.get(*site));
     let mut size = 0;
     let mut proposal = Proposal {
         id,
         base: base.clone(),
+        seen: Some(beyond.collect()),
         dependencies: Vec::new(),
         changeset: parts(
             db,

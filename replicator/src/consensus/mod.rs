@@ -10,7 +10,7 @@
 //! (groups without partitions), `propose`
 //! (questions of the extension, carried to the leader), `turns` (who is next where many
 //! compete), `execute` and `statement` (what runs at the leader for others), `deliver` (accepted transactions into
-//! the partitions' files), `socket` (the extension's connections). `broken` is for tests: what must be noticed.
+//! the partitions' files), `collected` (what members collect is in the log first), `socket` (the extension's connections). `broken` is for tests: what must be noticed.
 //!
 //! Invariants. Nothing is acknowledged before the log that holds it has been fsynced. A node
 //! votes under the id of its log file's incarnation only: a file that is new, copied or
@@ -19,6 +19,7 @@
 
 mod broken;
 pub(crate) mod charter;
+pub(crate) mod collected;
 pub(crate) mod deliver;
 mod engine_members;
 mod execute;

@@ -159,7 +159,12 @@ async fn notice(node: &Arc<Node>, partition: PartitionId) -> Result<()> {
 }
 
 /// Puts an entry into a partition's log, through whoever leads.
-async fn append(node: &Arc<Node>, partition: PartitionId, until: Instant, entry: Vec<u8>) -> Reply {
+pub(super) async fn append(
+    node: &Arc<Node>,
+    partition: PartitionId,
+    until: Instant,
+    entry: Vec<u8>,
+) -> Reply {
     let call = |group, within: Duration| Call::Append {
         group,
         entry: entry.clone(),

@@ -351,6 +351,10 @@ impl Host {
                 node.reseed(at, donor, reason);
                 Ok(None)
             }
+            Command::Collect(frontier) => {
+                node.collect(at, frontier);
+                Ok(None)
+            }
             Command::StopSite { dot, peer } => {
                 let peer = node.name_of(peer);
                 tracing::error!(partition = %at.name, %dot, peer, "two variants of one change exist; nothing more of that site is shipped or taken");
@@ -361,25 +365,53 @@ impl Host {
                 }
                 Ok(None)
             }
-            command => {
-                self.replica(at)?;
-                let (Some(replica), Some(live)) = (self.replica.as_mut(), self.live.as_mut())
-                else {
-                    return Ok(None);
-                };
-                let failed = work::failure_of(&command);
-                let what = work::name_of(&command);
-                let done = work::on_file(node, at, replica, live, command);
-                self.tried(what, work::trouble_of(&done));
-                match done {
-                    Ok(event) => Ok(Some(event)),
-                    Err(e) => {
-                        tracing::warn!(partition = %at.name, error = %e, "will be tried again");
-                        Ok(failed.map(Event::Failed))
-                    }
-                }
+            command => self.on_file(node, at, command),
+        }
+    }
+
+    fn on_file(
+        &mut self,
+        node: &Arc<Node>,
+        at: &Partition,
+        command: Command,
+    ) -> Result<Option<Event>> {
+        self.replica(at)?;
+        let (Some(replica), Some(live)) = (self.replica.as_mut(), self.live.as_mut()) else {
+            return Ok(None);
+        };
+        let failed = work::failure_of(&command);
+        let what = work::name_of(&command);
+        let done = work::on_file(node, at, replica, live, command);
+        self.tried(what, work::trouble_of(&done));
+        match done {
+            Ok(event) => Ok(Some(event)),
+            Err(e) => {
+                tracing::warn!(partition = %at.name, error = %e, "will be tried again");
+                Ok(failed.map(Event::Failed))
             }
         }
+    }
+
+    /// Collects what the partition's log allows, and tells the protocol.
+    pub(crate) fn collect(
+        &mut self,
+        node: &Arc<Node>,
+        at: &Partition,
+        frontier: VersionVector,
+    ) -> Result<()> {
+        // Another file may be in the place of the one that reported it.
+        if !self.live(node, at)?.vector.covers(&frontier) {
+            return Ok(());
+        }
+        self.replica(at)?;
+        let (Some(replica), Some(live)) = (self.replica.as_mut(), self.live.as_mut()) else {
+            return Ok(());
+        };
+        let command = Command::Collect(frontier);
+        let what = work::name_of(&command);
+        let done = work::on_file(node, at, replica, live, command);
+        self.tried(what, work::trouble_of(&done));
+        self.feed(node, at, done?)
     }
 
     fn send(

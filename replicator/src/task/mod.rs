@@ -2,10 +2,11 @@
 //!
 //! Loops that run as long as the node: [`gossip`], [`wake`], [`scan`], [`timer`],
 //! [`compare`], [`idle`]. Actions with an end: [`invite`], [`join`], [`reseed`],
-//! [`snapshot`], [`create`], [`members`], [`verify`], [`checkpoint`]. None of them decides what to
+//! [`snapshot`], [`create`], [`members`], [`verify`], [`checkpoint`], [`collect`]. None of them decides what to
 //! replicate.
 
 pub(crate) mod checkpoint;
+pub(crate) mod collect;
 pub(crate) mod compare;
 pub(crate) mod create;
 pub(crate) mod gossip;
