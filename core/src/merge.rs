@@ -176,7 +176,9 @@ pub enum Reason {
     Deleted,
     /// The other write was a strong one, which this one had not seen.
     Strong,
-    /// So was the delete of the row.
+    /// The other write of the document knew a strong one of it, which this one had not seen.
+    KnewStrong,
+    /// The delete of the row was a strong one, which this one had not seen.
     StronglyDeleted,
 }
 

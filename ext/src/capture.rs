@@ -32,7 +32,7 @@ use crate::shadow::{self, Sites, State, to_i64};
 use crate::strong::commit::{self, Candidate};
 use crate::strong::decide::{Writes, decide};
 use crate::track;
-use crate::tracked::{ColumnType, Table, Tables};
+use crate::tracked::{Table, Tables};
 use crate::triggers;
 use crate::visible;
 
@@ -496,18 +496,11 @@ fn level(connection: &Connection, capture: &Capture, tables: &Tables) -> Result<
         ));
     }
     let numbers = capture.buffer.tables();
-    let written = || numbers.iter().filter_map(|n| tables.get(*n));
-    let strong = written().find(|table| table.options.is_strong);
-    let mut eventual = written().filter(|table| !table.options.is_strong);
-    let document = eventual.find_map(|table| {
-        let mut columns = table.columns.iter();
-        let column = columns.find(|column| column.kind == ColumnType::Doc)?;
-        Some((table.name.as_str(), column.name.as_str()))
-    });
+    let mut written = numbers.iter().filter_map(|n| tables.get(*n));
+    let strong = written.find(|table| table.options.is_strong);
     let writes = Writes {
         strong: strong.map(|table| table.name.as_str()),
         begun: capture.record.as_ref().map(|record| record.level),
-        document,
     };
     decide(&writes, session.write_level())
 }

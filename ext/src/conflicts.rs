@@ -28,7 +28,7 @@ pub(crate) fn record_inside(
         winner: loss.winner,
         loser: loss.loser,
         value: Value::Text(loss.value.as_bytes()),
-        reason: Reason::Later,
+        reason: loss.reason,
     };
     insert(db, (table, key, &column), &lost)
 }
@@ -60,6 +60,9 @@ fn insert(
         Reason::Less => "written concurrently; the lesser value won",
         Reason::Deleted => "written concurrently with a delete of the row; the delete won",
         Reason::Strong => "written without knowing a strong write, which won",
+        Reason::KnewStrong => {
+            "written without knowing a strong write of the document; the write that knew it won"
+        }
         Reason::StronglyDeleted => "written without knowing a strong delete of the row, which won",
     };
     write(

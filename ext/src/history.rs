@@ -388,6 +388,7 @@ fn why(reason: Reason) -> &'static str {
         Reason::Less => "the lesser value wins",
         Reason::Deleted => "the delete wins",
         Reason::Strong => "a strong write wins against what had not seen it",
+        Reason::KnewStrong => "a write that knew a strong one wins against what had not seen it",
         Reason::StronglyDeleted => "a strong delete wins against what had not seen it",
     }
 }

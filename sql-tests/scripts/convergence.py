@@ -16,8 +16,6 @@ import tempfile
 
 EXTENSION, FIRST, COUNT = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 STRONG = "strong" in sys.argv[4:]
-# Strong transactions write no eventual table with a DOC, so there the documents are plain texts.
-DOC = "text" if STRONG else "doc"
 NAMES = "abc"
 # A document that can be accounted for: keys, counters, a list of scalars, named rows.
 EMPTY = '{"k":{},"n":{"x":0,"y":0},"list":[],"rows":[]}'
@@ -40,15 +38,14 @@ def cluster(folder):
     if not STRONG:
         a.execute("select nuda_join('a')")
     a.execute("create table t(id text primary key, x, y, n counter, hi maxreg integer, "
-              f"lo minreg text, mv mvreg text, tags orset, body textdoc, doc {DOC})")
-    a.execute(f"create table u(k1 int, k2 text, v text, body textdoc, doc {DOC}, primary key(k1, k2)) "
+              "lo minreg text, mv mvreg text, tags orset, body textdoc, doc doc)")
+    a.execute("create table u(k1 int, k2 text, v text, body textdoc, doc doc, primary key(k1, k2)) "
               "without rowid")
     # Rows of w are never deleted: what was written to them can be accounted for.
     a.execute("create table w(id text primary key, n counter, hi maxreg integer, lo minreg integer, "
-              f"mv mvreg integer, tags orset, body textdoc, doc {DOC})")
-    if not STRONG:
-        a.execute("select nuda_column('w', 'doc', 'DOC', '$.n.* counter, $.rows key id')")
-        a.execute("select nuda_column('t', 'doc', 'DOC', '$.a counter, $.*.* counter')")
+              "mv mvreg integer, tags orset, body textdoc, doc doc)")
+    a.execute("select nuda_column('w', 'doc', 'DOC', '$.n.* counter, $.rows key id')")
+    a.execute("select nuda_column('t', 'doc', 'DOC', '$.a counter, $.*.* counter')")
     a.execute("select nuda_track('t'), nuda_track('w')")
     a.execute("select nuda_track('u', 'eventual', 'delete_wins')")
     # Rows of i have invented keys, and are never deleted either.
@@ -232,8 +229,7 @@ class Ledger:
 
     def write(self, rnd, c):
         row, self.count = f"w{rnd.randrange(2)}", self.count + 1
-        what = rnd.choice(["n", "tags", "tags", "hi", "lo", "mv", "body", "body", "body",
-                           *([] if STRONG else ["doc"] * 4)])
+        what = rnd.choice(["n", "tags", "tags", "hi", "lo", "mv", "body", "body", "body", *["doc"] * 4])
         number = rnd.randrange(-99, 100)
         before = vector(value(c, "select nuda_version_vector()"))
         if what == "n":
@@ -275,7 +271,7 @@ class Ledger:
         if len(found) != len(self.invented):
             wrong.append((len(found), len(self.invented)))
         for row, n, hi, lo, mv, tags, body, doc in c.execute("select * from w"):
-            wrong += [] if STRONG else self.documents.missing(row, doc)
+            wrong += self.documents.missing(row, doc)
             erased = self.erased.get(row, set())
             kept = ["".join(ch for ch in run if ch not in erased) for run in self.typed.get(row, [])]
             if sorted(body or "") != sorted("".join(kept)):

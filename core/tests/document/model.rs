@@ -51,7 +51,8 @@ struct Write {
 #[derive(Debug)]
 struct Made {
     saw: Set,
-    rank: (u64, u64),
+    /// The last strong edit known, its own included; stamp; site.
+    rank: (u64, u64, u64),
 }
 
 /// Everything that was ever done.
@@ -74,7 +75,7 @@ fn item(letter: char) -> usize {
 
 impl Model {
     /// Records what the next edit did.
-    pub(crate) fn record(&mut self, saw: Set, rank: (u64, u64), change: &Change) {
+    pub(crate) fn record(&mut self, saw: Set, rank: (u64, u64, u64), change: &Change) {
         self.made.push(Made { saw, rank });
         let start = self.writes.len();
         self.change(&Vec::new(), change);
@@ -203,7 +204,7 @@ impl Model {
 
     fn insert(&mut self, path: &Path, at: usize, elements: &[Json]) {
         let (saw, edit) = (self.saw(), self.now());
-        let name = Name::Site(self.made[edit].rank.1);
+        let name = Name::Site(self.made[edit].rank.2);
         let first = self.items.len();
         self.items.extend(elements.iter().map(|_| edit));
         let letters: String = (first..self.items.len()).map(letter).collect();

@@ -34,7 +34,10 @@ pub(crate) enum Step {
         at: usize,
         way: u64,
         value: Json,
+        /// Whether it is a strong one, which needs the place after all others.
+        strong: bool,
     },
+    /// From a member, or the strong ones if there is none of that number.
     Deliver {
         at: usize,
         from: usize,
@@ -46,8 +49,10 @@ pub(crate) enum Step {
     Report {
         from: usize,
     },
+    /// Perhaps only what lies in the file is left after it.
     Collect {
         at: usize,
+        forgets: bool,
     },
     Quiet {
         at: usize,
@@ -73,13 +78,13 @@ fn step(members: usize) -> impl Strategy<Value = Step> {
         _ => way / 16 * 16 + n % 12,
     });
     prop_oneof![
-        9 => (member.clone(), way, prop_oneof![json(), small()])
-            .prop_map(|(at, way, value)| Step::Write { at, way, value }),
-        8 => (member.clone(), member.clone(), 1usize..6)
+        9 => (member.clone(), way, prop_oneof![json(), small()], prop::bool::weighted(0.3))
+            .prop_map(|(at, way, value, strong)| Step::Write { at, way, value, strong }),
+        8 => (member.clone(), 0..=members, 1usize..6)
             .prop_map(|(at, from, count)| Step::Deliver { at, from, count }),
         4 => member.clone().prop_map(|at| Step::CatchUp { at }),
         6 => member.clone().prop_map(|from| Step::Report { from }),
-        5 => member.clone().prop_map(|at| Step::Collect { at }),
+        5 => (member.clone(), any::<bool>()).prop_map(|(at, forgets)| Step::Collect { at, forgets }),
         1 => member.clone().prop_map(|at| Step::Quiet { at }),
         3 => member.prop_map(|at| Step::Store { at }),
     ]
@@ -102,6 +107,21 @@ struct Sent {
 }
 
 impl Sent {
+    /// All that it had seen.
+    fn all_seen(&self) -> VersionVector {
+        let mut seen = self.seen.clone();
+        seen.set(self.dot.site, self.dot.seq - 1);
+        seen
+    }
+
+    /// Up to where it knew the order of strong edits.
+    fn position(&self) -> u64 {
+        match self.dot.site {
+            Site::LOG_STRONG => self.dot.seq,
+            _ => self.seen.get(Site::LOG_STRONG),
+        }
+    }
+
     fn edited(&self) -> Edited<'_> {
         Edited {
             dot: self.dot,
@@ -122,6 +142,9 @@ struct Replica {
     log: Vec<Sent>,
     state: Option<Merge>,
     late: Vec<Sent>,
+    /// What lies beside the log: of edits that were collected while one stayed that had not seen
+    /// them.
+    kept: Option<Merge>,
     reports: BTreeMap<Site, Vec<VersionVector>>,
 }
 
@@ -143,8 +166,7 @@ impl Replica {
         } else {
             if self.state.is_none() {
                 tally.note("built");
-                self.state = Some(Merge::new());
-                self.late = self.log.clone();
+                self.build(tally);
             }
             self.catch_up();
             tally.note("integrated");
@@ -152,6 +174,16 @@ impl Replica {
             integrate(state, &sent.edited(), &mut self.value);
         }
         self.wrote(sent);
+    }
+
+    /// Makes the state of what lies in the file, in an order that is causal.
+    fn build(&mut self, tally: &mut Tally) {
+        if self.kept.is_some() {
+            tally.note("built on what was kept");
+        }
+        self.state = Some(self.kept.clone().unwrap_or_default());
+        self.late = self.log.clone();
+        self.late.sort_by_key(|sent| (sent.stamp, sent.dot));
     }
 
     fn store(&mut self, tally: &mut Tally) {
@@ -189,19 +221,64 @@ impl Replica {
         self.log.push(sent.clone());
     }
 
+    /// A strong edit stays while one stays that had not seen it, and so does what saw it.
+    fn keep_unseen_strong(&self, stable: &mut VersionVector) {
+        let eventual = || self.log.iter().filter(|s| s.dot.site != Site::LOG_STRONG);
+        let staying = eventual().filter(|sent| !stable.contains(sent.dot));
+        let Some(known) = staying.map(Sent::position).min() else {
+            return;
+        };
+        stable.set(Site::LOG_STRONG, stable.get(Site::LOG_STRONG).min(known));
+        for sent in eventual().filter(|sent| sent.position() > known) {
+            let Dot { site, seq } = sent.dot;
+            stable.set(site, stable.get(site).min(seq - 1));
+        }
+    }
+
+    /// Edits that stay may not have seen those that go: their state is kept.
+    fn keep(&mut self, stable: &VersionVector, tally: &mut Tally) {
+        let stays = |sent: &&Sent| !stable.contains(sent.dot);
+        let staying = self.log.iter().filter(stays).map(Sent::all_seen);
+        let unknowing: Vec<VersionVector> = staying.filter(|seen| !seen.covers(stable)).collect();
+        let mut going: Vec<&Sent> = self.log.iter().filter(|sent| !stays(sent)).collect();
+        going.sort_by_key(|sent| (sent.stamp, sent.dot));
+        let kept = self.kept.take();
+        if !unknowing.is_empty() {
+            let mut state = kept.unwrap_or_default();
+            for sent in going {
+                state.follow(&sent.edited());
+            }
+            let mut seen = stable.clone();
+            for known in &unknowing {
+                seen.meet(known);
+            }
+            state.collapse(&seen);
+            self.kept = Some(state).filter(|state| !state.is_trivial());
+            if self.kept.is_some() {
+                tally.note("kept");
+            }
+        }
+    }
+
     fn collect(&mut self, members: &[Site], tally: &mut Tally) {
         let mut stable = self.vector.clone();
         for member in members.iter().filter(|m| **m != self.site) {
             let mut known = VersionVector::new();
             for report in self.reports.get(member).into_iter().flatten() {
                 // Only if all that the member wrote before it reported is applied here.
-                if self.vector.get(*member) >= report.get(*member) {
+                let written = [*member, Site::LOG_STRONG];
+                if written
+                    .iter()
+                    .all(|site| self.vector.get(*site) >= report.get(*site))
+                {
                     known.join(report);
                 }
             }
             stable.meet(&known);
         }
+        self.keep_unseen_strong(&mut stable);
         self.catch_up();
+        self.keep(&stable, tally);
         self.log.retain(|sent| !stable.contains(sent.dot));
         if let Some(state) = self.state.as_mut() {
             state.collapse(&stable);
@@ -238,6 +315,7 @@ pub(crate) fn play(script: &Script, tally: &mut Tally) {
         log: Vec::new(),
         state: None,
         late: Vec::new(),
+        kept: None,
         reports: BTreeMap::new(),
     };
     let mut world = World {
@@ -255,19 +333,30 @@ pub(crate) fn play(script: &Script, tally: &mut Tally) {
         tally,
     };
     // Everybody has the empty document.
-    world.write(0, Change::Set(Json::Object(BTreeMap::new())));
+    world.write(0, Change::Set(Json::Object(BTreeMap::new())), false);
     world.deliver_all();
     for step in &script.steps {
         match step {
-            Step::Write { at, way, value } => world.edit(*at, *way, value),
+            Step::Write {
+                at,
+                way,
+                value,
+                strong,
+            } => world.edit(*at, *way, value, *strong),
             Step::Deliver { at, from, count } => drop(world.deliver(*at, *from, *count)),
             Step::CatchUp { at } => {
-                for from in 0..world.sites.len() {
+                for from in 0..=world.sites.len() {
                     world.deliver(*at, from, usize::MAX);
                 }
             }
             Step::Report { from } => world.report(*from),
-            Step::Collect { at } => world.replicas[*at].collect(&world.sites, world.tally),
+            Step::Collect { at, forgets } => {
+                world.replicas[*at].collect(&world.sites, world.tally);
+                if *forgets {
+                    world.replicas[*at].state = None;
+                    world.replicas[*at].late.clear();
+                }
+            }
             Step::Store { at } => world.replicas[*at].store(world.tally),
             Step::Quiet { at } => {
                 world.deliver_all();
@@ -286,36 +375,50 @@ pub(crate) fn play(script: &Script, tally: &mut Tally) {
 }
 
 impl World<'_> {
-    fn edit(&mut self, at: usize, way: u64, value: &Json) {
+    fn edit(&mut self, at: usize, way: u64, value: &Json, strong: bool) {
         let old = self.replicas[at].value.clone();
         let mut new = old.clone();
         edit(&mut new, way, value.clone());
-        if let Some(change) = diff(&old, &new, &self.rules, 1_000) {
-            self.write(at, change);
+        if let Some(change) = diff(&old, &new, &self.rules, 1_000)
+            && self.write(at, change, strong)
+        {
             assert_eq!(self.replicas[at].value, new);
         }
     }
 
-    fn write(&mut self, at: usize, change: Change) {
+    /// Whose edits the `from`-th are.
+    fn site(&self, from: usize) -> Site {
+        self.sites.get(from).copied().unwrap_or(Site::LOG_STRONG)
+    }
+
+    /// Answers whether it was done.
+    fn write(&mut self, at: usize, change: Change, strong: bool) -> bool {
         if self.edits >= 100 {
-            return;
+            return false;
         }
+        let site = if strong {
+            Site::LOG_STRONG
+        } else {
+            self.site(at)
+        };
         let replica = &mut self.replicas[at];
         let stamp = Stamp::next(replica.latest, (self.edits % 3) as u64).unwrap();
         let mut seen = replica.vector.clone();
-        let seq = seen.get(replica.site) + 1;
-        seen.set(replica.site, 0);
+        let seq = seen.get(site) + 1;
+        if seq <= self.sent.get(&site).map_or(0, |sent| sent.len() as u64) {
+            // Another one was first.
+            self.tally.note("stale");
+            return false;
+        }
+        seen.set(site, 0);
         let sent = Sent {
-            dot: Dot {
-                site: replica.site,
-                seq,
-            },
+            dot: Dot { site, seq },
             stamp,
             seen,
             change,
             number: self.edits,
         };
-        let rank = (stamp.get(), replica.site.get());
+        let rank = (sent.position(), stamp.get(), site.get());
         self.model.record(replica.applied, rank, &sent.change);
         let value = sent.change.apply(Some(replica.value.clone()));
         replica.value = value.expect("it fits").expect("a document");
@@ -326,10 +429,11 @@ impl World<'_> {
         self.sent.entry(sent.dot.site).or_default().push(sent);
         self.edits += 1;
         self.check(at);
+        true
     }
 
     fn deliver(&mut self, at: usize, from: usize, count: usize) -> bool {
-        let site = self.sites[from];
+        let site = self.site(from);
         let mut any = false;
         for _ in 0..count {
             let replica = &mut self.replicas[at];
@@ -349,7 +453,7 @@ impl World<'_> {
 
     fn deliver_all(&mut self) {
         let pairs: Vec<(usize, usize)> = (0..self.sites.len())
-            .flat_map(|at| (0..self.sites.len()).map(move |from| (at, from)))
+            .flat_map(|at| (0..=self.sites.len()).map(move |from| (at, from)))
             .collect();
         while pairs.iter().fold(false, |any, (at, from)| {
             any | self.deliver(*at, *from, usize::MAX)

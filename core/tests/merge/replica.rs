@@ -410,6 +410,7 @@ fn check_lost(columns: Columns, incoming: &Event<'_>, concurrent: &[Event<'_>], 
                 assert_ne!(l.loser.site, Site::LOG_STRONG, "{l:?}");
                 continue;
             }
+            Reason::KnewStrong => panic!("no documents here: {l:?}"),
             Reason::Later | Reason::Greater | Reason::Less => {}
         }
         if columns.column_type(l.column) == ColumnType::Lww {

@@ -15,24 +15,10 @@ pub(crate) struct Writes<'a> {
     pub(crate) strong: Option<&'a str>,
     /// The level of its parts that are in the log.
     pub(crate) begun: Option<Level>,
-    /// An eventual table with a document, and that column, if it writes such a one.
-    pub(crate) document: Option<(&'a str, &'a str)>,
 }
 
 /// The level of the transaction's commit.
 pub(crate) fn decide(writes: &Writes<'_>, in_force: Level) -> Result<Level> {
-    let level = by_tables(writes, in_force)?;
-    // Which registers a strong write beats is not decided inside documents.
-    match writes.document {
-        Some((table, column)) if level == Level::Strong => Err(Error::refused(format!(
-            "a strong write to the eventual table {table} with the DOC {column} is not built yet; track \
-             it as 'strong', or write it in an eventual transaction of its own"
-        ))),
-        _ => Ok(level),
-    }
-}
-
-fn by_tables(writes: &Writes<'_>, in_force: Level) -> Result<Level> {
     match (writes.strong, writes.begun) {
         (Some(strong), Some(begun)) if begun != Level::Strong => Err(Error::refused(format!(
             "this large transaction wrote eventual tables before the strong table {strong}, and that \

@@ -38,8 +38,3 @@ SELECT nuda_track('keyed');
 CREATE TABLE narrow(id TEXT PRIMARY KEY, d BLOB) STRICT;
 SELECT nuda_column('narrow', 'd', 'DOC');
 SELECT nuda_track('narrow');
--- Which registers a strong write beats is not decided inside documents yet.
-SELECT nuda_write_consistency('strong');
-UPDATE t SET d = '{"a":2}';
-SELECT nuda_write_consistency('eventual');
-SELECT * FROM t;

@@ -4,8 +4,9 @@
 //! everything else.
 //!
 //! ```text
-//! byte       version, 1
-//! varint n   n edits, ascending: 8 bytes site, varint seq, varint stamp
+//! byte       version, 2
+//! varint n   n edits, ascending: 8 bytes site, varint seq, varint stamp,
+//!              varint position of the last strong transaction known (0 in version 1, without it)
 //! node       varint n, n writes: varint edit, byte kind + 8 if it is alive,
 //!              signed value (kind 0, an integer) or sum (2, an addition);
 //!              kinds 1, 3, 4: another scalar, an object, a list
@@ -25,22 +26,25 @@ use crate::site::{Dot, Site};
 use crate::types::sequence::Sequence;
 
 use super::document::{DEPTH, Json};
-use super::merge::{Kind, List, Merge, Node, Write};
+use super::merge::{Kind, List, Merge, Node, Place, Write};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Made before strong transactions wrote documents.
+const WITHOUT_POSITIONS: u8 = 1;
 const LIVE: u8 = 8;
 
 impl Merge {
     /// Appends the encoded form.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(VERSION);
-        put_varint(out, self.stamps.len() as u64);
-        for (dot, stamp) in &self.stamps {
+        put_varint(out, self.edits.len() as u64);
+        for (dot, place) in &self.edits {
             out.extend_from_slice(&dot.site.get().to_be_bytes());
             put_varint(out, dot.seq);
-            put_varint(out, stamp.get());
+            put_varint(out, place.stamp.get());
+            put_varint(out, place.position);
         }
-        let dots: Vec<Dot> = self.stamps.keys().copied().collect();
+        let dots: Vec<Dot> = self.edits.keys().copied().collect();
         put_node(out, &self.root, &dots);
     }
 
@@ -50,13 +54,14 @@ impl Merge {
     /// Malformed, beyond the bounds, or not in its one form.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
-        if reader.byte("a state")? != VERSION {
+        let version = reader.byte("a state")?;
+        if ![VERSION, WITHOUT_POSITIONS].contains(&version) {
             return Err(DecodeError::Unknown("a document state of this version"));
         }
         let count = reader.length("edits", limits::VALUE_BYTES)?;
-        let mut edits: Vec<(Dot, Stamp)> = Vec::new();
+        let mut edits: Vec<(Dot, Place)> = Vec::new();
         for _ in 0..count {
-            let edit = read_edit(&mut reader)?;
+            let edit = read_edit(&mut reader, version)?;
             if edits.last().is_some_and(|(last, _)| *last >= edit.0) {
                 return Err(DecodeError::Invalid("edits out of order"));
             }
@@ -66,7 +71,7 @@ impl Merge {
         reader.end("a document state")?;
         Ok(Self {
             root,
-            stamps: edits.into_iter().collect(),
+            edits: edits.into_iter().collect(),
         })
     }
 }
@@ -124,18 +129,22 @@ fn put_node(out: &mut Vec<u8>, node: &Node, dots: &[Dot]) {
     }
 }
 
-fn read_edit(reader: &mut Reader<'_>) -> Result<(Dot, Stamp), DecodeError> {
+fn read_edit(reader: &mut Reader<'_>, version: u8) -> Result<(Dot, Place), DecodeError> {
     let site = u64::from_be_bytes(reader.array::<8>("a site")?);
     let site = Site::from_u64(site).ok_or(DecodeError::Invalid("a site"))?;
     let seq = reader.bounded("a sequence number", limits::SEQ - 1)?;
     let stamp = Stamp::from_u64(reader.varint("a stamp")?);
+    let position = match version {
+        WITHOUT_POSITIONS => 0,
+        _ => reader.bounded("a position", limits::SEQ - 1)?,
+    };
     match stamp {
-        Some(stamp) if seq > 0 => Ok((Dot { site, seq }, stamp)),
+        Some(stamp) if seq > 0 => Ok((Dot { site, seq }, Place { stamp, position })),
         _ => Err(DecodeError::Invalid("an edit that nobody made")),
     }
 }
 
-fn read_dot(reader: &mut Reader<'_>, edits: &[(Dot, Stamp)]) -> Result<(Dot, Stamp), DecodeError> {
+fn read_dot(reader: &mut Reader<'_>, edits: &[(Dot, Place)]) -> Result<(Dot, Place), DecodeError> {
     let number = reader.varint("an edit")?;
     usize::try_from(number)
         .ok()
@@ -144,8 +153,8 @@ fn read_dot(reader: &mut Reader<'_>, edits: &[(Dot, Stamp)]) -> Result<(Dot, Sta
         .ok_or(DecodeError::Invalid("an edit that is not listed"))
 }
 
-fn read_write(reader: &mut Reader<'_>, edits: &[(Dot, Stamp)]) -> Result<Write, DecodeError> {
-    let (dot, stamp) = read_dot(reader, edits)?;
+fn read_write(reader: &mut Reader<'_>, edits: &[(Dot, Place)]) -> Result<Write, DecodeError> {
+    let (dot, _) = read_dot(reader, edits)?;
     let byte = reader.byte("a write")?;
     let kind = match byte & !LIVE {
         0 => Kind::Integer(
@@ -160,7 +169,6 @@ fn read_write(reader: &mut Reader<'_>, edits: &[(Dot, Stamp)]) -> Result<Write, 
     };
     Ok(Write {
         dot,
-        stamp,
         kind,
         is_live: byte & LIVE != 0,
     })
@@ -168,7 +176,7 @@ fn read_write(reader: &mut Reader<'_>, edits: &[(Dot, Stamp)]) -> Result<Write, 
 
 fn read_node(
     reader: &mut Reader<'_>,
-    edits: &[(Dot, Stamp)],
+    edits: &[(Dot, Place)],
     depth: usize,
 ) -> Result<Node, DecodeError> {
     if depth > DEPTH + 1 {
@@ -204,7 +212,7 @@ fn read_node(
 
 fn read_list(
     reader: &mut Reader<'_>,
-    edits: &[(Dot, Stamp)],
+    edits: &[(Dot, Place)],
     depth: usize,
 ) -> Result<List, DecodeError> {
     let order = Sequence::decode(reader.sized("a sequence", limits::VALUE_BYTES)?)?;

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use crate::merge::Rank;
+use crate::merge::{Rank, Reason};
 
 use super::document::Json;
 
@@ -21,6 +21,8 @@ pub struct Loss {
     pub winner: Rank,
     /// The rank of the write that lost.
     pub loser: Rank,
+    /// Why it lost.
+    pub reason: Reason,
 }
 
 /// The place that an edit is at, and what lost so far; nobody wants to know of an edit that the
@@ -62,13 +64,14 @@ impl<'l> Losses<'l> {
         self.path.truncate(outer);
     }
 
-    pub(super) fn note(&mut self, value: &Json, winner: Rank, loser: Rank) {
+    pub(super) fn note(&mut self, value: &Json, (winner, loser): (Rank, Rank), reason: Reason) {
         if let Some(found) = &mut self.found {
             found.push(Loss {
                 path: self.path.clone(),
                 value: value.to_string(),
                 winner,
                 loser,
+                reason,
             });
         }
     }

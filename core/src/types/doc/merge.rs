@@ -18,6 +18,12 @@
 //!   of greater rank. Two scalars are of different kinds; a counter's additions are of the
 //!   kind of integers.
 //!
+//! Greater is who knew a later strong edit of the document (a strong one counts itself), and among
+//! equals who has the greater rank: a strong edit beats what had not seen it. As for plain
+//! registers (`types/standing.rs`) this is a total order in which whatever an edit saw comes before
+//! it. The strong edits are those of the document, not of the place: what is written at a place
+//! is also written at all above it, and has one order at all of them.
+//!
 //! What is left never contradicts itself and is the value. Elements of lists are written
 //! once, where they are inserted, and stand in the order of [`Sequence`]; to delete an element is
 //! final, whatever happens inside it. What dies, stays dead: a write that lost does not return
@@ -26,7 +32,7 @@
 use std::collections::BTreeMap;
 
 use crate::hlc::Stamp;
-use crate::merge::Rank;
+use crate::merge::{Rank, Reason};
 use crate::site::{Dot, Seq, Site};
 use crate::types::sequence::{Delta, Sequence};
 use crate::version_vector::VersionVector;
@@ -53,7 +59,15 @@ pub struct Edited<'a> {
 pub struct Merge {
     pub(super) root: Node,
     /// The edits that are not stable; also those that left no trace at any place.
-    pub(super) stamps: BTreeMap<Dot, Stamp>,
+    pub(super) edits: BTreeMap<Dot, Place>,
+}
+
+/// Where an edit is in the order of writes that contradict each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) stamp: Stamp,
+    /// Up to where it knew the order of strong transactions, its own place included.
+    pub(super) position: Seq,
 }
 
 /// What is written at a place.
@@ -89,18 +103,8 @@ impl Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Write {
     pub(super) dot: Dot,
-    pub(super) stamp: Stamp,
     pub(super) kind: Kind,
     pub(super) is_live: bool,
-}
-
-impl Write {
-    fn rank(&self) -> Rank {
-        Rank {
-            stamp: self.stamp,
-            site: self.dot.site,
-        }
-    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -129,7 +133,7 @@ impl Merge {
     /// Whether every edit in it is stable: the state may be dropped.
     #[must_use]
     pub fn is_trivial(&self) -> bool {
-        self.stamps.is_empty()
+        self.edits.is_empty()
     }
 
     /// Takes in an edit that the current value shows already.
@@ -154,12 +158,20 @@ impl Merge {
         slot: &mut Option<Json>,
         lost: Option<&mut Vec<Loss>>,
     ) {
-        self.stamps.insert(edited.dot, edited.stamp);
+        let place = Place {
+            stamp: edited.stamp,
+            position: if edited.dot.site == Site::LOG_STRONG {
+                edited.dot.seq
+            } else {
+                edited.seen.get(Site::LOG_STRONG)
+            },
+        };
+        self.edits.insert(edited.dot, place);
         let mut step = Step {
             edited,
             shows: lost.is_some(),
             killers: Vec::new(),
-            stamps: &self.stamps,
+            edits: &self.edits,
             resets: Vec::new(),
             losses: Losses::new(lost),
         };
@@ -169,7 +181,13 @@ impl Merge {
     /// Forgets what everybody has seen; see [`Sequence::collapse`].
     pub fn collapse(&mut self, stable: &VersionVector) {
         self.root.collapse(stable);
-        self.stamps.retain(|dot, _| !stable.contains(*dot));
+        let stays = |dot: &Dot| !stable.contains(*dot);
+        // Which of two edits is greater may depend on a strong one that only one of them knew.
+        let staying = self.edits.iter().filter(|(dot, _)| stays(dot));
+        let known = staying.map(|(_, place)| place.position).min();
+        let decides =
+            |dot: &Dot| dot.site == Site::LOG_STRONG && known.is_some_and(|known| dot.seq > known);
+        self.edits.retain(|dot, _| stays(dot) || decides(dot));
     }
 
     /// Gives the edits of `from` after `last` to `to`, numbered from 1; see
@@ -184,10 +202,10 @@ impl Merge {
             }
         };
         self.root.renumber(&moved, (from, last, to));
-        let stamps = std::mem::take(&mut self.stamps);
-        for (mut dot, stamp) in stamps {
+        let edits = std::mem::take(&mut self.edits);
+        for (mut dot, place) in edits {
             moved(&mut dot);
-            self.stamps.insert(dot, stamp);
+            self.edits.insert(dot, place);
         }
     }
 }
@@ -252,7 +270,7 @@ struct Step<'a, 'e> {
     shows: bool,
     /// Those who killed what is written at this place and below it.
     killers: Vec<Dot>,
-    stamps: &'e BTreeMap<Dot, Stamp>,
+    edits: &'e BTreeMap<Dot, Place>,
     /// The edits that reset this place or one above it.
     resets: Vec<Dot>,
     /// Where in the document this is, and what lost.
@@ -262,13 +280,6 @@ struct Step<'a, 'e> {
 impl Step<'_, '_> {
     fn saw(&self, dot: Dot) -> bool {
         dot.site == self.edited.dot.site || self.edited.seen.contains(dot)
-    }
-
-    fn rank(&self) -> Rank {
-        Rank {
-            stamp: self.edited.stamp,
-            site: self.edited.dot.site,
-        }
     }
 
     fn change(&mut self, node: &mut Node, change: &Change, slot: &mut Option<Json>) {
@@ -353,9 +364,8 @@ impl Step<'_, '_> {
         value: Option<&Json>,
         slot: &mut Option<Json>,
     ) {
-        let mine = self.rank();
         for write in &node.writes {
-            if !self.saw(write.dot) && write.kind.contradicts(kind) && write.rank() > mine {
+            if !self.saw(write.dot) && write.kind.contradicts(kind) && self.yields_to(write.dot) {
                 self.killers.push(write.dot);
             }
         }
@@ -369,32 +379,59 @@ impl Step<'_, '_> {
         }
         node.writes.push(Write {
             dot: self.edited.dot,
-            stamp: self.edited.stamp,
             kind,
             is_live: self.killers.is_empty(),
         });
     }
 
     fn rank_of(&self, dot: Dot) -> Option<Rank> {
-        let stamp = self.stamps.get(&dot);
-        stamp.map(|stamp| Rank {
-            stamp: *stamp,
+        let place = self.edits.get(&dot);
+        place.map(|place| Rank {
+            stamp: place.stamp,
             site: dot.site,
         })
     }
 
+    /// Its place among edits that contradict each other; `None` if everybody has seen it.
+    fn order_of(&self, dot: Dot) -> Option<(Seq, Rank)> {
+        let position = self.edits.get(&dot)?.position;
+        let strong = |seq| Dot {
+            site: Site::LOG_STRONG,
+            seq,
+        };
+        // Those that everybody has seen make no difference.
+        let mut known = self.edits.range(strong(0)..=strong(position));
+        let last = known.next_back().map_or(0, |(dot, _)| dot.seq);
+        Some((last, self.rank_of(dot)?))
+    }
+
+    fn yields_to(&self, dot: Dot) -> bool {
+        self.order_of(dot) > self.order_of(self.edited.dot)
+    }
+
     fn beats(&self, dot: Dot) -> bool {
-        let rank = self.rank_of(dot);
-        !self.saw(dot) && rank.is_some_and(|rank| rank < self.rank())
+        let order = self.order_of(dot);
+        !self.saw(dot) && order.is_some() && order < self.order_of(self.edited.dot)
     }
 
     /// Notes what this edit wrote here, if it lost.
     fn lose(&mut self, value: &Json) {
-        let killers = self.killers.iter().filter_map(|dot| self.rank_of(*dot));
-        if let Some(winner) = killers.max() {
-            let loser = self.rank();
-            self.losses.note(value, winner, loser);
+        let order = |dot: &&Dot| self.order_of(**dot);
+        if let Some(winner) = self.killers.iter().max_by_key(order).copied() {
+            self.note(value, winner, self.edited.dot);
         }
+    }
+
+    fn note(&mut self, value: &Json, winner: Dot, loser: Dot) {
+        let (Some(won), Some(lost)) = (self.order_of(winner), self.order_of(loser)) else {
+            return;
+        };
+        let reason = match won.0 == lost.0 {
+            true => Reason::Later,
+            false if winner.site == Site::LOG_STRONG => Reason::Strong,
+            false => Reason::KnewStrong,
+        };
+        self.losses.note(value, (won.1, lost.1), reason);
     }
 
     /// What is of lesser rank and not seen dies: at this place if it contradicts `kind`, and all
@@ -406,19 +443,21 @@ impl Step<'_, '_> {
         by: Option<&Json>,
         slot: &mut Option<Json>,
     ) {
-        let mut best = None;
+        let mut best: Option<Dot> = None;
         for write in &mut node.writes {
             let contradicts = kind.is_none_or(|kind| write.kind.contradicts(kind));
             if write.is_live && contradicts && self.beats(write.dot) {
                 write.is_live = false;
-                best = best.max(Some(write.rank()));
+                let is_better = |best| self.order_of(best) < self.order_of(write.dot);
+                if best.is_none_or(is_better) {
+                    best = Some(write.dot);
+                }
             }
         }
         if let (Some(loser), Some(value @ Json::Scalar(_))) = (best, &slot)
             && by != Some(value)
         {
-            let winner = self.rank();
-            self.losses.note(value, winner, loser);
+            self.note(value, self.edited.dot, loser);
         }
         if kind != Some(Kind::Object) {
             let mut none = BTreeMap::new();
@@ -444,9 +483,8 @@ impl Step<'_, '_> {
             if let Some(Json::Array(elements)) = slot {
                 let before = std::mem::take(elements);
                 if let Some(loser) = best {
-                    let winner = self.rank();
                     for element in deleted(&before, &answer) {
-                        self.losses.note(element, winner, loser);
+                        self.note(element, self.edited.dot, loser);
                     }
                 }
                 *elements = placed(before, &answer, &[]);
