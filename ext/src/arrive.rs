@@ -11,6 +11,7 @@ use nuda_core::site::{Dot, Seq};
 use nuda_core::value::{OwnedValue, Value};
 
 use crate::apply::optional_hash;
+use crate::blob_writes;
 use crate::canonical;
 use crate::connection::Connection;
 use crate::definition::{Definition, SchemaChange};
@@ -121,6 +122,7 @@ fn define(connection: &Connection, definition: &Definition) -> std::result::Resu
         shape.invents_keys,
         triggers::Tables::Create,
     )?;
+    blob_writes::refuse(db, &definition.table)?;
     connection.forget_tables();
     Ok(())
 }

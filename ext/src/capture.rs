@@ -566,13 +566,7 @@ pub(crate) fn present_state(connection: &Connection) -> Result<(State, Sites)> {
         query.reset();
         State::from_row(&row)?
     };
-    let query = statements.sites(db)?;
-    query.bind(&[])?;
-    let mut sites = Sites::default();
-    while query.step()? {
-        sites.push_row(&query.row())?;
-    }
-    query.reset();
+    let sites = Sites::read(statements.sites(db)?)?;
     Ok((state, sites))
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use crate::blob_writes;
 use crate::constraints;
 use crate::error::Result;
 use crate::ffi::db::Db;
@@ -66,8 +67,11 @@ impl Present {
             )?,
             indexes: pairs(
                 db,
-                "SELECT tbl_name, sql FROM main.sqlite_schema \
-                 WHERE type = 'index' AND sql IS NOT NULL ORDER BY sql",
+                &format!(
+                    "SELECT tbl_name, sql FROM main.sqlite_schema \
+                     WHERE type = 'index' AND sql IS NOT NULL AND NOT ({}) ORDER BY sql",
+                    blob_writes::IS_OURS
+                ),
             )?,
             unique: pairs(
                 db,

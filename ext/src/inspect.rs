@@ -6,6 +6,7 @@
 use nuda_core::limits;
 use nuda_core::value::{OwnedValue, Value};
 
+use crate::blob_writes;
 use crate::constraints;
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
@@ -95,7 +96,10 @@ pub(crate) fn shape(db: Db, name: &str, options: Options) -> Result<Shape> {
     };
     constraints::refuse_unique(db, &real, (&tokens, &columns), options)?;
     let indexes = db
-        .all(INDEXES, &[Value::Text(real.as_bytes())])?
+        .all(
+            &format!("{INDEXES} AND NOT ({}) ORDER BY sql", blob_writes::IS_OURS),
+            &[Value::Text(real.as_bytes())],
+        )?
         .into_iter()
         .filter_map(|row| match row.into_iter().next() {
             Some(OwnedValue::Text(sql)) => Some(text(&sql)),

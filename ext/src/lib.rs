@@ -6,7 +6,7 @@
 //!
 //! - `triggers` hand rows to `ffi::capture_table`, `capture` buffers them (`event`, `buffer`), and at the
 //!   commit writes the `net` effect as one `record` of the `log`; `keys` sees to it that two
-//!   sites never invent the same key, `canonical` that sets have one form, and `undo` that several edits of
+//!   sites never invent the same key, `canonical` that sets have one form, `blob_writes` that nothing gets past the triggers in pieces, and `undo` that several edits of
 //!   one text become one;
 //! - `changes` reads records, `apply` delivers them elsewhere, in order and whole; `arrive`
 //!   brings tables (`replaced`: those that come again), `rows` changes rows, asking `concurrent` what the change had not seen and
@@ -29,6 +29,7 @@ mod apply;
 mod arrive;
 mod beside;
 mod births;
+mod blob_writes;
 mod buffer;
 mod canonical;
 mod capture;

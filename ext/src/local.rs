@@ -105,7 +105,7 @@ fn copy(db: Db, name: &str, sql: &str) -> Result<()> {
     ))?;
     let indexes = db.all(
         "SELECT sql FROM nuda_old.sqlite_schema \
-         WHERE type = 'index' AND sql IS NOT NULL AND tbl_name = ? COLLATE NOCASE \
+         WHERE type = 'index' AND sql IS NOT NULL AND name NOT GLOB 'nuda_[0-9]*_no_blob_writes' AND tbl_name = ? COLLATE NOCASE \
            AND name NOT IN (SELECT name FROM main.sqlite_schema)",
         &[Value::Text(name.as_bytes())],
     )?;

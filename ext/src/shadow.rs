@@ -12,7 +12,7 @@ use nuda_core::value::{OwnedValue, Value};
 use nuda_core::version_vector::VersionVector;
 
 use crate::error::{Error, Result};
-use crate::ffi::db::Db;
+use crate::ffi::db::{Db, Stmt};
 
 /// Version of the shadow tables' layout.
 pub(crate) const LAYOUT: i64 = 3;
@@ -210,46 +210,41 @@ pub(crate) struct SiteRow {
     pub(crate) stopped: bool,
 }
 
-/// All sites of this file: few, so they are read as a whole.
+/// All sites of this file: few, so they are read as a whole. Yet every incarnation that a
+/// member ever had is one of them, and every commit reads them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Sites {
+    /// Ascending by `id`.
     rows: Vec<SiteRow>,
 }
 
 impl Sites {
-    /// The query that [`Sites::push_row`] reads.
+    /// The query that [`Sites::read`] reads.
     pub(crate) const QUERY: &str =
         "SELECT id, site, applied, stopped IS NOT NULL FROM main.nuda_site ORDER BY id";
 
     pub(crate) fn load(db: Db) -> Result<Self> {
-        let mut sites = Self::default();
-        for row in db.all(Self::QUERY, &[])? {
-            sites.push_row(&row)?;
-        }
-        Ok(sites)
+        Self::read(&mut db.prepare(Self::QUERY)?)
     }
 
-    pub(crate) fn push_row(&mut self, row: &[OwnedValue]) -> Result<()> {
-        let [
-            OwnedValue::Int(id),
-            OwnedValue::Int(site),
-            OwnedValue::Int(applied),
-            OwnedValue::Int(stopped),
-        ] = row
-        else {
-            return Err(damaged("nuda_site"));
-        };
-        self.rows.push(SiteRow {
-            id: *id,
-            site: site_from(*site)?,
-            applied: u64::try_from(*applied).map_err(|_| damaged("nuda_site"))?,
-            stopped: *stopped != 0,
-        });
-        Ok(())
+    pub(crate) fn read(query: &mut Stmt) -> Result<Self> {
+        query.bind(&[])?;
+        let mut rows = Vec::new();
+        while query.step()? {
+            rows.push(SiteRow {
+                id: query.int(0),
+                site: site_from(query.int(1))?,
+                applied: u64::try_from(query.int(2)).map_err(|_| damaged("nuda_site"))?,
+                stopped: query.int(3) != 0,
+            });
+        }
+        query.reset();
+        Ok(Self { rows })
     }
 
     pub(crate) fn by_id(&self, id: i64) -> Option<&SiteRow> {
-        self.rows.iter().find(|row| row.id == id)
+        let at = self.rows.binary_search_by_key(&id, |row| row.id).ok()?;
+        self.rows.get(at)
     }
 
     pub(crate) fn by_site(&self, site: Site) -> Option<&SiteRow> {

@@ -10,6 +10,7 @@ use nuda_core::row::TableRef;
 use nuda_core::site::{PartitionId, is_valid_name};
 use nuda_core::value::{OwnedValue, Value};
 
+use crate::blob_writes;
 use crate::canonical;
 use crate::capture;
 use crate::connection::Connection;
@@ -50,6 +51,9 @@ pub(crate) fn init(connection: &Rc<Connection>, name: Option<&str>) -> Result<Pa
         connection.look_for_replica();
         if !db.is_read_only() {
             ensure_wal(db)?;
+            for table in blob_writes::open(db, &*connection.tables()?)? {
+                blob_writes::refuse(db, &table)?;
+            }
         }
         return Ok(partition);
     }
@@ -184,6 +188,7 @@ pub(crate) fn track(
             hidden::prepare(db)?;
         }
         triggers::create(db, &table, shape.invents_keys, triggers::Tables::Create)?;
+        blob_writes::refuse(db, &table)?;
         connection.forget_tables();
         triggers::touch(db)?;
         canonical::mend_existing(connection, &table)?;
@@ -426,6 +431,13 @@ pub(crate) fn problems(connection: &Connection) -> Result<Option<String>> {
                 .to_owned(),
         );
     }
+    for table in blob_writes::open(db, &*connection.tables()?)? {
+        problems.push(format!(
+            "{} takes incremental blob writes, which are not replicated; SELECT nuda_init() refuses \
+             them from then on; compare with `nuda verify`",
+            table.name
+        ));
+    }
     let tables = connection
         .tables()?
         .sorted()
@@ -536,6 +548,7 @@ pub(crate) fn forget(connection: &Connection, number: u32) -> Result<Option<Stri
     };
     let value = Value::Int(i64::from(number));
     triggers::drop_all(db, number)?;
+    blob_writes::allow(db, number)?;
     // The row stays as a mark that the number was used, and for what: numbers are never given
     // twice, and a table tracked again takes the place of the one that was.
     db.run("DELETE FROM main.nuda_column WHERE number = ?", &[value])?;
@@ -613,6 +626,9 @@ pub(crate) fn eject(connection: &Rc<Connection>) -> Result<String> {
              OR (type = 'table' AND name GLOB 'nuda_capture_[0-9]*')",
             &[],
         )?;
+        for table in connection.tables()?.sorted() {
+            blob_writes::allow(db, table.at.number)?;
+        }
         for object in ours {
             if let [OwnedValue::Text(kind), OwnedValue::Text(name)] = object.as_slice() {
                 let kind = String::from_utf8_lossy(kind);

@@ -268,9 +268,9 @@ impl Tables {
     }
 }
 
-/// The definitions of a table's indexes, sorted.
+/// The definitions of a table's indexes.
 pub(crate) const INDEXES: &str = "SELECT sql FROM main.sqlite_schema \
-     WHERE type = 'index' AND tbl_name = ? COLLATE NOCASE AND sql IS NOT NULL ORDER BY sql";
+     WHERE type = 'index' AND tbl_name = ? COLLATE NOCASE AND sql IS NOT NULL";
 
 /// The definitions as `nuda_table` holds them.
 pub(crate) fn encode_indexes(indexes: &[String]) -> Vec<u8> {

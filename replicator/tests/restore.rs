@@ -140,6 +140,52 @@ fn a_backup_is_put_back_while_the_daemon_is_up() {
 }
 
 #[test]
+fn a_strong_read_knows_a_file_that_was_put_back() {
+    let nodes = Nodes::start(&["a", "b", "c"]);
+    nodes.nuda_ok("a", &["create", "org", "--on", "a,b,c"]);
+    let a = nodes.open("a", "org");
+    a.execute_batch(
+        "CREATE TABLE page(id TEXT PRIMARY KEY, hits INTEGER);
+         SELECT nuda_track('page', 'strong');
+         SELECT nuda_timeout(20000);
+         INSERT INTO page VALUES ('hits', 0);",
+    )
+    .unwrap();
+    let read_strongly = |conn: &Connection| -> rusqlite::Result<i64> {
+        let level = "SELECT nuda_timeout(20000), nuda_read_consistency('strong')";
+        conn.query_row(level, [], |_| Ok(()))?;
+        let sql = "SELECT hits FROM page WHERE id = 'hits'";
+        conn.query_row(sql, [], |row| row.get(0))
+    };
+    let c = nodes.open("c", "org");
+    nodes.eventually("c has the table", |_| {
+        (read_strongly(&c).ok()? == 0).then_some(())
+    });
+    let backup = nodes.home.path().join("backup.db");
+    c.execute("VACUUM INTO ?", [backup.to_str().unwrap()])
+        .unwrap();
+    for _ in 0..10 {
+        a.execute("UPDATE page SET hits = hits + 1", []).unwrap();
+    }
+    // From here on c's daemon knows that its file has them.
+    assert_eq!(read_strongly(&c).unwrap(), 10);
+    drop(c);
+    let fresh = nodes.dir("c").join("fresh");
+    std::fs::copy(&backup, &fresh).unwrap();
+    for suffix in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(nodes.dir("c").join(format!("org.db{suffix}")));
+    }
+    std::fs::rename(&fresh, nodes.file("c", "org")).unwrap();
+    let c = nodes.open("c", "org");
+    let seen = read_strongly(&c).unwrap_or_else(|e| panic!("{e}\n{}", nodes.logs()));
+    assert_eq!(
+        seen, 10,
+        "a strong read of a file that lacks what it promises"
+    );
+    nodes.verify("a", "org");
+}
+
+#[test]
 fn a_file_is_copied_to_another_node_by_hand() {
     let mut nodes = Nodes::with_page(&["a", "b"]);
     let a = nodes.open("a", "org");

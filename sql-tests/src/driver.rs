@@ -25,13 +25,15 @@ pub enum Driver {
     Rusqlite,
     /// Python's `sqlite3` on the oldest SQLite that the extension takes.
     Oldest,
-    /// The same on one between that and this machine's.
+    /// The same on those between that and Debian's.
     Older,
+    /// See `Older`.
+    Old,
 }
 
 impl Driver {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Shell,
         Self::Python,
         Self::Apsw,
@@ -39,6 +41,7 @@ impl Driver {
         Self::Rusqlite,
         Self::Oldest,
         Self::Older,
+        Self::Old,
     ];
 
     /// Its name.
@@ -52,6 +55,7 @@ impl Driver {
             Self::Rusqlite => "rusqlite",
             Self::Oldest => "Python with SQLite 3.37",
             Self::Older => "Python with SQLite 3.38",
+            Self::Old => "Python with SQLite 3.39",
         }
     }
 
@@ -61,7 +65,7 @@ impl Driver {
         match self {
             Self::Shell | Self::Rusqlite => Vec::new(),
             Self::Python => vec!["/usr/bin/python3".into(), script("dbapi.py")],
-            Self::Oldest | Self::Older => {
+            Self::Oldest | Self::Older | Self::Old => {
                 let library = format!("LD_LIBRARY_PATH={}", self.library().display());
                 let python = "/usr/bin/python3".into();
                 vec!["env".into(), library.into(), python, script("dbapi.py")]
@@ -77,10 +81,10 @@ impl Driver {
 
     /// Where the SQLite of the old ones is.
     fn library(self) -> PathBuf {
-        let version = if self == Self::Oldest {
-            "3.37.0"
-        } else {
-            "3.38.2"
+        let version = match self {
+            Self::Oldest => "3.37.0",
+            Self::Older => "3.38.2",
+            _ => "3.39.2",
         };
         place::target()
             .join("drivers")
@@ -96,7 +100,9 @@ impl Driver {
             Self::Shell => return shell::version(),
             Self::Rusqlite => return Ok(rusqlite::version().to_owned()),
             // Python would silently take this machine's SQLite instead.
-            Self::Oldest | Self::Older if !self.library().join("libsqlite3.so.0").exists() => {
+            Self::Oldest | Self::Older | Self::Old
+                if !self.library().join("libsqlite3.so.0").exists() =>
+            {
                 return Err(format!("it is not built{}", self.advice()));
             }
             _ => {}
@@ -124,7 +130,7 @@ impl Driver {
             Self::Apsw => {
                 "; python3 -m venv target/drivers/venv && target/drivers/venv/bin/pip install apsw"
             }
-            Self::Oldest | Self::Older => "; sql-tests/scripts/old-sqlite.sh builds it",
+            Self::Oldest | Self::Older | Self::Old => "; sql-tests/scripts/old-sqlite.sh builds it",
             Self::BetterSqlite3 => "; npm install --prefix target/drivers/node better-sqlite3",
             _ => "",
         }

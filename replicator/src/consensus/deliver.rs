@@ -24,7 +24,8 @@ use tokio::sync::{Notify, watch};
 use super::log::Log;
 use crate::error::{Error, Result};
 use crate::node::Node;
-use crate::partition::Partition;
+use crate::partition::host::Host;
+use crate::partition::{Partition, notice};
 
 /// Transactions that one turn of the worker applies.
 const TURN: usize = 64;
@@ -102,6 +103,8 @@ pub(crate) struct Delivery {
     reached: Mutex<HashMap<PartitionId, watch::Sender<VersionVector>>>,
     /// What each file had at its latest fsync for a snapshot.
     secured: Mutex<HashMap<PartitionId, VersionVector>>,
+    /// For which file, by device and inode, the two above hold.
+    files: Mutex<HashMap<PartitionId, (u64, u64)>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -220,6 +223,26 @@ impl Delivery {
         });
     }
 
+    /// A file was put in the place of another, or has less than before: what it has is not known.
+    pub(crate) fn lost(&self, partition: PartitionId) {
+        lock(&self.secured).remove(&partition);
+        if let Some(at) = lock(&self.reached).get(&partition) {
+            at.send_replace(VersionVector::new());
+        }
+    }
+
+    /// Forgets what is known of a partition's file if another one is in its place.
+    fn recognise(&self, node: &Arc<Node>, partition: PartitionId) {
+        let at = node.partitions.by_id(partition);
+        let Some(now) = at.and_then(|at| notice::file_at(&at.path)) else {
+            return;
+        };
+        let before = lock(&self.files).insert(partition, now);
+        if before.is_some_and(|before| before != now) {
+            self.lost(partition);
+        }
+    }
+
     /// Waits until a file has these transactions of the log.
     pub(crate) async fn wait(
         self: &Arc<Self>,
@@ -227,6 +250,7 @@ impl Delivery {
         partition: PartitionId,
         wanted: &VersionVector,
     ) -> Result<()> {
+        self.recognise(node, partition);
         let mut at = {
             let mut reached = lock(&self.reached);
             reached
@@ -259,7 +283,11 @@ impl Delivery {
             .by_id(partition)
             .ok_or_else(|| Error::not_found("the partition is not on this node"))?;
         let has = node
-            .on_partition(at, |_, at, host| host.replica(at)?.vector())
+            .on_partition(at, |node, at, host| {
+                // Before what is read: whether it is still the same file.
+                host.live(node, at)?;
+                host.replica(at)?.vector()
+            })
             .await?;
         self.reach(partition, &has);
         Ok(has)
@@ -275,11 +303,7 @@ impl Delivery {
         let missing = || Error::not_found("the partition is not on this node");
         let at = node.partitions.by_id(partition).ok_or_else(missing)?;
         self.wait(node, partition, wanted).await?;
-        node.on_partition(at, |_, at, host| {
-            let path = at.path.clone();
-            host.replica(at)?.fsync(&path)
-        })
-        .await
+        node.on_partition(at, fsync).await
     }
 
     /// Waits until the files have these transactions on disk. Files that are not on this node
@@ -290,6 +314,7 @@ impl Delivery {
         positions: &[(PartitionId, VersionVector)],
     ) {
         for (partition, wanted) in positions {
+            self.recognise(node, *partition);
             while !self.is_secured(*partition, wanted) {
                 let Some(at) = node.partitions.by_id(*partition) else {
                     break;
@@ -297,13 +322,7 @@ impl Delivery {
                 if self.wait(node, *partition, wanted).await.is_err() {
                     break;
                 }
-                let synced = node
-                    .on_partition(at, |_, at, host| {
-                        let path = at.path.clone();
-                        host.replica(at)?.fsync(&path)
-                    })
-                    .await;
-                match synced {
+                match node.on_partition(at, fsync).await {
                     Ok(synced) => {
                         lock(&self.secured).insert(*partition, synced);
                     }
@@ -323,6 +342,13 @@ impl Delivery {
         let has = secured.get(&partition);
         has.is_some_and(|has| has.covers(wanted))
     }
+}
+
+/// Brings a file to disk; answers what it has there.
+fn fsync(node: &Arc<Node>, at: &Arc<Partition>, host: &mut Host) -> Result<VersionVector> {
+    host.live(node, at)?;
+    let path = at.path.clone();
+    host.replica(at)?.fsync(&path)
 }
 
 /// Somebody waits for a file, until this is dropped.

@@ -149,10 +149,18 @@ impl Host {
         *self = Self::default();
     }
 
+    /// What the log's delivery knows of the file does not hold any more.
+    fn begin_anew(&self, node: &Node) {
+        if let Some(live) = &self.live {
+            node.consensus.delivery.lost(live.partition);
+        }
+    }
+
     /// The machine, made from the file if need be.
     pub(crate) fn live(&mut self, node: &Arc<Node>, at: &Partition) -> Result<&mut Live> {
         if self.live.is_some() && self.file != notice::file_at(&at.path) {
             tracing::warn!(partition = %at.name, "another file is in the place of the one that was open; starting from it anew");
+            self.begin_anew(node);
             self.forget();
         }
         if self.live.is_none() {
@@ -210,6 +218,7 @@ impl Host {
         };
         if expected != now.vector || own < live.vector.get(now.site) {
             tracing::info!(partition = %at.name, site = %now.site, "the file changed behind the daemon; starting from it anew");
+            self.begin_anew(node);
             self.live = None;
             self.live(node, at)?;
             return Ok(());

@@ -97,6 +97,8 @@ async fn once(
             host.forget();
             let done = replace(node, partition, &snapshot, id);
             host.forget();
+            // The donor may have less of the replicated log than the file had.
+            node.consensus.delivery.lost(id);
             done
         })
         .await;
