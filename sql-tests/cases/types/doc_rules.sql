@@ -7,10 +7,10 @@ SELECT name, type FROM nuda_column WHERE is_key = 0 AND number > 0;
 INSERT INTO shop VALUES ('s', '{"stock":{"apple":10},"lines":[{"id":1,"n":1},{"id":2,"n":1},{"id":3,"n":1}]}');
 --> replica b of a
 SELECT name, type FROM nuda_column WHERE is_key = 0 AND number > 0;
-UPDATE shop SET doc = json_set(doc, '$.stock.apple', doc ->> '$.stock.apple' - 3);
+UPDATE shop SET doc = json_set(doc, '$.stock.apple', json_extract(doc, '$.stock.apple') - 3);
 UPDATE shop SET doc = json_set(json_remove(doc, '$.lines[0]'), '$.lines[0].n', 7);
 --> on a
-UPDATE shop SET doc = json_set(doc, '$.stock.apple', doc ->> '$.stock.apple' + 5);
+UPDATE shop SET doc = json_set(doc, '$.stock.apple', json_extract(doc, '$.stock.apple') + 5);
 -- Everything about it changes, but it is line 3.
 UPDATE shop SET doc = json_set(doc, '$.lines[2]', json('{"id":3,"n":5,"what":"pear"}'));
 --> sync
