@@ -62,6 +62,9 @@ pub const CLOCK_AHEAD_MS: u64 = 60_000;
 /// Rows kept in `nuda_conflicts`; the oldest go first.
 pub const CONFLICTS: u64 = 10_000;
 
+/// Bytes of a value that are kept in `nuda_conflicts`; of a longer one the beginning.
+pub const CONFLICT_BYTES: usize = 64 << 10;
+
 /// One strong transaction as it is proposed, with the eventual changes it saw that the log
 /// lacks. Every voter writes it to its log before anybody is answered, and the local file's
 /// write lock is held for that long.

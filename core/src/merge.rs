@@ -193,6 +193,8 @@ pub struct Lost<'a> {
     pub loser: Rank,
     /// What it had written.
     pub value: Value<'a>,
+    /// What the one that won has written; NULL if it deleted the row.
+    pub kept: Value<'a>,
     /// Why it lost.
     pub reason: Reason,
 }
@@ -436,6 +438,7 @@ fn overruled<'a>(edit: &Event<'a>, delete: &Event<'a>, reason: Reason, lost: &mu
             Cell::Doc(edit) => doc::column::only_value(edit).map_or(Value::Null, Value::Text),
             Cell::Set(_) => Value::Null,
         },
+        kept: Value::Null,
         reason,
     }));
 }

@@ -10,10 +10,13 @@ use nuda_core::visibility::Birth;
 
 use crate::constraints::Unique;
 use crate::error::Result;
-use crate::ffi::db::Db;
+use crate::ffi::db::{Db, Stmt};
 use crate::identity;
 use crate::shadow::to_i64;
 use crate::tracked::Table;
+
+/// How the reason begins for a row that is out of sight.
+pub(crate) const HIDDEN: &str = "the row is hidden as long as ";
 
 /// Records what lost inside a document; the column is named with the path in it.
 pub(crate) fn record_inside(
@@ -28,6 +31,10 @@ pub(crate) fn record_inside(
         winner: loss.winner,
         loser: loss.loser,
         value: Value::Text(loss.value.as_bytes()),
+        kept: match &loss.kept {
+            Some(kept) => Value::Text(kept.as_bytes()),
+            None => Value::Null,
+        },
         reason: loss.reason,
     };
     insert(db, (table, key, &column), &lost)
@@ -68,7 +75,7 @@ fn insert(
     write(
         db,
         (table, key, column),
-        loss.value,
+        (loss.value, loss.kept),
         (loss.loser, loss.winner),
         reason,
     )
@@ -77,31 +84,79 @@ fn insert(
 fn write(
     db: Db,
     (table, key, column): (&Table, &[Value<'_>], &str),
-    lost: Value<'_>,
+    (lost, kept): (Value<'_>, Value<'_>),
     (loser, winner): (Rank, Rank),
     reason: &str,
 ) -> Result<()> {
     let keys: Vec<String> = key.iter().map(|value| display(*value)).collect();
-    db.run(
-        "INSERT INTO main.nuda_conflicts(at_ms, \"table\", \"key\", \"column\", lost, lost_site, \
-         lost_stamp, won_site, won_stamp, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        &[
-            Value::Int(to_i64(identity::now_ms())),
-            Value::Text(table.name.as_bytes()),
-            Value::Text(keys.join(", ").as_bytes()),
-            Value::Text(column.as_bytes()),
-            lost,
-            Value::Text(loser.site.to_string().as_bytes()),
-            Value::Int(to_i64(loser.stamp.get())),
-            Value::Text(winner.site.to_string().as_bytes()),
-            Value::Int(to_i64(winner.stamp.get())),
-            Value::Text(reason.as_bytes()),
-        ],
-    )?;
+    let reason = match cut_at(lost) {
+        Some(_) => format!(
+            "{reason} (the first {} bytes are kept)",
+            limits::CONFLICT_BYTES
+        ),
+        None => reason.to_owned(),
+    };
+    let mut statement = prepare(db)?;
+    statement.bind(&[
+        Value::Int(to_i64(identity::now_ms())),
+        Value::Text(table.name.as_bytes()),
+        Value::Text(keys.join(", ").as_bytes()),
+        Value::Text(column.as_bytes()),
+        beginning(lost),
+        Value::Text(loser.site.to_string().as_bytes()),
+        Value::Int(to_i64(loser.stamp.get())),
+        Value::Text(winner.site.to_string().as_bytes()),
+        Value::Int(to_i64(winner.stamp.get())),
+        Value::Text(reason.as_bytes()),
+        beginning(kept),
+    ])?;
+    while statement.step()? {}
+    drop(statement);
     db.run(
         "DELETE FROM main.nuda_conflicts WHERE id <= last_insert_rowid() - ?",
         &[Value::Int(to_i64(limits::CONFLICTS))],
     )
+}
+
+/// The statement that adds a line. Files of earlier builds lack the last column.
+fn prepare(db: Db) -> Result<Stmt> {
+    const INSERT: &str = "INSERT INTO main.nuda_conflicts(at_ms, \"table\", \"key\", \"column\", \
+         lost, lost_site, lost_stamp, won_site, won_stamp, reason, kept) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    if let Ok(statement) = db.prepare(INSERT) {
+        return Ok(statement);
+    }
+    db.exec("ALTER TABLE main.nuda_conflicts ADD COLUMN kept")?;
+    db.prepare(INSERT)
+}
+
+/// Where a value is cut, if it is longer than what is kept of one: between two characters.
+fn cut_at(value: Value<'_>) -> Option<usize> {
+    let bytes = match value {
+        Value::Text(bytes) | Value::Blob(bytes) => bytes,
+        _ => return None,
+    };
+    let most = limits::CONFLICT_BYTES;
+    let is_inside = |at: &usize| matches!(value, Value::Text(_)) && starts_inside(bytes, *at);
+    (bytes.len() > most).then(|| (0..=most).rev().find(|at| !is_inside(at)).unwrap_or(0))
+}
+
+/// Whether a character that began before goes on here.
+fn starts_inside(bytes: &[u8], at: usize) -> bool {
+    bytes.get(at).is_some_and(|byte| byte & 0xc0 == 0x80)
+}
+
+fn beginning(value: Value<'_>) -> Value<'_> {
+    let first = |bytes| {
+        cut_at(value)
+            .and_then(|at| <[u8]>::get(bytes, ..at))
+            .unwrap_or(bytes)
+    };
+    match value {
+        Value::Text(bytes) => Value::Text(first(bytes)),
+        Value::Blob(bytes) => Value::Blob(first(bytes)),
+        other => other,
+    }
 }
 
 /// Records that a row is not shown, because an older one has its unique value.
@@ -127,10 +182,10 @@ pub(crate) fn hidden(
     write(
         db,
         (table, key, &columns.join(", ")),
-        lost,
+        (lost, Value::Null),
         (row.rank, by.rank),
         &format!(
-            "the row is hidden as long as {}, which is older, has this value",
+            "{HIDDEN}{}, which is older, has this value",
             shown_key(&by.key)
         ),
     )

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::ffi::function::{Scalar, register};
 use crate::ffi::rows_table;
 use crate::ffi::value::Args;
+use crate::hidden_rows;
 use crate::history;
 use crate::identity;
 use crate::json;
@@ -81,6 +82,7 @@ pub(crate) fn register_all(connection: &Rc<Connection>) -> Result<()> {
     rows_table::register(connection, &changes::CHANGES_SINCE)?;
     rows_table::register(connection, &changes::CHANGES)?;
     rows_table::register(connection, &history::HISTORY)?;
+    rows_table::register(connection, &hidden_rows::HIDDEN_ROWS)?;
     // Connected once, so that it is disconnected before the connection closes: that is when
     // cached statements are dropped. That reads the schema, which another process may have locked:
     // then nothing is kept until a table of ours is connected for its own sake.

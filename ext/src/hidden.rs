@@ -155,6 +155,40 @@ pub(crate) fn held_back_by(db: Db, table: u32, key: Option<&[u8]>) -> Result<Vec
     )
 }
 
+/// A hidden row, and the key of the row that holds it back, if one is named.
+pub(crate) struct HeldBack {
+    pub(crate) row: HiddenRow,
+    pub(crate) by: Option<Vec<u8>>,
+}
+
+/// Whether this file may hide rows.
+pub(crate) fn are_kept(db: Db) -> Result<bool> {
+    let there = "SELECT count(*) FROM main.sqlite_schema WHERE name = 'nuda_hidden'";
+    Ok(db.int(there, &[])? != 0)
+}
+
+/// All hidden rows of a table, and what holds them back.
+pub(crate) fn with_holders(db: Db, table: u32) -> Result<Vec<HeldBack>> {
+    let found = db.all(
+        "SELECT key, row, by FROM main.nuda_hidden WHERE number = ? ORDER BY key",
+        &[number(table)],
+    )?;
+    let rows = found.iter().map(|row| match row.as_slice() {
+        [OwnedValue::Blob(key), OwnedValue::Blob(row), by] => Ok(HeldBack {
+            row: HiddenRow {
+                key: key.clone(),
+                values: decode(row)?,
+            },
+            by: match by {
+                OwnedValue::Blob(by) => Some(by.clone()),
+                _ => None,
+            },
+        }),
+        _ => Err(damaged("nuda_hidden")),
+    });
+    rows.collect()
+}
+
 /// All hidden rows of a table.
 pub(crate) fn all(db: Db, table: u32) -> Result<Vec<HiddenRow>> {
     rows(

@@ -13,7 +13,7 @@
 //!   `nuda_core::merge` what that amounts to (`states` and `placed`: to a text or document); `images` keeps what deletes hid, `conflicts`
 //!   reports what lost, `history` tells what happened to one row, `guard` keeps user triggers from writing twice;
 //! - `visible` shows and hides rows that hold one unique value (`births` says which is the oldest, `hidden` keeps those that are
-//!   not shown, `beside` those that are changed in another way than by applying);
+//!   not shown, `hidden_rows` tells of them, `beside` those that are changed in another way than by applying);
 //! - `collect` drops what nobody needs (`kept_states`: all but what edits that stay have not seen), `renumber` and `mend` repair what was
 //!   written under a wrong site or stamp or before a re-seed (`local`: what is not
 //!   replicated, `texts_again`), `digest` proves equality;
@@ -49,6 +49,7 @@ mod ffi;
 mod functions;
 mod guard;
 mod hidden;
+mod hidden_rows;
 mod history;
 mod identity;
 mod images;

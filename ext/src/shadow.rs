@@ -76,7 +76,8 @@ CREATE TABLE nuda_conflicts(
   id INTEGER PRIMARY KEY,
   at_ms INTEGER NOT NULL, \"table\" TEXT NOT NULL, \"key\" TEXT NOT NULL, \"column\" TEXT,
   lost, lost_site TEXT NOT NULL, lost_stamp INTEGER NOT NULL,
-  won_site TEXT NOT NULL, won_stamp INTEGER NOT NULL, reason TEXT NOT NULL
+  won_site TEXT NOT NULL, won_stamp INTEGER NOT NULL, reason TEXT NOT NULL,
+  kept                              -- what won; NULL also if the row was deleted
 );
 CREATE TABLE nuda_protocol(key TEXT PRIMARY KEY, value TEXT NOT NULL); -- the daemon's
 CREATE TABLE nuda_peers(node TEXT PRIMARY KEY, vector TEXT NOT NULL, at_ms INTEGER NOT NULL);

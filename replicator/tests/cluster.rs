@@ -227,7 +227,7 @@ fn a_conflict_is_explained() {
         "now: id = \"home\", title = \"late\", hits = 12",
         "nuda_conflicts",
         "title: \"early\" of ",
-        " lost to ",
+        " lost to \"late\" of ",
         "the later write won",
     ] {
         assert!(told.contains(words), "{words} is not in\n{told}");

@@ -78,6 +78,7 @@ pub fn winner<'a>(
             winner: winner.event.rank(),
             loser: loser.event.rank(),
             value: loser.value(),
+            kept: winner.value(),
             reason: match wants {
                 Wants::Greatest => Reason::Greater,
                 Wants::Least => Reason::Less,

@@ -24,6 +24,7 @@ pub fn contest<'a>(
             winner: winner.event.rank(),
             loser: loser.event.rank(),
             value: loser.value(),
+            kept: winner.value(),
             reason: Reason::Later,
         });
     }

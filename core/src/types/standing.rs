@@ -98,6 +98,7 @@ fn beaten<'a>(column: usize, loser: &Wrote<'a, '_>, winner: &Wrote<'a, '_>) -> L
         winner: winner.event.rank(),
         loser: loser.event.rank(),
         value: loser.value(),
+        kept: winner.value(),
         reason: Reason::Strong,
     }
 }

@@ -66,6 +66,7 @@ struct Conflict {
     noticed_at: String,
     column: Option<String>,
     lost: serde_json::Value,
+    kept: serde_json::Value,
     lost_site: String,
     lost_at: String,
     won_site: String,
@@ -196,8 +197,15 @@ fn changes(conn: &Connection, table: &str, key: &str) -> Result<Vec<Change>> {
 }
 
 fn conflicts(conn: &Connection, table: &str, key: &str) -> Result<Vec<Conflict>> {
+    // Files of earlier builds lack the column until something loses again.
+    let kept: bool = conn.query_row(
+        "SELECT count(*) FROM pragma_table_info('nuda_conflicts') WHERE name = 'kept'",
+        [],
+        |row| row.get(0),
+    )?;
+    let kept = if kept { "kept" } else { "NULL" };
     let mut query = conn.prepare(&format!(
-        "SELECT {}, \"column\", lost, lost_site, {}, won_site, {}, reason FROM nuda_conflicts
+        "SELECT {}, \"column\", lost, lost_site, {}, won_site, {}, reason, {kept} FROM nuda_conflicts
          WHERE \"table\" = ? COLLATE NOCASE AND \"key\" = ? ORDER BY id",
         time("at_ms"),
         time("(lost_stamp >> 16)"),
@@ -215,6 +223,7 @@ fn conflicts(conn: &Connection, table: &str, key: &str) -> Result<Vec<Conflict>>
             won_site: row.get(5)?,
             won_at: row.get(6)?,
             reason: row.get(7)?,
+            kept: shown(row, 8)?,
         });
     }
     Ok(found)
@@ -279,11 +288,15 @@ fn show(found: &Explanation) -> Result<()> {
     }
     for conflict in &found.conflicts {
         print(&format!(
-            "    {}: {} of {} at {} lost to {} at {}: {}",
+            "    {}: {} of {} at {} lost to {}{} at {}: {}",
             conflict.column.as_deref().unwrap_or("the row"),
             conflict.lost,
             conflict.lost_site,
             conflict.lost_at,
+            match &conflict.kept {
+                serde_json::Value::Null => String::new(),
+                kept => format!("{kept} of "),
+            },
             conflict.won_site,
             conflict.won_at,
             conflict.reason

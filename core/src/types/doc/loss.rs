@@ -17,6 +17,8 @@ pub struct Loss {
     pub path: String,
     /// What it had written, as JSON.
     pub value: String,
+    /// What is there instead, as JSON; `None` if nothing is.
+    pub kept: Option<String>,
     /// The rank of the write that won.
     pub winner: Rank,
     /// The rank of the write that lost.
@@ -64,11 +66,17 @@ impl<'l> Losses<'l> {
         self.path.truncate(outer);
     }
 
-    pub(super) fn note(&mut self, value: &Json, (winner, loser): (Rank, Rank), reason: Reason) {
+    pub(super) fn note(
+        &mut self,
+        (value, kept): (&Json, Option<&Json>),
+        (winner, loser): (Rank, Rank),
+        reason: Reason,
+    ) {
         if let Some(found) = &mut self.found {
             found.push(Loss {
                 path: self.path.clone(),
                 value: value.to_string(),
+                kept: kept.map(Json::to_string),
                 winner,
                 loser,
                 reason,

@@ -370,7 +370,7 @@ impl Step<'_, '_> {
             }
         }
         if let Some(value) = value.filter(|value| slot.as_ref() != Some(*value)) {
-            self.lose(value);
+            self.lose(value, slot.as_ref());
         }
         if self.shows {
             self.beat(node, Some(kind), value, slot);
@@ -414,15 +414,15 @@ impl Step<'_, '_> {
         !self.saw(dot) && order.is_some() && order < self.order_of(self.edited.dot)
     }
 
-    /// Notes what this edit wrote here, if it lost.
-    fn lose(&mut self, value: &Json) {
+    /// Notes what this edit wrote here, if it lost; `kept` is what is here.
+    fn lose(&mut self, value: &Json, kept: Option<&Json>) {
         let order = |dot: &&Dot| self.order_of(**dot);
         if let Some(winner) = self.killers.iter().max_by_key(order).copied() {
-            self.note(value, winner, self.edited.dot);
+            self.note((value, kept), winner, self.edited.dot);
         }
     }
 
-    fn note(&mut self, value: &Json, winner: Dot, loser: Dot) {
+    fn note(&mut self, what: (&Json, Option<&Json>), winner: Dot, loser: Dot) {
         let (Some(won), Some(lost)) = (self.order_of(winner), self.order_of(loser)) else {
             return;
         };
@@ -431,7 +431,7 @@ impl Step<'_, '_> {
             false if winner.site == Site::LOG_STRONG => Reason::Strong,
             false => Reason::KnewStrong,
         };
-        self.losses.note(value, (won.1, lost.1), reason);
+        self.losses.note(what, (won.1, lost.1), reason);
     }
 
     /// What is of lesser rank and not seen dies: at this place if it contradicts `kind`, and all
@@ -457,7 +457,7 @@ impl Step<'_, '_> {
         if let (Some(loser), Some(value @ Json::Scalar(_))) = (best, &slot)
             && by != Some(value)
         {
-            self.note(value, self.edited.dot, loser);
+            self.note((value, by), self.edited.dot, loser);
         }
         if kind != Some(Kind::Object) {
             let mut none = BTreeMap::new();
@@ -484,7 +484,7 @@ impl Step<'_, '_> {
                 let before = std::mem::take(elements);
                 if let Some(loser) = best {
                     for element in deleted(&before, &answer) {
-                        self.note(element, self.edited.dot, loser);
+                        self.note((element, None), self.edited.dot, loser);
                     }
                 }
                 *elements = placed(before, &answer, &[]);
@@ -637,7 +637,7 @@ impl Step<'_, '_> {
         }
         self.resets = outer;
         for element in &change.inserted {
-            self.lose(element);
+            self.lose(element, None);
         }
         let killers = &self.killers;
         let answer = list
