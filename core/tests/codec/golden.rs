@@ -158,6 +158,11 @@ fn cells() {
         let cell = Cell::decode(&mut Reader::new(bytes)).unwrap();
         things.push((format!("set {n}"), cell));
     }
+    things.push(named("edit of a text", Cell::Text(b"\xe8\x07\x00\x01x")));
+    things.push(named(
+        "edit of a document",
+        Cell::Doc(b"\x03\x01\x01a\x00\x012"),
+    ));
     check_all(
         "cells.hex",
         things,
