@@ -487,7 +487,7 @@ impl Object {
         };
         let written = out.split_off(start);
         let part = |from: usize, to: usize| written.get(from - start..to - start);
-        self.members.sort_by_key(|(from, to, _)| part(*from, *to));
+        crate::sorted::by_key(&mut self.members, |(from, to, _)| part(*from, *to));
         for (n, (from, _, to)) in self.members.iter().enumerate() {
             if n > 0 {
                 out.push(b',');

@@ -167,7 +167,7 @@ fn deliver(
         .ok_or_else(|| damaged("nuda_site"))?
         .site;
     if part.dot.site == own {
-        if part.dot.seq <= own_head(connection, state, &sites)?.seq {
+        if part.dot.seq <= own_head(connection, state)?.seq {
             return duplicate(db, &sites, part);
         }
         // Others have more of this site than this file: it lost its latest commits. They
@@ -226,10 +226,10 @@ fn deliver(
 }
 
 /// The latest changeset of the own site.
-fn own_head(connection: &Connection, state: &State, sites: &Sites) -> Result<log::Head> {
+fn own_head(connection: &Connection, state: &State) -> Result<log::Head> {
     let db = connection.db();
     let mut query = db.prepare(log::LAST_RECORD)?;
-    log::head(db, &mut query, state.site_id, sites)
+    log::head(db, &mut query, state.site_id)
 }
 
 /// Seen before: the same, or evidence of a fork?
@@ -302,7 +302,7 @@ fn seen_by(
     let site = sites
         .by_site(header.dot.site)
         .ok_or_else(|| damaged("nuda_site"))?;
-    let head = log::collected_head(db, site.id, sites)?;
+    let head = log::collected_head(db, site.id)?;
     let here = sites.vector(own);
     if let Some((site, seq)) = header
         .rose
@@ -312,7 +312,7 @@ fn seen_by(
         let why = format!("it follows {site}:{seq}, which has not arrived");
         return Err(Stop::Wait(Need::Changes, why));
     }
-    let mut seen = head.seen.clone();
+    let mut seen = sites.decode_seen(&head.seen.0)?;
     seen.join(&header.rose);
     Ok((head, seen))
 }
@@ -329,7 +329,7 @@ fn stale(
     let site = sites
         .by_site(header.dot.site)
         .ok_or_else(|| damaged("nuda_site"))?;
-    let mut seen = log::collected_head(db, site.id, sites)?.seen;
+    let mut seen = sites.decode_seen(&log::collected_head(db, site.id)?.seen.0)?;
     seen.join(&header.rose);
     seen.set(header.dot.site, header.dot.seq - 1);
     Ok((!seen.covers(&frontier)).then(|| {
@@ -358,7 +358,7 @@ fn apply_whole(
 ) -> std::result::Result<(), Stop> {
     let db = connection.db();
     let state = shadow::state(db)?;
-    let own = own_head(connection, &state, sites)?;
+    let own = own_head(connection, &state)?;
     let (head, seen) = seen_by(db, sites, &whole.header, (state.site_id, own.seq))?;
     if let Some(stale) = stale(db, sites, &whole.header, must_cover)? {
         return Err(Stop::Wait(Need::Changes, stale));

@@ -573,10 +573,9 @@ pub(crate) fn present_state(connection: &Connection) -> Result<(State, Sites)> {
 /// Takes a new site: the file is not the one that the present site was made for.
 pub(crate) fn renew_site(connection: &Connection, state: &State) -> Result<()> {
     let db = connection.db();
-    let sites = Sites::load(db)?;
     let head = {
         let mut statements = connection.statements()?;
-        log::head(db, statements.last_record(db)?, state.site_id, &sites)?
+        log::head(db, statements.last_record(db)?, state.site_id)?
     };
     // What the old site wrote counts as applied from now on, and its stamps as seen.
     db.run(
@@ -584,7 +583,7 @@ pub(crate) fn renew_site(connection: &Connection, state: &State) -> Result<()> {
         &[
             Value::Int(to_i64(head.seq)),
             Value::Int(to_i64(head.stamp.get())),
-            Value::Blob(&sites.encode_seen(&head.seen)),
+            Value::Blob(&head.seen.0),
             Value::Blob(&head.hash.0),
             Value::Int(state.site_id),
         ],

@@ -40,14 +40,14 @@ pub(crate) static CHANGES: Source = Source {
 };
 
 /// The newest changeset of the own site.
-pub(crate) fn own_head(db: Db, state: &State, sites: &Sites) -> Result<log::Head> {
+pub(crate) fn own_head(db: Db, state: &State) -> Result<log::Head> {
     let mut query = db.prepare(log::LAST_RECORD)?;
-    log::head(db, &mut query, state.site_id, sites)
+    log::head(db, &mut query, state.site_id)
 }
 
 /// The vector of all that was applied.
 pub(crate) fn applied(db: Db, state: &State, sites: &Sites) -> Result<VersionVector> {
-    let head = own_head(db, state, sites)?;
+    let head = own_head(db, state)?;
     Ok(sites.vector((state.site_id, head.seq)))
 }
 

@@ -13,6 +13,7 @@ use nuda_core::hlc::Stamp;
 use nuda_core::merge::Event;
 use nuda_core::row::{BodyReader, Change, Item, OwnedCell, RowChange, TableRef};
 use nuda_core::site::{Dot, Seq, Site};
+use nuda_core::sorted;
 use nuda_core::value::{OwnedValue, Value};
 use nuda_core::version_vector::VersionVector;
 
@@ -280,7 +281,7 @@ impl LogIndex {
             };
             found.extend(of_row().filter(|change| is_needed(change)).cloned());
         }
-        found.sort_by_key(|change| (change.dot, change.index));
+        sorted::by_key(&mut found, |change| (change.dot, change.index));
         Ok(found)
     }
 
@@ -292,7 +293,7 @@ impl LogIndex {
         row: RowName<'_>,
     ) -> Result<Vec<Rc<Found>>> {
         let (mut found, _) = self.changes_from(db, sites, row, 0)?;
-        found.sort_by_key(|change| (change.dot, change.index));
+        sorted::by_key(&mut found, |change| (change.dot, change.index));
         Ok(found)
     }
 

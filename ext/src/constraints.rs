@@ -9,6 +9,7 @@
 //! The invariant: what a strong table's constraint refers to is ordered with it. So a unique
 //! index is of replicated columns and on every member, and both ends of a reference are strong.
 
+use nuda_core::sorted;
 use nuda_core::value::{OwnedValue, Value};
 
 use crate::error::{Error, Result};
@@ -136,7 +137,7 @@ pub(crate) fn check_groups(tokens: &[Token<'_>], columns: &[Column]) -> Vec<Vec<
         groups.push(group);
     }
     groups.retain(|group| group.len() > 1);
-    groups.sort();
+    sorted::by(&mut groups, Vec::cmp);
     groups
 }
 

@@ -370,7 +370,7 @@ fn heed_note(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
     let db = connection.db();
     let state = shadow::state(db)?;
     let sites = Sites::load(db)?;
-    let own = changes::own_head(db, &state, &sites)?;
+    let own = changes::own_head(db, &state)?;
     let heeded = track::atomically(db, || noticed::heed(connection, &state, &sites, own.seq))?;
     Ok(OwnedValue::Int(i64::from(heeded)))
 }
@@ -379,7 +379,7 @@ fn heed_note(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
 fn stamp_ms(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
     let db = connection.db();
     let state = shadow::state(db)?;
-    let own = changes::own_head(db, &state, &Sites::load(db)?)?;
+    let own = changes::own_head(db, &state)?;
     Ok(OwnedValue::Int(shadow::to_i64(own.stamp.millis())))
 }
 

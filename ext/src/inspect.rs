@@ -4,6 +4,7 @@
 //! conflict clauses) is read off the text of the definition, token by token.
 
 use nuda_core::limits;
+use nuda_core::sorted;
 use nuda_core::value::{OwnedValue, Value};
 
 use crate::blob_writes;
@@ -151,7 +152,7 @@ fn declared(db: Db, table: &str) -> Result<Vec<Declared>> {
 
 fn columns(db: Db, table: &str, all: &[Declared]) -> Result<(Vec<Column>, bool)> {
     let mut key: Vec<&Declared> = all.iter().filter(|c| c.key > 0).collect();
-    key.sort_by_key(|c| c.key);
+    sorted::by_key(&mut key, |c| c.key);
     if key.is_empty() {
         return Err(Error::refused(format!(
             "{table} has no primary key, so replicas could not tell its rows apart; \

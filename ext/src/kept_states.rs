@@ -16,6 +16,7 @@ use nuda_core::hlc::Stamp;
 use nuda_core::merge::Event;
 use nuda_core::row::{Cell, Change, OwnedCell, RowChange};
 use nuda_core::site::{Dot, Seq, Site};
+use nuda_core::sorted;
 use nuda_core::types::state::State;
 use nuda_core::types::{ColumnType, Wrote};
 use nuda_core::value::{OwnedValue, Value};
@@ -212,8 +213,7 @@ impl Staying {
         let Some(mut state) = stored.or_else(|| State::new(self.kind)) else {
             return Ok(());
         };
-        self.going
-            .sort_by_key(|edit| (edit.stamp, edit.dot, edit.place));
+        sorted::by_key(&mut self.going, |edit| (edit.stamp, edit.dot, edit.place));
         let mut end = 0;
         for edit in &self.going {
             let event = Event {

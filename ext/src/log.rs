@@ -9,11 +9,10 @@ use nuda_core::hlc::Stamp;
 use nuda_core::limits;
 use nuda_core::site::Seq;
 use nuda_core::value::{OwnedValue, Value};
-use nuda_core::version_vector::VersionVector;
 
 use crate::error::{Error, Result};
 use crate::ffi::db::{Db, Stmt};
-use crate::shadow::{Sites, damaged, hash_from, stamp_from};
+use crate::shadow::{Seen, damaged, hash_from, stamp_from};
 
 const PART_BITS: u32 = limits::PARTS.trailing_zeros();
 const SITE_SHIFT: u32 = limits::SEQ.trailing_zeros() + PART_BITS;
@@ -41,7 +40,7 @@ pub(crate) struct Head {
     pub(crate) is_in_log: bool,
     pub(crate) seq: Seq,
     pub(crate) stamp: Stamp,
-    pub(crate) seen: VersionVector,
+    pub(crate) seen: Seen,
     pub(crate) hash: ChainHash,
 }
 
@@ -109,7 +108,7 @@ pub(crate) const LAST_RECORD: &str = "SELECT id, header, seen, hash FROM main.nu
 
 /// The latest changeset of `site_id`: the last record of the log, or what collection left in
 /// the site table.
-pub(crate) fn head(db: Db, last_record: &mut Stmt, site_id: i64, sites: &Sites) -> Result<Head> {
+pub(crate) fn head(db: Db, last_record: &mut Stmt, site_id: i64) -> Result<Head> {
     let bounds = [
         Value::Int(key(site_id, 0, 0)),
         Value::Int(key(site_id + 1, 0, 0) - 1),
@@ -117,13 +116,13 @@ pub(crate) fn head(db: Db, last_record: &mut Stmt, site_id: i64, sites: &Sites) 
     last_record.bind(&bounds)?;
     if !last_record.step()? {
         last_record.reset();
-        return collected_head(db, site_id, sites);
+        return collected_head(db, site_id);
     }
     let (_, seq, part) = split(last_record.int(0));
     let hash = hash_from(last_record.blob(3))?;
     let head = if part == 0 {
         let header = Header::decode(last_record.blob(1))?;
-        let seen = sites.decode_seen(last_record.blob(2))?;
+        let seen = Seen(last_record.blob(2).to_vec());
         Head {
             is_in_log: true,
             seq,
@@ -147,7 +146,7 @@ pub(crate) fn head(db: Db, last_record: &mut Stmt, site_id: i64, sites: &Sites) 
             is_in_log: true,
             seq,
             stamp,
-            seen: sites.decode_seen(seen)?,
+            seen: Seen(seen.to_vec()),
             hash,
         }
     };
@@ -156,7 +155,7 @@ pub(crate) fn head(db: Db, last_record: &mut Stmt, site_id: i64, sites: &Sites) 
 }
 
 /// What the site table knows of a site's latest changeset.
-pub(crate) fn collected_head(db: Db, site_id: i64, sites: &Sites) -> Result<Head> {
+pub(crate) fn collected_head(db: Db, site_id: i64) -> Result<Head> {
     let mut query =
         db.prepare("SELECT applied, stamp, seen, hash FROM main.nuda_site WHERE id = ?")?;
     query.bind(&[Value::Int(site_id)])?;
@@ -167,19 +166,19 @@ pub(crate) fn collected_head(db: Db, site_id: i64, sites: &Sites) -> Result<Head
         is_in_log: false,
         seq: u64::try_from(query.int(0)).map_err(|_| damaged("nuda_site"))?,
         stamp: stamp_from(query.int(1))?,
-        seen: sites.decode_seen(query.blob(2))?,
+        seen: Seen(query.blob(2).to_vec()),
         hash: hash_from(query.blob(3))?,
     })
 }
 
 /// The stamp of changeset `seq` of `site_id`, which is in the log, or was collected the last.
-pub(crate) fn stamp_of(db: Db, site_id: i64, seq: Seq, sites: &Sites) -> Result<Stamp> {
+pub(crate) fn stamp_of(db: Db, site_id: i64, seq: Seq) -> Result<Stamp> {
     let first = db.first(
         "SELECT header FROM main.nuda_log WHERE id = ?",
         &[Value::Int(key(site_id, seq, 0))],
     )?;
     match first.as_deref() {
-        None => Ok(collected_head(db, site_id, sites)?.stamp),
+        None => Ok(collected_head(db, site_id)?.stamp),
         Some([OwnedValue::Blob(header)]) => Ok(Header::decode(header)?.stamp),
         Some(_) => Err(damaged("nuda_log")),
     }

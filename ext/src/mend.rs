@@ -11,6 +11,7 @@ use nuda_core::hlc::Stamp;
 use nuda_core::merge::{Event, Rank, Rules, register};
 use nuda_core::row::{BodyReader, Cell, Change, Item, RowChange};
 use nuda_core::site::Seq;
+use nuda_core::sorted;
 use nuda_core::value::{OwnedValue, Value};
 
 use crate::beside;
@@ -88,11 +89,10 @@ fn say_again(connection: &Connection, cell: &Contested) -> Result<()> {
 
 fn rewrite_stamps(db: Db, keep: Seq, max_ms: u64) -> Result<(u64, Vec<OwnedRow>)> {
     let state = shadow::state(db)?;
-    let sites = Sites::load(db)?;
     let mut last_record = db.prepare(log::LAST_RECORD)?;
-    let head = log::head(db, &mut last_record, state.site_id, &sites)?;
+    let head = log::head(db, &mut last_record, state.site_id)?;
     // Stamps of one site only grow, also across what is kept as it is.
-    let kept = log::stamp_of(db, state.site_id, keep, &sites)?;
+    let kept = log::stamp_of(db, state.site_id, keep)?;
     let mut latest = state.stamp.max(kept);
     let mut previous = None;
     let (mut count, mut rows) = (0, Vec::new());
@@ -387,7 +387,7 @@ fn lacking(db: Db) -> Result<Vec<Vec<u8>>> {
             bodies.push(((stamp, *key), body.clone()));
         }
     }
-    bodies.sort_by_key(|(order, _)| *order);
+    sorted::by_key(&mut bodies, |(order, _)| *order);
     Ok(bodies.into_iter().map(|(_, body)| body).collect())
 }
 

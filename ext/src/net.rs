@@ -16,6 +16,7 @@ use std::rc::Rc;
 use nuda_core::codec::{Reader, put_varint};
 use nuda_core::merge;
 use nuda_core::row::{self, Cell};
+use nuda_core::sorted;
 use nuda_core::types::orset;
 use nuda_core::value::{OwnedValue, Value};
 
@@ -516,7 +517,7 @@ impl History {
         if columns.is_empty() {
             return;
         }
-        columns.sort_by_key(|(n, _)| *n);
+        sorted::by_key(&mut columns, |(n, _)| *n);
         net.table(&self.table);
         row::begin_update(&mut net.body);
         for value in &self.key {

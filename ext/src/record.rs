@@ -46,7 +46,7 @@ pub(crate) fn begin(connection: &Connection) -> Result<Record> {
         renew_site(connection, &state)?;
         return begin(connection);
     }
-    let head = log::head(db, statements.last_record(db)?, state.site_id, &sites)?;
+    let head = log::head(db, statements.last_record(db)?, state.site_id)?;
     drop(statements);
     if connection.is_first_record() && noticed::heed(connection, &state, &sites, head.seq)? {
         return begin(connection);
@@ -54,12 +54,7 @@ pub(crate) fn begin(connection: &Connection) -> Result<Record> {
     let own = sites
         .by_id(state.site_id)
         .ok_or_else(|| damaged("nuda_site"))?;
-    let mut seen = sites.vector((state.site_id, 0));
-    seen.set(own.site, 0);
-    let rose: VersionVector = seen
-        .iter()
-        .filter(|(site, seq)| *seq > head.seen.get(*site))
-        .collect();
+    let (seen, rose) = sites.risen(&head.seen, state.site_id)?;
     let stamp = Stamp::next(state.stamp.max(head.stamp), identity::now_ms())
         .ok_or_else(|| Error::refused("the logical clock is exhausted; check this node's clock"))?;
     let seq = log::next_seq(head.seq)?;
@@ -80,7 +75,7 @@ pub(crate) fn begin(connection: &Connection) -> Result<Record> {
         previous: head.hash,
         follows_in_log: head.is_in_log,
         header: header.encode(),
-        seen: sites.encode_seen(&seen),
+        seen: seen.0,
         level: Level::Eventual,
     })
 }
@@ -97,12 +92,12 @@ pub(crate) fn begin_in_log(connection: &Connection, level: Level) -> Result<Reco
     let site = site_in_log(db, &state, level)?;
     let (site_id, sites) = commit::log_site(db, site)?;
     let mut query = db.prepare(log::LAST_RECORD)?;
-    let own = log::head(db, &mut query, state.site_id, &sites)?;
+    let own = log::head(db, &mut query, state.site_id)?;
     if connection.is_first_record() && noticed::heed(connection, &state, &sites, own.seq)? {
         return begin_in_log(connection, level);
     }
     // What the log may hold beyond it waits, and is not seen by this transaction.
-    let head = log::collected_head(db, site_id, &sites)?;
+    let head = log::collected_head(db, site_id)?;
     let waits = db.int(
         "SELECT EXISTS (SELECT 1 FROM main.nuda_log WHERE id BETWEEN ? AND ?)",
         &[
@@ -122,9 +117,10 @@ pub(crate) fn begin_in_log(connection: &Connection, level: Level) -> Result<Reco
     }
     let mut seen = sites.vector((state.site_id, own.seq));
     seen.set(site, 0);
+    let before = sites.decode_seen(&head.seen.0)?;
     let rose: VersionVector = seen
         .iter()
-        .filter(|(site, seq)| *seq > head.seen.get(*site))
+        .filter(|(site, seq)| *seq > before.get(*site))
         .collect();
     let latest = state.stamp.max(own.stamp).max(head.stamp);
     let stamp = Stamp::next(latest, identity::now_ms())

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::ffi::db::Db;
 use crate::identity;
 use crate::log::{self, Head};
-use crate::shadow::{self, SiteRow, Sites, damaged, to_i64};
+use crate::shadow::{self, Seen, SiteRow, Sites, damaged, to_i64};
 use crate::track::atomically;
 use crate::visible;
 
@@ -32,7 +32,7 @@ pub(crate) fn renumber(connection: &Connection, keep: Seq) -> Result<u64> {
             .ok_or_else(|| damaged("nuda_site"))?
             .clone();
         let mut last_record = db.prepare(log::LAST_RECORD)?;
-        let head = log::head(db, &mut last_record, old.id, &sites)?;
+        let head = log::head(db, &mut last_record, old.id)?;
         if keep > head.seq {
             return Err(Error::refused(format!(
                 "this file has {} changesets of its site, not {keep}",
@@ -62,7 +62,7 @@ pub(crate) fn renumber(connection: &Connection, keep: Seq) -> Result<u64> {
             &[
                 Value::Int(to_i64(keep)),
                 Value::Blob(&kept.hash.0),
-                Value::Blob(&sites.encode_seen(&kept.seen)),
+                Value::Blob(&kept.seen.0),
                 Value::Int(to_i64(kept.stamp.get())),
                 Value::Int(old.id),
             ],
@@ -85,7 +85,7 @@ fn head_at(db: Db, sites: &Sites, site_id: i64, keep: Seq, head: &Head) -> Resul
     if keep == head.seq {
         return Ok(head.clone());
     }
-    let collected = log::collected_head(db, site_id, sites)?;
+    let collected = log::collected_head(db, site_id)?;
     if keep <= collected.seq {
         return Ok(collected);
     }
@@ -101,7 +101,7 @@ fn head_at(db: Db, sites: &Sites, site_id: i64, keep: Seq, head: &Head) -> Resul
         is_in_log: true,
         seq: keep,
         stamp,
-        seen,
+        seen: Seen(sites.encode_seen(&seen)),
         hash,
     })
 }

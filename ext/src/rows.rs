@@ -10,6 +10,7 @@ use std::rc::Rc;
 use nuda_core::changeset::Header;
 use nuda_core::merge::{Event, Plan, merge};
 use nuda_core::row::{Cell, Change, RowChange};
+use nuda_core::sorted;
 use nuda_core::types::{Write, edited};
 use nuda_core::value::{OwnedValue, Value};
 use nuda_core::version_vector::VersionVector;
@@ -552,7 +553,7 @@ impl Applying<'_> {
 
     fn insert(&mut self, table: &Rc<Table>, writes: &[(usize, Write<'_>)]) -> Result<()> {
         let mut writes: Vec<&(usize, Write<'_>)> = writes.iter().collect();
-        writes.sort_by_key(|(n, _)| *n);
+        sorted::by_key(&mut writes, |(n, _)| *n);
         // Columns that the insert did not know keep their defaults: insert what is dense from
         // the front, then set the rest.
         let dense = writes

@@ -211,6 +211,26 @@ pub(crate) struct SiteRow {
     pub(crate) stopped: bool,
 }
 
+/// What a changeset had seen, as the log stores it: pairs of `nuda_site.id` and number, ascending.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen(pub(crate) Vec<u8>);
+
+impl Seen {
+    /// Adds an entry; ids ascend.
+    fn push(&mut self, id: i64, seq: Seq) {
+        nuda_core::codec::put_varint(&mut self.0, u64::try_from(id).unwrap_or(0));
+        nuda_core::codec::put_varint(&mut self.0, seq);
+    }
+
+    fn next(reader: &mut nuda_core::codec::Reader<'_>) -> Result<Option<(i64, Seq)>> {
+        if reader.is_empty() {
+            return Ok(None);
+        }
+        let id = i64::try_from(reader.varint("a site's id")?).unwrap_or(0);
+        Ok(Some((id, reader.varint("a sequence number")?)))
+    }
+}
+
 /// All sites of this file: few, so they are read as a whole. Yet every incarnation that a
 /// member ever had is one of them, and every commit reads them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -271,27 +291,50 @@ impl Sites {
             .collect()
     }
 
-    /// The short form in which the log stores what a changeset had seen: pairs of
-    /// `nuda_site.id` and number.
+    /// What the next changeset of site `own` has seen, and what of it rose since `before`. Every
+    /// commit asks: one pass over both, since a file may have met a thousand sites.
+    pub(crate) fn risen(&self, before: &Seen, own: i64) -> Result<(Seen, VersionVector)> {
+        let mut reader = nuda_core::codec::Reader::new(&before.0);
+        let mut known = Seen::next(&mut reader)?;
+        let mut now = Seen(Vec::with_capacity(before.0.len() + 16));
+        let mut rose = VersionVector::new();
+        for row in &self.rows {
+            let seen_before = match known {
+                Some((id, seq)) if id == row.id => {
+                    known = Seen::next(&mut reader)?;
+                    seq
+                }
+                _ => 0,
+            };
+            if row.id == own || row.applied == 0 {
+                continue;
+            }
+            now.push(row.id, row.applied);
+            if row.applied > seen_before {
+                rose.set(row.site, row.applied);
+            }
+        }
+        // What is left names a site that is not there.
+        known.map_or(Ok((now, rose)), |_| Err(damaged("nuda_log")))
+    }
+
+    /// The short form of a vector.
     pub(crate) fn encode_seen(&self, vector: &VersionVector) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.rows.len() * 4);
+        let mut seen = Seen(Vec::with_capacity(self.rows.len() * 4));
         for row in &self.rows {
             let seq = vector.get(row.site);
             if seq > 0 {
-                nuda_core::codec::put_varint(&mut out, u64::try_from(row.id).unwrap_or(0));
-                nuda_core::codec::put_varint(&mut out, seq);
+                seen.push(row.id, seq);
             }
         }
-        out
+        seen.0
     }
 
     /// Reads what [`Sites::encode_seen`] wrote.
     pub(crate) fn decode_seen(&self, bytes: &[u8]) -> Result<VersionVector> {
         let mut reader = nuda_core::codec::Reader::new(bytes);
         let mut vector = VersionVector::new();
-        while !reader.is_empty() {
-            let id = i64::try_from(reader.varint("a site's id")?).unwrap_or(0);
-            let seq = reader.varint("a sequence number")?;
+        while let Some((id, seq)) = Seen::next(&mut reader)? {
             vector.set(self.by_id(id).ok_or_else(|| damaged("nuda_log"))?.site, seq);
         }
         Ok(vector)
@@ -355,4 +398,49 @@ pub(crate) fn damaged(what: &str) -> Error {
     Error::corrupt(format!(
         "the bookkeeping in {what} is damaged; restore this replica from another node's snapshot"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sites with ids 1, 2, ... of which so many changesets are applied.
+    fn sites(applied: &[Seq]) -> Sites {
+        let rows = applied.iter().zip(1..).map(|(applied, id)| SiteRow {
+            id,
+            // In another order than the ids.
+            site: Site::from_u64(1000 - u64::try_from(id).unwrap()).unwrap(),
+            applied: *applied,
+            stopped: false,
+        });
+        Sites {
+            rows: rows.collect(),
+        }
+    }
+
+    #[test]
+    fn what_rose_is_what_a_comparison_of_vectors_says() {
+        let all = [0, 1, 200, 70_000];
+        for n in 0..all.len().pow(4) {
+            let digit = |place: u32| all[n / all.len().pow(place) % all.len()];
+            let before = sites(&[digit(0), 7, digit(1)]);
+            let now = sites(&[digit(2).max(digit(0)), 9, digit(3).max(digit(1)), digit(3)]);
+            let (old, own) = (before.vector((2, 0)), 2);
+            let mut vector = now.vector((own, 0));
+            let (seen, rose) = now.risen(&Seen(before.encode_seen(&old)), own).unwrap();
+            assert_eq!(seen.0, now.encode_seen(&vector), "{n}");
+            vector = vector
+                .iter()
+                .filter(|(site, seq)| *seq > old.get(*site))
+                .collect();
+            assert_eq!(rose, vector, "{n}");
+        }
+    }
+
+    #[test]
+    fn a_site_that_is_not_there_is_damage() {
+        let seen = Seen(sites(&[1, 1, 1]).encode_seen(&sites(&[1, 1, 1]).vector((0, 0))));
+        assert!(sites(&[1, 1]).risen(&seen, 1).is_err());
+        assert!(sites(&[1, 1, 1]).risen(&seen, 1).is_ok());
+    }
 }

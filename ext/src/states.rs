@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use nuda_core::merge::Event;
 use nuda_core::row::{Cell, Change};
 use nuda_core::site::Seq;
+use nuda_core::sorted;
 use nuda_core::types::doc::loss::Loss;
 use nuda_core::types::state::State;
 use nuda_core::types::{ColumnType, Placed, Wrote};
@@ -114,7 +115,7 @@ impl Taken {
         let mut new: Vec<&Found> = changes
             .filter(|found| found.dot.seq > self.until.get(found.dot.site))
             .collect();
-        new.sort_by_key(|found| (found.stamp, found.dot, found.index));
+        sorted::by_key(&mut new, |found| (found.stamp, found.dot, found.index));
         for found in &new {
             let event = found.event();
             if event.position() < self.end {

@@ -10,6 +10,7 @@ use nuda_core::codec::{Reader, put_sized};
 use nuda_core::limits;
 use nuda_core::merge::Rules;
 use nuda_core::row::TableRef;
+use nuda_core::sorted;
 pub(crate) use nuda_core::types::ColumnType;
 pub(crate) use nuda_core::types::doc::rules::Rules as DocRules;
 use nuda_core::value::OwnedValue;
@@ -263,7 +264,7 @@ impl Tables {
     /// All tables, by number.
     pub(crate) fn sorted(&self) -> Vec<Rc<Table>> {
         let mut tables: Vec<Rc<Table>> = self.by_number.values().cloned().collect();
-        tables.sort_by_key(|table| table.at.number);
+        sorted::by_key(&mut tables, |table| table.at.number);
         tables
     }
 }

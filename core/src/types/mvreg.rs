@@ -51,7 +51,7 @@ pub(crate) fn join<'a>(mine: Option<Wrote<'a, '_>>, others: &[Wrote<'a, '_>]) ->
 
 fn array(values: &[Value<'_>]) -> Vec<u8> {
     let mut elements: Vec<Vec<u8>> = values.iter().map(|value| element(*value)).collect();
-    elements.sort_by(|a, b| json::compare(a, b));
+    crate::sorted::by(&mut elements, |a, b| json::compare(a, b));
     elements.dedup();
     let mut out = vec![b'['];
     out.extend_from_slice(&elements.join(&b','));

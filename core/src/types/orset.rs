@@ -16,6 +16,7 @@ use crate::json;
 use crate::limits;
 use crate::merge::Event;
 use crate::row::Cell;
+use crate::sorted;
 use crate::types::{Unfit, Wrote, null_if_empty};
 use crate::value::{OwnedValue, Value};
 
@@ -39,7 +40,7 @@ impl Set {
             _ => true,
         });
         if !is_sorted {
-            places.sort_by(|a, b| json::compare(element(a), element(b)));
+            sorted::by(&mut places, |a, b| json::compare(element(a), element(b)));
             places.dedup_by(|a, b| element(a) == element(b));
         }
         Ok(Self { bytes, places })
@@ -102,7 +103,7 @@ pub fn is_stored(value: Value<'_>) -> bool {
 pub fn union(a: Value<'_>, b: Value<'_>) -> OwnedValue {
     let sets = [Set::of(a), Set::of(b)];
     let mut elements: Vec<&[u8]> = sets.iter().flat_map(Set::iter).collect();
-    elements.sort_by(|a, b| json::compare(a, b));
+    sorted::by(&mut elements, |a, b| json::compare(a, b));
     elements.dedup();
     shown(elements.into_iter(), a == Value::Null && b == Value::Null)
 }
@@ -348,7 +349,7 @@ impl Net {
                 .filter(|(_, count)| wanted(count))
                 .map(|(element, _)| element.as_slice())
                 .collect();
-            list.sort_by(|a, b| json::compare(a, b));
+            sorted::by(&mut list, |a, b| json::compare(a, b));
             list
         };
         let (added, removed) = (with(|n| *n > 0), with(|n| *n < 0));
@@ -454,7 +455,7 @@ pub(crate) fn merge_life(mine: Option<Wrote<'_, '_>>, others: &[Wrote<'_, '_>]) 
     let standing = standing(others, |_| true);
     let mut elements: Vec<&[u8]> = own.iter().collect();
     elements.extend(standing.iter().map(Vec::as_slice));
-    elements.sort_by(|a, b| json::compare(a, b));
+    sorted::by(&mut elements, |a, b| json::compare(a, b));
     elements.dedup();
     shown(elements.into_iter(), null)
 }

@@ -29,7 +29,7 @@ pub(crate) struct Standing<'a, 'e> {
 impl<'a, 'e> StrongWrites<'a, 'e> {
     pub(crate) fn new(writes: impl Iterator<Item = Wrote<'a, 'e>>) -> Self {
         let mut writes: Vec<_> = writes.filter(|write| write.event.is_strong()).collect();
-        writes.sort_by_key(|write| write.event.position());
+        crate::sorted::by_key(&mut writes, |write| write.event.position());
         Self { writes }
     }
 
