@@ -59,8 +59,7 @@ pub(crate) fn open(db: Db, tables: &Tables) -> Result<Vec<std::rc::Rc<Table>>> {
 
 fn is_without_rowid(db: Db, table: &Table) -> Result<bool> {
     let without = db.int(
-        "SELECT count(*) FROM pragma_table_list WHERE schema = 'main' AND wr = 1 \
-         AND name = ? COLLATE NOCASE",
+        "SELECT count(*) FROM pragma_table_list(?) WHERE schema = 'main' AND wr = 1",
         &[Value::Text(table.name.as_bytes())],
     )?;
     Ok(without != 0)
