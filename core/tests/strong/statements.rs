@@ -179,8 +179,10 @@ fn entries_of_the_first_version_are_read() {
     let mut chain = Chain::default();
     let entry = Entry::Propose(PARTITION, chain.next(1, Vec::new()));
     let mut old = entry.encode();
-    // Before there were statements, an entry ended with its changeset.
+    // Before there were statements, an entry ended with its changeset; and it did not say what its file
+    // had, which now stands behind the partition, the id and an empty base.
     assert_eq!((old[0], old.pop()), (ENTRIES, Some(0)));
+    assert_eq!(old.remove(2 + 16 + 18 + 1), 0);
     old[0] = 1;
     assert_eq!(Entry::decode(&old).unwrap(), entry);
     old[0] = ENTRIES + 1;
