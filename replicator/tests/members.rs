@@ -68,3 +68,27 @@ fn two_nodes_change_the_list_at_the_same_moment() {
     nodes.verify("b", "org");
     assert_eq!(count(&nodes.open("b", "org")), 1);
 }
+
+/// A node that has heard that it was removed is added again, and what only it has comes along.
+#[test]
+fn a_removed_member_is_added_again() {
+    let nodes = Nodes::with_page(&["a", "b", "c"]);
+    let names = ["a", "b", "c"].map(|name| nodes.open(name, "org"));
+    insert(&names[2], "before");
+    nodes.verify("a", "org");
+    nodes.nuda_ok("a", &["members", "org", "--remove", "c"]);
+    nodes.eventually("it knows", |nodes| {
+        let problems = nodes.nuda("c", &["status", "org"]).stdout;
+        let problems = String::from_utf8_lossy(&problems).into_owned();
+        problems
+            .contains("was removed from the member list")
+            .then_some(())
+    });
+    insert(&names[0], "meanwhile");
+    insert(&names[2], "alone");
+    nodes.nuda_ok("a", &["create", "org", "--on", "a,b,c"]);
+    nodes.eventually("all have it all", |_| {
+        names.iter().all(|conn| count(conn) == 3).then_some(())
+    });
+    nodes.verify("a", "org");
+}

@@ -253,6 +253,13 @@ impl Replication {
                     "the members expect this node to begin from a snapshot",
                 );
             }
+            Some(_) if joined.is_none() && self.halted.is_some() => {
+                // It knew already that it was removed.
+                self.reseed(
+                    from,
+                    "this node was removed, and is a member again: it begins from a snapshot",
+                );
+            }
             Some(_) if joined.is_none() => {
                 // Until now nobody would talk to it.
                 for peer in self.peers.values_mut() {

@@ -86,6 +86,13 @@ impl Replication {
             let list = standing.members.clone();
             self.learn_members(now_ms, from, &list);
         }
+        // Who was removed and is a member again is told so, and is not heard before it begins anew.
+        if let (Message::Refused(Refusal::NotMember(list)), Some(_)) =
+            (message, self.members.get(from))
+        {
+            let list = list.clone();
+            self.learn_members(now_ms, from, &list);
+        }
         if let Message::Vector { ask: Some(ask), .. } = message
             && self.members.counts(from)
         {
