@@ -26,6 +26,7 @@ pub(crate) fn unready(node: &Node) -> Option<String> {
 /// Everything for Prometheus. Partitions that are at work are left out this time.
 pub(crate) fn exposition(node: &Arc<Node>) -> String {
     let mut text = node.metrics.exposition();
+    text.push_str(&node.consensus.told.exposition());
     let partitions = node.partitions.all();
     let one = |value: u64| vec![(String::new(), value)];
     gauge(

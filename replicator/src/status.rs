@@ -34,6 +34,8 @@ pub(crate) struct NodeStatus {
     pub(crate) nodes: Vec<KnownNode>,
     pub(crate) partitions: Vec<PartitionStatus>,
     pub(crate) counters: serde_json::Value,
+    /// What applications were told of their commits, by level and outcome.
+    pub(crate) commits: serde_json::Value,
 }
 
 /// Another node.
@@ -100,6 +102,19 @@ pub(crate) struct LogStatus {
     /// On the leader: how many entries each other member's log is behind; null for one that has
     /// not been heard.
     pub(crate) behind: std::collections::BTreeMap<String, Option<u64>>,
+    /// Quorum transactions that the log has accepted, as far as this node knows, and those in its file.
+    pub(crate) quorum: u64,
+    pub(crate) quorum_applied: u64,
+    /// Commits of which an application of this node was told that nobody can say, and that are still
+    /// undecided: ids for `nuda_txn_status`, the latest first.
+    pub(crate) unknown: Vec<UnknownCommit>,
+}
+
+/// A commit whose outcome is not known.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct UnknownCommit {
+    pub(crate) id: String,
+    pub(crate) ms_ago: u64,
 }
 
 /// A member as seen from here.
@@ -164,6 +179,7 @@ pub(crate) async fn gather(node: &Arc<Node>, partition: Option<&str>) -> Result<
         nodes: nodes(node),
         partitions,
         counters: node.metrics.json(),
+        commits: node.consensus.told.json(),
     })
 }
 
@@ -293,6 +309,10 @@ fn of(node: &Node, partition: &Partition, host: &Host) -> PartitionStatus {
 
 fn log(node: &Node, live: &Live) -> Option<LogStatus> {
     let group = node.consensus.of_partition(live.partition)?;
+    let standing = group.standing(live.partition);
+    let is_decided = |id| group.outcome(id).is_some();
+    let unknown = node.consensus.told.undecided(live.partition, is_decided);
+    let lanes = || standing.quorum.iter();
     Some(LogStatus {
         group: group.id.to_string(),
         home: group.charter.home.clone(),
@@ -303,9 +323,18 @@ fn log(node: &Node, live: &Live) -> Option<LogStatus> {
         term: group.term(),
         votes: group.votes(),
         failure: group.failure(),
-        position: group.standing(live.partition).position,
+        position: standing.position,
         applied: live.vector.get(Site::LOG_STRONG),
         behind: group.behind().into_iter().collect(),
+        quorum: lanes().map(|(_, seq)| seq).sum(),
+        quorum_applied: lanes().map(|(lane, _)| live.vector.get(lane)).sum(),
+        unknown: unknown
+            .into_iter()
+            .map(|unknown| UnknownCommit {
+                id: unknown.id.to_string(),
+                ms_ago: u64::try_from(unknown.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            })
+            .collect(),
     })
 }
 

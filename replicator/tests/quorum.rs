@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, Error, ffi};
 use serde_json::Value;
 
-use support::Nodes;
+use support::{Nodes, http};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
@@ -192,6 +192,56 @@ fn without_a_majority_nothing_is_changed() {
     assert_eq!(hits(&reader(&nodes, "b")).unwrap(), made + 1);
     nodes.run("c");
     nodes.verify("a", "org");
+}
+
+#[test]
+fn operators_see_what_came_of_commits() {
+    let nodes = page();
+    let conn = quorum(&nodes, "b");
+    let commits = |level: &str, outcome: &str| {
+        let counted = nodes.status("b")["commits"][level][outcome].clone();
+        counted.as_u64().unwrap()
+    };
+    let unknown = || nodes.status("b")["partitions"][0]["log"]["unknown"].clone();
+    hit(&conn).unwrap();
+    assert_eq!(commits("quorum", "committed"), 1);
+    assert_eq!(
+        (commits("quorum", "unknown"), unknown()),
+        (0, Value::Array(vec![]))
+    );
+    // Nobody's disk takes it: the proposal has left, and no answer comes.
+    NAMES.iter().for_each(|name| {
+        nodes.nuda_ok(name, &["fault", "--stall-log"]);
+    });
+    conn.query_row("SELECT nuda_timeout(300)", [], |_| Ok(()))
+        .unwrap();
+    let id = id_in(&hit(&conn).unwrap_err()).unwrap();
+    assert_eq!(
+        (commits("quorum", "committed"), commits("quorum", "unknown")),
+        (1, 1)
+    );
+    assert_eq!(unknown()[0]["id"], id.as_str());
+    let people = nodes.nuda_ok("b", &["status", "org"]);
+    assert!(
+        people.contains(&format!("nuda_txn_status('{id}')")),
+        "{people}"
+    );
+    NAMES.iter().for_each(|name| {
+        nodes.nuda_ok(name, &["fault"]);
+    });
+    nodes.eventually("the outcome", |_| status(&conn, &id).ok());
+    nodes.eventually("nothing unknown", |_| {
+        (unknown() == Value::Array(vec![])).then_some(())
+    });
+    let eventual = nodes.open("b", "org");
+    let before = commits("eventual", "committed");
+    eventual.execute("UPDATE page SET title = 'x'", []).unwrap();
+    nodes.eventually("the eventual commit", |_| {
+        (commits("eventual", "committed") == before + 1).then_some(())
+    });
+    let (_, metrics) = http(&nodes.address("b"), "GET /metrics HTTP/1.1", b"");
+    let line = "nuda_commits_total{level=\"quorum\",outcome=\"unknown\"} 1";
+    assert!(metrics.contains(line), "{metrics}");
 }
 
 #[test]

@@ -96,6 +96,19 @@ fn show_partition(node: &String, p: &PartitionStatus) -> Result<()> {
         if !log.followers.is_empty() {
             print(&format!("  followers: {}", log.followers.join(", ")))?;
         }
+        if log.quorum > 0 {
+            print(&format!(
+                "  quorum: {} accepted, {} in this file",
+                log.quorum, log.quorum_applied
+            ))?;
+        }
+        for unknown in &log.unknown {
+            print(&format!(
+                "  UNKNOWN since {}: a commit of this node; SELECT nuda_txn_status('{}') settles it",
+                ago(unknown.ms_ago),
+                unknown.id
+            ))?;
+        }
         for (member, behind) in &log.behind {
             match behind {
                 Some(0) => {}

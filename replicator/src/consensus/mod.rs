@@ -10,7 +10,7 @@
 //! (groups without partitions), `propose`
 //! (questions of the extension, carried to the leader), `turns` (who is next where many
 //! compete), `execute` and `statement` (what runs at the leader for others), `deliver` (accepted transactions into
-//! the partitions' files), `collected` (what members collect is in the log first), `socket` (the extension's connections). `broken` is for tests: what must be noticed.
+//! the partitions' files), `collected` (what members collect is in the log first), `socket` (the extension's connections), `told` (what came of it, counted). `broken` is for tests: what must be noticed.
 //!
 //! Invariants. Nothing is acknowledged before the log that holds it has been fsynced. A node
 //! votes under the id of its log file's incarnation only: a file that is new, copied or
@@ -36,6 +36,7 @@ mod retire;
 pub(crate) mod socket;
 mod statement;
 mod store;
+pub(crate) mod told;
 mod turns;
 pub(crate) mod types;
 pub(crate) mod wire;
@@ -57,6 +58,7 @@ use execute::Executors;
 use group::Group;
 use recent::Recent;
 use store::Store;
+use told::Told;
 use types::GroupId;
 
 /// All groups of this node.
@@ -64,6 +66,7 @@ pub(crate) struct Consensus {
     store: Arc<Store>,
     groups: RwLock<HashMap<GroupId, Arc<Group>>>,
     pub(crate) delivery: Arc<Delivery>,
+    pub(crate) told: Told,
     recent: Recent,
     executors: Executors,
     /// One group is founded at a time.
@@ -113,6 +116,7 @@ impl Consensus {
             store: Arc::new(store),
             groups: RwLock::default(),
             delivery: Arc::new(Delivery::default()),
+            told: Told::default(),
             recent: Recent::default(),
             executors: Executors::default(),
             founding: tokio::sync::Mutex::default(),

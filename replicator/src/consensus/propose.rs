@@ -18,6 +18,7 @@ use nuda_core::version_vector::VersionVector;
 use super::Known;
 use super::group::{Appended, Group};
 use super::recent;
+use super::told::Asked;
 use super::types::GroupId;
 use super::wire::{self, Call, Response};
 use crate::clock;
@@ -40,6 +41,15 @@ const WITHIN_MAX: Duration = Duration::from_secs(60);
 
 /// Answers one request of the extension, in its time.
 pub(crate) async fn answer(node: &Arc<Node>, request: Request) -> Reply {
+    let (partition, asked) = (request.partition, Asked::of(&request.ask));
+    let reply = carry_out(node, request).await;
+    if let Some(asked) = asked {
+        node.consensus.told.answered(partition, &asked, &reply);
+    }
+    reply
+}
+
+async fn carry_out(node: &Arc<Node>, request: Request) -> Reply {
     let within = Duration::from_millis(request.within_ms).min(WITHIN_MAX);
     let until = Instant::now() + within;
     let partition = request.partition;

@@ -94,6 +94,7 @@ pub(crate) fn news(
         }
     }
     note(node, at, site, own)?;
+    node.consensus.told.committed_locally(own - known);
     let hash = replica.link(site, own)?.unwrap_or_default();
     Ok(Some(Head {
         site,
