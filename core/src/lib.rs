@@ -8,8 +8,8 @@
 //!    untrusted bytes.
 //! 4. [`merge`]: what concurrent changes of one row amount to; [`types`]: what those of one
 //!    column do; [`diff`]: how an edit is read off two values; [`json`] and [`canonical`]: the
-//!    form that some of them compare; [`visibility`]: which rows a UNIQUE constraint lets be shown;
-//!    [`sorted`]: sorting, compiled once.
+//!    form that some of them compare; [`visibility`] and [`references`]: which rows UNIQUE constraints
+//!    and FOREIGN KEYs let be shown; [`sorted`]: sorting, compiled once.
 //! 5. [`schema`]: the shadow tables that both the extension and the daemon know.
 //! 6. [`protocol`]: replication as events in, commands out.
 #![forbid(unsafe_code)]
@@ -31,6 +31,7 @@ pub mod moves;
 mod ordered;
 mod outcomes;
 pub mod protocol;
+pub mod references;
 pub mod row;
 pub mod site;
 pub mod sorted;

@@ -7,6 +7,7 @@
 //! in one transaction.
 
 use nuda_core::changeset::{ChainHash, Header, Part};
+use nuda_core::merge::Rank;
 use nuda_core::row::{BodyReader, Item};
 use nuda_core::site::{Dot, Seq, Site};
 use nuda_core::value::{OwnedValue, Value};
@@ -418,7 +419,11 @@ fn apply_rows(
     }
     let seen_here = sites.encode_seen(seen);
     let (mut place, mut taken, mut parked) = (0, Images::default(), Parked::default());
-    let mut touched = Touched::default();
+    let rank = Rank {
+        stamp: whole.header.stamp,
+        site: from,
+    };
+    let mut touched = Touched::new(connection.tables()?, Some(rank));
     for number in 0..whole.parts {
         let body = whole.body(db, id, number)?;
         let mut net = NetEffect::default();
@@ -495,6 +500,7 @@ fn apply_body(
                     arrive::schema(connection, &change)?;
                     guard::prepare(connection, connection.is_dedicated())?;
                     *applying.statements = RowStatements::default();
+                    applying.touched.attached.redefined(connection.tables()?);
                 }
                 None => {
                     return Err(Stop::Wait(

@@ -104,7 +104,7 @@ fn define(connection: &Connection, definition: &Definition) -> std::result::Resu
         None => create(connection, definition, &statements)?,
     }
     let shape = inspect::shape(db, &definition.table.name, definition.table.options)?;
-    if definition.table.options.keep_first {
+    if definition.table.may_hide() {
         hidden::prepare(db)?;
     }
     let added = known.map_or(definition.table.columns.len(), |table| table.columns.len());
@@ -148,7 +148,7 @@ fn create(
     if there == 0 {
         return Ok(run()?);
     }
-    let shape = inspect::inspect(db, name, definition.table.options);
+    let shape = inspect::shape(db, name, definition.table.options);
     let is_same = shape.as_ref().is_ok_and(|shape| {
         Table::definition_hash(&shape.columns, &shape.groups) == definition.table.at.definition
     });

@@ -100,7 +100,7 @@ pub(crate) fn of_body(db: Db, tables: &Tables, body: &[u8], rank: Rank) -> Resul
         let number = table.at.number;
         let key = key_bytes(&row.key);
         let is_birth = matches!(row.change, Change::Insert(_));
-        if is_birth {
+        if is_birth && table.options.keep_first {
             put(db, number, &key, rank)?;
         }
         let hides = match hiding.entry(number) {
@@ -116,7 +116,7 @@ pub(crate) fn of_body(db: Db, tables: &Tables, body: &[u8], rank: Rank) -> Resul
         Ok(())
     };
     for_each_row(body, |number, row| {
-        let table = tables.get(number).filter(|t| t.options.keep_first);
+        let table = tables.get(number).filter(|t| t.may_hide());
         if let (Ok(()), Some(table)) = (&result, table) {
             result = note(table, row);
         }

@@ -14,6 +14,8 @@ use nuda_core::site::Dot;
 use nuda_core::value::{OwnedValue, Value};
 use sqlite3_ext::ffi::SQLITE_ERROR;
 
+use crate::ancestors;
+use crate::attached;
 use crate::births;
 use crate::buffer::{Buffer, Kind};
 use crate::connection::Connection;
@@ -414,10 +416,13 @@ pub(crate) fn flush(connection: &Connection) -> Result<()> {
 
 fn write_part(connection: &Connection, capture: &mut Capture, last: bool) -> Result<()> {
     let tables = connection.tables()?;
-    let net = net_effect(connection.db(), &capture.buffer, &tables, &capture.grown)?;
+    let mut net = net_effect(connection.db(), &capture.buffer, &tables, &capture.grown)?;
     if net.body.is_empty() && last && capture.record.is_none() {
         capture.buffer.reset();
         return Ok(());
+    }
+    if last {
+        keep_alive(connection, capture, &tables, &mut net)?;
     }
     let level = level(connection, capture, &tables)?;
     let record = match &capture.record {
@@ -471,6 +476,31 @@ fn write_part(connection: &Connection, capture: &mut Capture, last: bool) -> Res
     Ok(())
 }
 
+/// The transaction's rows refer to others.
+fn keep_alive(
+    connection: &Connection,
+    capture: &Capture,
+    tables: &Tables,
+    net: &mut NetEffect,
+) -> Result<()> {
+    let references = tables.references();
+    let mut written = capture.buffer.tables().into_iter();
+    let is_concerned = capture.record.is_some() || written.any(|n| references.concern(n));
+    if references.is_empty() || !is_concerned {
+        return Ok(());
+    }
+    let db = connection.db();
+    let earlier = match &capture.record {
+        Some(record) => visible::bodies_of(db, record)?,
+        None => Vec::new(),
+    };
+    let lacks = ancestors::keep_alive(db, tables, (&earlier, net), capture.is_made_again)?;
+    if lacks {
+        attached::ask_all_next(db)?;
+    }
+    Ok(())
+}
+
 /// Rows of tables that may hide rows were written.
 fn note_births(
     connection: &Connection,
@@ -483,7 +513,8 @@ fn note_births(
         stamp: header.stamp,
         site: header.dot.site,
     };
-    births::of_body(connection.db(), tables, body, rank)
+    births::of_body(connection.db(), tables, body, rank)?;
+    attached::wake(connection.db(), tables, body)
 }
 
 /// The level of the running transaction's commit.

@@ -284,6 +284,10 @@ impl Feed {
         let mut rows = Vec::new();
         while query.step()? {
             for_each_row(query.blob(0), |number, row| {
+                if matches!(&row.change, Change::Update(cells) if cells.is_empty()) {
+                    // It only keeps alive what another row refers to.
+                    return;
+                }
                 let table = self.tables.get(number);
                 let name = table.map_or_else(|| format!("table {number}"), |t| t.name.clone());
                 let column = |n: usize| {

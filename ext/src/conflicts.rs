@@ -3,7 +3,8 @@
 
 use nuda_core::codec::Reader;
 use nuda_core::limits;
-use nuda_core::merge::{Lost, Rank, Reason};
+use nuda_core::merge::{Event, Lost, Plan, Rank, Reason};
+use nuda_core::row::Change;
 use nuda_core::types::doc::loss::Loss;
 use nuda_core::value::{OwnedValue, Value};
 use nuda_core::visibility::Birth;
@@ -12,6 +13,7 @@ use crate::constraints::Unique;
 use crate::error::Result;
 use crate::ffi::db::{Db, Stmt};
 use crate::identity;
+use crate::references::Reference;
 use crate::shadow::to_i64;
 use crate::tracked::Table;
 
@@ -76,7 +78,7 @@ fn insert(
         db,
         (table, key, column),
         (loss.value, loss.kept),
-        (loss.loser, loss.winner),
+        (Some(loss.loser), Some(loss.winner)),
         reason,
     )
 }
@@ -85,10 +87,13 @@ fn write(
     db: Db,
     (table, key, column): (&Table, &[Value<'_>], &str),
     (lost, kept): (Value<'_>, Value<'_>),
-    (loser, winner): (Rank, Rank),
+    (loser, winner): (Option<Rank>, Option<Rank>),
     reason: &str,
 ) -> Result<()> {
     let keys: Vec<String> = key.iter().map(|value| display(*value)).collect();
+    let site = |rank: Option<Rank>| rank.map_or_else(String::new, |rank| rank.site.to_string());
+    let stamp = |rank: Option<Rank>| Value::Int(rank.map_or(0, |rank| to_i64(rank.stamp.get())));
+    let (lost_site, won_site) = (site(loser), site(winner));
     let reason = match cut_at(lost) {
         Some(_) => format!(
             "{reason} (the first {} bytes are kept)",
@@ -103,10 +108,10 @@ fn write(
         Value::Text(keys.join(", ").as_bytes()),
         Value::Text(column.as_bytes()),
         beginning(lost),
-        Value::Text(loser.site.to_string().as_bytes()),
-        Value::Int(to_i64(loser.stamp.get())),
-        Value::Text(winner.site.to_string().as_bytes()),
-        Value::Int(to_i64(winner.stamp.get())),
+        Value::Text(lost_site.as_bytes()),
+        stamp(loser),
+        Value::Text(won_site.as_bytes()),
+        stamp(winner),
         Value::Text(reason.as_bytes()),
         beginning(kept),
     ])?;
@@ -183,11 +188,74 @@ pub(crate) fn hidden(
         db,
         (table, key, &columns.join(", ")),
         (lost, Value::Null),
-        (row.rank, by.rank),
+        (Some(row.rank), Some(by.rank)),
         &format!(
             "{HIDDEN}{}, which is older, has this value",
             shown_key(&by.key)
         ),
+    )
+}
+
+/// Records that a row is not shown, because what it refers to is not.
+pub(crate) fn held_back(
+    db: Db,
+    (table, values): (&Table, &[OwnedValue]),
+    (reference, parent): (&Reference, &str),
+    rank: Option<Rank>,
+) -> Result<()> {
+    let referring = reference.values(values);
+    let several: Vec<String> = referring.iter().map(|value| display(*value)).collect();
+    let several = several.join(", ");
+    let lost = match referring.as_slice() {
+        [one] => *one,
+        _ => Value::Text(several.as_bytes()),
+    };
+    let key: Vec<Value<'_>> = values.iter().map(OwnedValue::as_ref).collect();
+    let key = key.get(..table.at.key_columns).unwrap_or_default();
+    write(
+        db,
+        (table, key, &reference.column_names(table).join(", ")),
+        (lost, Value::Null),
+        // Who left it without is known, if a changeset did.
+        (None, rank),
+        &format!("{HIDDEN}{several} of {parent}, which it refers to, is not there"),
+    )
+}
+
+/// Records that a row was deleted and stays, because another node wrote one that refers to it.
+pub(crate) fn kept(
+    db: Db,
+    (table, key): (&Table, &[Value<'_>]),
+    (incoming, others): (&Event<'_>, &[Event<'_>]),
+    plan: &Plan<'_>,
+) -> Result<()> {
+    let keeps =
+        |event: &&Event<'_>| matches!(&event.change, Change::Update(cells) if cells.is_empty());
+    let deletes = |event: &&Event<'_>| matches!(event.change, Change::Delete);
+    let of = |found: Option<&Event<'_>>| found.map(Event::rank);
+    let (keeper, delete) = match plan {
+        Plan::Revive(_) if keeps(&incoming) => {
+            let delete = others.iter().filter(deletes).max_by_key(|e| e.rank());
+            (Some(incoming.rank()), of(delete))
+        }
+        Plan::Keep if deletes(&incoming) => {
+            let other = |event: &&Event<'_>| !keeps(event) && !deletes(event);
+            let keeper = others.iter().filter(keeps).max_by_key(|e| e.rank());
+            let keeper = keeper.filter(|_| !others.iter().any(|event| other(&event)));
+            (of(keeper), Some(incoming.rank()))
+        }
+        _ => (None, None),
+    };
+    let (Some(keeper), Some(delete)) = (keeper, delete) else {
+        return Ok(());
+    };
+    let reason = "deleted while another node wrote a row that refers to it; the row stays";
+    write(
+        db,
+        (table, key, ""),
+        (Value::Null, Value::Null),
+        (Some(delete), Some(keeper)),
+        reason,
     )
 }
 

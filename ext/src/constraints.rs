@@ -83,19 +83,8 @@ impl Unique {
         let mut claim = u16::try_from(ordinal).ok()?.to_be_bytes().to_vec();
         for (name, collation) in self.columns.iter().flatten() {
             let value = row.get(table.position(name)?)?.as_ref();
-            let folded;
-            let value = match value {
-                Value::Null => return None,
-                Value::Text(text) if collation.eq_ignore_ascii_case("NOCASE") => {
-                    folded = text.to_ascii_lowercase();
-                    Value::Text(&folded)
-                }
-                Value::Text(text) if collation.eq_ignore_ascii_case("RTRIM") => {
-                    Value::Text(trimmed(text))
-                }
-                value => value.canonical_key(),
-            };
-            value.encode(&mut claim);
+            let mut space = Vec::new();
+            folded(value, collation, &mut space)?.encode(&mut claim);
         }
         Some(claim)
     }
@@ -104,6 +93,23 @@ impl Unique {
     pub(crate) fn column_names(&self) -> impl Iterator<Item = &str> {
         self.columns.iter().flatten().map(|(name, _)| name.as_str())
     }
+}
+
+/// The form of a value in which those that a collation takes for equal are equal; `None`: NULL.
+pub(crate) fn folded<'v>(
+    value: Value<'v>,
+    collation: &str,
+    space: &'v mut Vec<u8>,
+) -> Option<Value<'v>> {
+    Some(match value {
+        Value::Null => return None,
+        Value::Text(text) if collation.eq_ignore_ascii_case("NOCASE") => {
+            *space = text.to_ascii_lowercase();
+            Value::Text(space)
+        }
+        Value::Text(text) if collation.eq_ignore_ascii_case("RTRIM") => Value::Text(trimmed(text)),
+        value => value.canonical_key(),
+    })
 }
 
 /// A text without the spaces at its end.

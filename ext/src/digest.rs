@@ -76,7 +76,7 @@ fn table_digest(db: Db, table: &Table) -> Result<(u64, u128)> {
         sum = sum.wrapping_add(hash(&bytes));
         rows += 1;
     }
-    if table.options.keep_first {
+    if table.may_hide() {
         for row in hidden::all(db, table.at.number)? {
             bytes.clear();
             for value in &row.values {

@@ -1,8 +1,10 @@
-//! Rows that live and are not shown: another row has their unique value.
+//! Rows that live and are not shown: another row has their unique value, or none has what they
+//! refer to.
 //!
 //! A hidden row is kept whole in this table, is merged there like any other, and returns when what
 //! hides it is gone. Beside it stands the key of the row that holds it back, so that a change of
-//! that one finds it. Where nobody is named, the row is looked at whenever its table changes.
+//! that one finds it, or what the row refers to and is not there ([`crate::references`]). Where
+//! nothing is named, the row is looked at whenever its table changes.
 //!
 //! The invariant: a living row is in its table or here, never in both.
 
@@ -14,6 +16,7 @@ use nuda_core::value::{OwnedValue, Value};
 use crate::births::{self, key_bytes};
 use crate::error::Result;
 use crate::ffi::db::Db;
+use crate::references::WANT;
 use crate::replaced;
 use crate::shadow::damaged;
 use crate::tracked::{Table, Tables, quote};
@@ -22,7 +25,7 @@ use crate::tracked::{Table, Tables, quote};
 const DEFINITIONS: &str = "CREATE TABLE IF NOT EXISTS main.nuda_hidden(\
      number INTEGER NOT NULL, key BLOB NOT NULL, -- the row
      row BLOB NOT NULL,                -- its values, the key's first
-     by BLOB,                          -- key of the row of the same table that holds it back
+     by BLOB,                          -- key of the row of the same table that holds it back, or what it lacks
      PRIMARY KEY (number, key)) WITHOUT ROWID;
      CREATE INDEX IF NOT EXISTS main.nuda_hidden_by ON nuda_hidden(number, by)";
 
@@ -41,7 +44,7 @@ pub(crate) fn prepare(db: Db) -> Result<()> {
 
 /// Whether rows of a table are hidden.
 pub(crate) fn any(db: Db, table: &Table) -> Result<bool> {
-    if !table.options.keep_first {
+    if !table.may_hide() {
         return Ok(false);
     }
     let there = "SELECT EXISTS (SELECT 1 FROM main.nuda_hidden WHERE number = ?)";
@@ -50,11 +53,33 @@ pub(crate) fn any(db: Db, table: &Table) -> Result<bool> {
 
 /// Whether hidden rows of a table are to be looked at.
 pub(crate) fn any_unnamed(db: Db, table: &Table) -> Result<bool> {
-    if !table.options.keep_first {
+    if !table.may_hide() {
         return Ok(false);
     }
     let there = "SELECT EXISTS (SELECT 1 FROM main.nuda_hidden WHERE number = ? AND by IS NULL)";
     Ok(db.int(there, &[number(table.at.number)])? != 0)
+}
+
+/// Whether rows of any table are hidden.
+pub(crate) fn any_at_all(db: Db) -> Result<bool> {
+    Ok(db.int("SELECT EXISTS (SELECT 1 FROM main.nuda_hidden)", &[])? != 0)
+}
+
+/// The rows of a table that lack what they refer to.
+pub(crate) fn waiting(db: Db, table: u32) -> Result<Vec<HiddenRow>> {
+    rows(
+        db,
+        "SELECT key, row FROM main.nuda_hidden WHERE number = ? AND by >= ?",
+        &[number(table), Value::Blob(&[WANT])],
+    )
+}
+
+/// Those rows are looked at next.
+pub(crate) fn look_again_at_waiting(db: Db, table: u32) -> Result<()> {
+    db.run(
+        "UPDATE main.nuda_hidden SET by = NULL WHERE number = ? AND by >= ?",
+        &[number(table), Value::Blob(&[WANT])],
+    )
 }
 
 /// A row was written here: whom it held back, it may hold back no longer.
@@ -84,7 +109,7 @@ pub(crate) fn take(db: Db, table: u32, key: &[u8]) -> Result<Option<Vec<OwnedVal
 
 /// A hidden row's values, where they are.
 pub(crate) fn peek(db: Db, table: &Table, key: &[Value<'_>]) -> Result<Option<Vec<OwnedValue>>> {
-    if !table.options.keep_first {
+    if !table.may_hide() {
         return Ok(None);
     }
     peek_in(db, "main", table, key)
@@ -252,7 +277,7 @@ pub(crate) fn image_gone(
     (number, key): (u32, &[Value<'_>]),
 ) -> Result<()> {
     match tables.get(number) {
-        Some(table) if table.options.keep_first && !lives(db, table, key)? => {
+        Some(table) if table.may_hide() && !lives(db, table, key)? => {
             births::forget(db, number, &key_bytes(key))
         }
         _ => Ok(()),
@@ -289,7 +314,7 @@ pub(crate) fn look_again(db: Db, table: &Table) -> Result<()> {
 /// The table is no longer replicated: its rows stay, those that are hidden in a plain table beside
 /// it, which is answered if there is one.
 pub(crate) fn set_aside(db: Db, table: &Rc<Table>) -> Result<Option<String>> {
-    if !table.options.keep_first {
+    if !table.may_hide() {
         return Ok(None);
     }
     let hidden = all(db, table.at.number)?;

@@ -1,5 +1,6 @@
 //! `nuda_hidden_rows`: the rows that live and are not shown right now, for people: what is in them,
-//! since when they are out of sight, which row holds them back, and why.
+//! since when they are out of sight, which row holds them back, or what they refer to and is not
+//! there, and why.
 //!
 //! The present state is in [`crate::hidden`], which says it in bytes. When it began, and by which
 //! columns, was noted in `nuda_conflicts`, which forgets the oldest; then those are NULL. Nothing is
@@ -18,7 +19,8 @@ use crate::ffi::db::Db;
 use crate::ffi::rows_table::{Rows, Source};
 use crate::hidden;
 use crate::json;
-use crate::tracked::Table;
+use crate::references::{Reference, WANT};
+use crate::tracked::{Table, Tables};
 
 /// `SELECT * FROM nuda_hidden_rows`.
 pub(crate) static HIDDEN_ROWS: Source = Source {
@@ -47,9 +49,11 @@ fn open(connection: &Rc<Connection>, _parameters: &[OwnedValue]) -> Result<Box<d
     let mut lines = Vec::new();
     if hidden::are_kept(db)? {
         let noted = noted(db)?;
-        for table in connection.tables()?.sorted() {
+        let tables = connection.tables()?;
+        for table in tables.sorted() {
             for row in hidden::with_holders(db, table.at.number)? {
-                lines.push(line(&table, row, &noted));
+                let lacks = lacks(&tables, &table, &row);
+                lines.push(line(&table, row, lacks, &noted));
             }
         }
     }
@@ -82,9 +86,35 @@ fn noted(db: Db) -> Result<HashMap<(String, String), Noted>> {
         .collect())
 }
 
+/// What a row lacks that it refers to.
+struct Lacks {
+    columns: String,
+    values: String,
+    parent: String,
+}
+
+fn lacks(tables: &Tables, table: &Table, row: &hidden::HeldBack) -> Option<Lacks> {
+    let references = tables.references();
+    let by = row.by.as_deref().filter(|by| by.first() == Some(&WANT))?;
+    let mut of_table = references.of(table.at.number);
+    let reference = of_table.find(|r| r.want(&row.row.values).as_deref() == Some(by));
+    let shown = |reference: &Reference| {
+        let values = reference.values(&row.row.values);
+        let values: Vec<String> = values.iter().map(|value| display(*value)).collect();
+        let parent = tables.get(reference.target.table);
+        Lacks {
+            columns: reference.column_names(table).join(", "),
+            values: values.join(", "),
+            parent: parent.map_or_else(String::new, |parent| parent.name.clone()),
+        }
+    };
+    reference.map(shown)
+}
+
 fn line(
     table: &Table,
     row: hidden::HeldBack,
+    lacks: Option<Lacks>,
     noted: &HashMap<(String, String), Noted>,
 ) -> Vec<OwnedValue> {
     let text = |text: String| OwnedValue::Text(text.into_bytes());
@@ -93,8 +123,18 @@ fn line(
     let key: Vec<String> = key.map(|value| display(value.as_ref())).collect();
     let key = key.join(", ");
     let noted = noted.get(&(table.name.clone(), key.clone()));
-    let by = row.by.as_deref().map(shown_key);
+    let by = row.by.as_deref().filter(|by| by.first() != Some(&WANT));
+    let by = by.map(shown_key);
+    let columns = match (&lacks, noted) {
+        (Some(lacks), _) => text(lacks.columns.clone()),
+        (None, Some(noted)) => text(noted.columns.clone()),
+        (None, None) => OwnedValue::Null,
+    };
     let reason = match (&by, noted) {
+        _ if lacks.is_some() => lacks.map_or_else(String::new, |lacks| {
+            let Lacks { values, parent, .. } = lacks;
+            format!("{values} of {parent}, which it refers to, is not there")
+        }),
         (Some(by), Some(noted)) => format!("{by}, which is older, has its {}", noted.columns),
         (Some(by), None) => format!("{by}, which is older, has a unique value of it"),
         (None, _) => "it is looked at again with the next change that is applied".to_owned(),
@@ -102,7 +142,7 @@ fn line(
     vec![
         text(table.name.clone()),
         text(key),
-        noted.map_or(OwnedValue::Null, |noted| text(noted.columns.clone())),
+        columns,
         by.map_or(OwnedValue::Null, text),
         noted.map_or(OwnedValue::Null, |noted| OwnedValue::Int(noted.at_ms)),
         text(reason),

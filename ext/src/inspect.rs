@@ -34,16 +34,7 @@ pub(crate) struct Shape {
     pub(crate) advice: Vec<String>,
 }
 
-/// Looks at table `name` of the main database, which is to be replicated.
-pub(crate) fn inspect(db: Db, name: &str, options: Options) -> Result<Shape> {
-    let shape = shape(db, name, options)?;
-    if !options.is_strong {
-        refuse_enforced_foreign_keys(db, &shape.name)?;
-    }
-    Ok(shape)
-}
-
-/// The same of one that is replicated already, whoever enforces foreign keys by now.
+/// Looks at table `name` of the main database, which is to be replicated, or is.
 pub(crate) fn shape(db: Db, name: &str, options: Options) -> Result<Shape> {
     let found = db.first(
         "SELECT name, type, sql FROM main.sqlite_schema \
@@ -371,22 +362,4 @@ fn refuse_checks(table: &str, tokens: &[Token<'_>], columns: &[Column]) -> Resul
         }
     }
     Ok(())
-}
-
-fn refuse_enforced_foreign_keys(db: Db, table: &str) -> Result<()> {
-    if db.int("PRAGMA foreign_keys", &[])? == 0 {
-        return Ok(());
-    }
-    let parent = db.text(
-        "SELECT \"table\" FROM pragma_foreign_key_list(?) LIMIT 1",
-        &[Value::Text(table.as_bytes())],
-    )?;
-    match parent {
-        None => Ok(()),
-        Some(parent) => Err(Error::refused(format!(
-            "{table}: its FOREIGN KEY to {parent} is enforced here, but cannot be when the parent \
-             is deleted on another node at the same time; turn enforcement off \
-             (PRAGMA foreign_keys = off) to replicate the table without it, or track both tables as 'strong'"
-        ))),
-    }
 }

@@ -25,8 +25,10 @@
 //!
 //! All `unsafe` is in `ffi`.
 
+mod ancestors;
 mod apply;
 mod arrive;
+mod attached;
 mod beside;
 mod births;
 mod blob_writes;
@@ -46,6 +48,7 @@ mod error;
 mod event;
 mod excess;
 mod ffi;
+mod foreign_keys;
 mod functions;
 mod guard;
 mod hidden;
@@ -66,6 +69,7 @@ mod noticed;
 mod parked;
 mod placed;
 mod record;
+mod references;
 mod renumber;
 mod replaced;
 mod rows;

@@ -145,6 +145,16 @@ impl NetEffect {
         Ok(())
     }
 
+    /// Ships an update of no column: the row stays alive.
+    pub(crate) fn keep_alive(&mut self, table: &Table, row: &[OwnedValue]) {
+        self.table(table);
+        row::begin_update(&mut self.body);
+        for value in row.iter().take(table.at.key_columns) {
+            value.as_ref().encode(&mut self.body);
+        }
+        put_varint(&mut self.body, 0);
+    }
+
     fn definition(&mut self, definition: &[u8]) {
         row::put_schema(&mut self.body, definition);
         self.body_table = None;

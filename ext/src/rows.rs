@@ -179,7 +179,8 @@ impl Applying<'_> {
             }
             None => Vec::new(),
         };
-        if table.options.keep_first {
+        self.touched.attached.note(self.db, table, &row.key)?;
+        if table.may_hide() {
             self.bring_out(table, row, place, &concurrent)?;
         }
         if concurrent.is_empty() && self.apply_directly(table, row)? {
@@ -200,7 +201,7 @@ impl Applying<'_> {
             let values = values.iter().map(OwnedValue::as_ref).enumerate();
             self.parked.put(table, &row.key, values);
         }
-        if let Change::Insert(_) = &row.change {
+        if let (Change::Insert(_), true) = (&row.change, table.options.keep_first) {
             let incoming = self.event(row, place);
             let events: Vec<Event<'_>> = concurrent.iter().map(|found| found.event()).collect();
             let first = births::first(&incoming, &events);
@@ -393,7 +394,7 @@ impl Applying<'_> {
             .parked
             .take_all()
             .into_iter()
-            .partition(|row| row.table.options.keep_first);
+            .partition(|row| row.table.may_hide());
         for row in others {
             let values: Vec<Value<'_>> = row.values.iter().map(OwnedValue::as_ref).collect();
             let key = values.get(..row.table.at.key_columns).unwrap_or_default();
@@ -510,6 +511,9 @@ impl Applying<'_> {
         let plan = merge(&incoming, &events, now.is_some(), &**table, &mut lost);
         for loss in &lost {
             conflicts::record(self.db, table, &row.key, loss)?;
+        }
+        if self.touched.attached.is_referred_to(table.at.number) {
+            conflicts::kept(self.db, (table, &row.key), (&incoming, &events), &plan)?;
         }
         match (plan, now) {
             (Plan::Keep, _) => Ok(()),

@@ -19,6 +19,7 @@ use crate::definition::{Definition, SchemaChange};
 use crate::drift::Drift;
 use crate::error::{Error, Result};
 use crate::ffi::db::{Db, Setting};
+use crate::foreign_keys;
 use crate::hidden;
 use crate::identity;
 use crate::inspect::{self, Shape};
@@ -129,10 +130,14 @@ pub(crate) fn trackable(
     options: &str,
 ) -> Result<Option<String>> {
     shadow::state(connection.db())?;
+    let db = connection.db();
     let options = choose("eventual", options)?;
-    Ok(inspect::inspect(connection.db(), name, options)
-        .err()
-        .map(|error| error.message))
+    let looked = inspect::shape(db, name, options).and_then(|shape| {
+        let options = foreign_keys::with_enforced(db, &shape.name, options)?;
+        let table = table_of(&shape, 0, 1, options);
+        foreign_keys::refuse(db, &table, &*connection.tables()?)
+    });
+    Ok(looked.err().map(|error| error.message))
 }
 
 /// `nuda_track(table[, kind[, options]])`. Answers a sentence.
@@ -155,7 +160,7 @@ pub(crate) fn track(
         )));
     }
     let options = choose(kind, options)?;
-    let shape = inspect::inspect(db, name, options)?;
+    let shape = inspect::shape(db, name, options)?;
     if let Some(table) = connection.tables()?.by_name(&shape.name) {
         if options != Options::default() && options != table.options {
             return Err(Error::refused(format!(
@@ -165,7 +170,10 @@ pub(crate) fn track(
         }
         return Ok(format!("{} is tracked already", table.name));
     }
+    let options = foreign_keys::with_enforced(db, &shape.name, options)?;
     refuse_mixed_references(connection, &shape.name, options.is_strong)?;
+    let asked = table_of(&shape, 0, 1, options);
+    let pending = foreign_keys::refuse(db, &asked, &*connection.tables()?)?;
     if options.keep_first && Unique::all(db, &shape.name)?.is_empty() {
         return Err(Error::refused(format!(
             "{} has no UNIQUE constraint besides its primary key, so unique=keep_first says nothing; \
@@ -184,7 +192,7 @@ pub(crate) fn track(
         let number = u32::try_from(number).map_err(|_| shadow::damaged("nuda_table"))?;
         let table = table_of(&shape, number, 1, options);
         record(db, &table)?;
-        if options.keep_first {
+        if table.may_hide() {
             hidden::prepare(db)?;
         }
         triggers::create(db, &table, shape.invents_keys, triggers::Tables::Create)?;
@@ -201,7 +209,7 @@ pub(crate) fn track(
             &SchemaChange::Define(Box::new(definition)).encode(),
         )?;
         let rows = capture_existing(connection, &table)?;
-        Ok(answer(&table, rows, &shape))
+        Ok(answer((&table, rows), &shape, &pending))
     })
 }
 
@@ -213,11 +221,12 @@ fn refuse_mixed_references(connection: &Connection, name: &str, is_strong: bool)
     })
 }
 
-fn answer(table: &Table, rows: u64, shape: &Shape) -> String {
+fn answer((table, rows): (&Table, u64), shape: &Shape, pending: &[String]) -> String {
     let mut answer = format!("tracking {} ({rows} rows)", table.name);
     if shape.invents_keys && !table.options.site_ranges && !table.options.is_strong {
         answer.push_str("; rows need explicit keys, nuda_uuid7() in a TEXT key is easiest");
     }
+    answer.push_str(&foreign_keys::pending_advice(pending));
     for advice in &shape.advice {
         answer.push_str("; ");
         answer.push_str(advice);
@@ -236,7 +245,7 @@ fn choose(kind: &str, options: &str) -> Result<Options> {
     }
     let said = Options::parse(options).map_err(|unknown| {
         Error::refused(format!(
-            "'{unknown}' is no option; there are delete_wins, site_ranges, unique=keep_first"
+            "'{unknown}' is no option; there are delete_wins, foreign_keys, site_ranges, unique=keep_first"
         ))
     })?;
     if said.is_strong {
@@ -247,6 +256,11 @@ fn choose(kind: &str, options: &str) -> Result<Options> {
     if said.keep_first && kind == "strong" {
         return Err(Error::refused(
             "unique=keep_first is for eventual tables; on a strong one UNIQUE simply holds",
+        ));
+    }
+    if said.foreign_keys && kind == "strong" {
+        return Err(Error::refused(
+            "foreign_keys is for eventual tables; between strong ones a FOREIGN KEY simply holds",
         ));
     }
     Ok(Options {
@@ -363,7 +377,8 @@ pub(crate) fn proposal(db: Db, table: &Table) -> Result<Proposal> {
             table.name, table.name
         )));
     }
-    if table.options.is_strong || changed.groups != table.groups {
+    let refers = table.options.is_strong || table.options.foreign_keys;
+    if refers || changed.groups != table.groups {
         constraints::refuse_added(db, table, &changed, &shape.sql)?;
     }
     let mut defaults = Vec::new();
@@ -519,6 +534,7 @@ pub(crate) fn untrack(connection: &Rc<Connection>, name: &str) -> Result<String>
             "{name} is not tracked; see SELECT * FROM nuda_tables"
         )));
     };
+    foreign_keys::refuse_untracked(db, &table, &*connection.tables()?)?;
     if !connection.capture()?.buffer.is_empty() {
         return Err(Error::refused(
             "commit the open transaction before untracking a table",
@@ -542,10 +558,16 @@ pub(crate) fn untrack(connection: &Rc<Connection>, name: &str) -> Result<String>
 /// if it had such.
 pub(crate) fn forget(connection: &Connection, number: u32) -> Result<Option<String>> {
     let db = connection.db();
-    let aside = match connection.tables()?.get(number) {
+    let tables = connection.tables()?;
+    let aside = match tables.get(number) {
         Some(table) => hidden::set_aside(db, table)?,
         None => None,
     };
+    for reference in tables.references().to(number) {
+        if let Some(child) = tables.get(reference.child) {
+            hidden::look_again(db, child)?;
+        }
+    }
     let value = Value::Int(i64::from(number));
     triggers::drop_all(db, number)?;
     blob_writes::allow(db, number)?;

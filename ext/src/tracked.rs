@@ -19,6 +19,7 @@ use crate::constraints::Unique;
 use crate::drift::{Drift, Present};
 use crate::error::Result;
 use crate::ffi::db::Db;
+use crate::references::References;
 use crate::shadow::{self, damaged};
 
 /// One replicated column.
@@ -62,6 +63,8 @@ pub(crate) struct Options {
     pub(crate) is_strong: bool,
     /// Of rows with one unique value the oldest is shown (see [`crate::visible`]).
     pub(crate) keep_first: bool,
+    /// Rows are shown while what they refer to is (see [`crate::attached`]).
+    pub(crate) foreign_keys: bool,
 }
 
 impl Options {
@@ -74,6 +77,7 @@ impl Options {
                 "delete_wins" => options.delete_wins = true,
                 "strong" => options.is_strong = true,
                 "unique=keep_first" => options.keep_first = true,
+                "foreign_keys" => options.foreign_keys = true,
                 unknown => return Err(unknown),
             }
         }
@@ -83,6 +87,7 @@ impl Options {
     pub(crate) fn words(self) -> String {
         let words = [
             (self.delete_wins, "delete_wins"),
+            (self.foreign_keys, "foreign_keys"),
             (self.site_ranges, "site_ranges"),
             (self.is_strong, "strong"),
             (self.keep_first, "unique=keep_first"),
@@ -113,6 +118,11 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// Whether rows of it may live and not be shown.
+    pub(crate) fn may_hide(&self) -> bool {
+        self.options.keep_first || self.options.foreign_keys
+    }
+
     /// The key's columns.
     pub(crate) fn key(&self) -> impl Iterator<Item = &Column> {
         self.columns.iter().take(self.at.key_columns)
@@ -206,6 +216,7 @@ pub(crate) fn literal(text: &str) -> String {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tables {
     by_number: HashMap<u32, Rc<Table>>,
+    references: References,
 }
 
 impl Tables {
@@ -228,7 +239,15 @@ impl Tables {
             }
             by_number.insert(table.at.number, Rc::new(table));
         }
-        Ok(Self { by_number })
+        Ok(Self {
+            references: References::load(db, &by_number)?,
+            by_number,
+        })
+    }
+
+    /// The FOREIGN KEYs between them that are kept.
+    pub(crate) fn references(&self) -> &References {
+        &self.references
     }
 
     pub(crate) fn get(&self, number: u32) -> Option<&Rc<Table>> {
@@ -244,7 +263,7 @@ impl Tables {
     /// Whether a table may hide rows.
     pub(crate) fn may_hide(&self) -> bool {
         let mut tables = self.by_number.values();
-        tables.any(|table| table.options.keep_first)
+        tables.any(|table| table.may_hide())
     }
 
     /// Tables whose definition is to be replicated anew.

@@ -3,7 +3,8 @@
 //! What a row is, is merged without a look at other rows. Whether it is shown is decided at the end
 //! of the changeset by [`nuda_core::visibility`], a function of the living rows: the rows that
 //! collided on their way into the table, and those that were hidden, are put in their table or
-//! beside it ([`crate::hidden`]). Only rows that may be concerned are looked at.
+//! beside it ([`crate::hidden`]). Only rows that may be concerned are looked at. Of the rows that may
+//! be shown, those that lack what they refer to are held back after that ([`crate::attached`]).
 //!
 //! A transaction written here shows what its author's SQLite let him write. That it sets a hidden
 //! row free is found out right after it, by the daemon or before the next changeset is applied
@@ -14,9 +15,11 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
+use nuda_core::merge::Rank;
 use nuda_core::value::{OwnedValue, Value};
 use nuda_core::visibility::{self, Birth, Fate, Living, Present};
 
+use crate::attached::{self, Noted, TableRow};
 use crate::births::{self, key_bytes};
 use crate::concurrent::for_each_row;
 use crate::conflicts;
@@ -31,12 +34,14 @@ use crate::record::Record;
 use crate::rows::RowStatements;
 use crate::shadow::damaged;
 use crate::track::atomically;
-use crate::tracked::{Table, quote};
+use crate::tracked::{Table, Tables, quote};
 
 /// What a changeset did to the tables that may hide rows.
 #[derive(Debug, Default)]
 pub(crate) struct Touched {
     tables: BTreeMap<u32, TouchedTable>,
+    /// And to those that refer or are referred to.
+    pub(crate) attached: Noted,
 }
 
 #[derive(Debug)]
@@ -50,6 +55,14 @@ struct TouchedTable {
 }
 
 impl Touched {
+    /// Of the tables as they are; `rank` is the changeset's, if it is one.
+    pub(crate) fn new(tables: Rc<Tables>, rank: Option<Rank>) -> Self {
+        Self {
+            tables: BTreeMap::new(),
+            attached: Noted::new(tables, rank),
+        }
+    }
+
     fn of(&mut self, db: Db, table: &Rc<Table>) -> Result<&mut TouchedTable> {
         match self.tables.entry(table.at.number) {
             Entry::Occupied(touched) => Ok(touched.into_mut()),
@@ -91,14 +104,14 @@ pub(crate) struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn insert(&mut self, table: &Table, values: &[OwnedValue]) -> Result<()> {
+    pub(crate) fn insert(&mut self, table: &Table, values: &[OwnedValue]) -> Result<()> {
         let values: Vec<Value<'_>> = values.iter().map(OwnedValue::as_ref).collect();
         let key = values.get(..table.at.key_columns).unwrap_or_default();
         self.guard.announce(Write::Insert, table.at.number, key);
         self.statements.insert(self.db, table, &values)
     }
 
-    fn delete(&mut self, table: &Table, values: &[OwnedValue]) -> Result<()> {
+    pub(crate) fn delete(&mut self, table: &Table, values: &[OwnedValue]) -> Result<()> {
         let values: Vec<Value<'_>> = values.iter().map(OwnedValue::as_ref).collect();
         let key = values.get(..table.at.key_columns).unwrap_or_default();
         self.guard.announce(Write::Delete, table.at.number, key);
@@ -106,26 +119,47 @@ impl Writer<'_> {
     }
 }
 
+/// A row that no other one keeps from being shown.
+#[derive(Debug)]
+pub(crate) struct FreeRow {
+    pub(crate) table: Rc<Table>,
+    pub(crate) values: Vec<OwnedValue>,
+    pub(crate) whence: Whence,
+    /// Whether it was hidden before, wherever it is now.
+    pub(crate) was_hidden: bool,
+}
+
 /// A changeset's rows are all as they are to be: shows and hides what that amounts to. `out` are
 /// those that are in no table.
-pub(crate) fn settle(writer: &mut Writer<'_>, touched: Touched, out: Vec<ParkedRow>) -> Result<()> {
+pub(crate) fn settle(
+    writer: &mut Writer<'_>,
+    mut touched: Touched,
+    out: Vec<ParkedRow>,
+) -> Result<()> {
+    for table in touched.attached.asked() {
+        hidden::look_again(writer.db, &table)?;
+        touched.of(writer.db, &table)?.hides = hidden::any(writer.db, &table)?;
+    }
     let mut parked: BTreeMap<u32, Vec<ParkedRow>> = BTreeMap::new();
     for row in out {
         parked.entry(row.table.at.number).or_default().push(row);
     }
+    let (mut free, mut gone) = (Vec::new(), Vec::new());
     for (number, touched) in touched.tables {
         let out = parked.remove(&number).unwrap_or_default();
         if touched.hides || !out.is_empty() {
-            settle_table(writer, &touched, out)?;
+            settle_table(writer, &touched, out, (&mut free, &mut gone))?;
         }
     }
-    Ok(())
+    attached::settle(writer, &touched.attached, free, &gone)
 }
 
+/// Says of one table's rows which are `free` to be shown, and takes out those that are not: `gone`.
 fn settle_table(
     writer: &mut Writer<'_>,
     touched: &TouchedTable,
     out: Vec<ParkedRow>,
+    (free, gone): (&mut Vec<FreeRow>, &mut Vec<TableRow>),
 ) -> Result<()> {
     let (db, table) = (writer.db, &touched.table);
     let mut rows = Rows::new(db, table);
@@ -133,43 +167,51 @@ fn settle_table(
     for row in out {
         judged.push(rows.know(Whence::Out, row.values)?);
     }
-    for row in hidden::held_back_by(db, table.at.number, None)? {
+    for row in to_be_judged(db, table)? {
         judged.push(rows.know(Whence::Hidden, row.values)?);
     }
     let fates = visibility::settle(judged, &touched.changed, &mut rows)?;
-    let mut shown = Vec::new();
     for (birth, fate) in &fates {
         let Some((whence, values)) = rows.known.get(&birth.key) else {
             return Err(Error::internal("a row that nobody knows"));
         };
+        let was_hidden = *whence == Whence::Hidden || touched.brought_out.contains(&birth.key);
         match (fate, whence) {
             (Fate::Free, Whence::Table) => {}
-            (Fate::Free, Whence::Out) => shown.push(values),
-            (Fate::Free, Whence::Hidden) => {
-                hidden::remove(db, table.at.number, &birth.key)?;
-                shown.push(values);
-            }
+            (Fate::Free, whence) => free.push(FreeRow {
+                table: Rc::clone(table),
+                values: values.clone(),
+                whence: *whence,
+                was_hidden,
+            }),
             (Fate::HeldBack { by, claim }, whence) => {
                 if *whence == Whence::Table {
                     writer.delete(table, values)?;
+                    gone.push((Rc::clone(table), values.clone()));
                 }
                 hidden::put(db, table.at.number, &birth.key, values, Some(&by.key))?;
-                let is_new = *whence != Whence::Hidden && !touched.brought_out.contains(&birth.key);
-                if is_new && let Some(unique) = rows.constraint(birth, *claim) {
+                if !was_hidden && let Some(unique) = rows.constraint(birth, *claim) {
                     conflicts::hidden(db, table, (unique, values), (birth, by))?;
                 }
             }
         }
     }
-    for values in shown {
-        writer.insert(table, values)?;
-    }
     Ok(())
+}
+
+/// The hidden rows of a table that are looked at in any case. Those that wait for what they refer
+/// to keep their unique values: from younger rows, and no longer than from older ones.
+fn to_be_judged(db: Db, table: &Table) -> Result<Vec<HiddenRow>> {
+    let mut rows = hidden::held_back_by(db, table.at.number, None)?;
+    if table.options.keep_first {
+        rows.extend(hidden::waiting(db, table.at.number)?);
+    }
+    Ok(rows)
 }
 
 /// Where a row was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Whence {
+pub(crate) enum Whence {
     Table,
     Hidden,
     Out,
@@ -275,13 +317,22 @@ impl Present for Rows<'_> {
 /// rows unnamed that they may have set free. Answers whether there was anything to look at.
 pub(crate) fn settle_own(connection: &Connection) -> Result<bool> {
     let db = connection.db();
-    let mut touched = Touched::default();
-    for table in connection.tables()?.sorted() {
+    let tables = connection.tables()?;
+    if !tables.may_hide() {
+        return Ok(false);
+    }
+    let mut touched = Touched::new(Rc::clone(&tables), None);
+    for table in tables.sorted() {
         if hidden::any_unnamed(db, &table)? {
             touched.of(db, &table)?;
         }
     }
-    if touched.tables.is_empty() || !connection.capture()?.buffer.is_empty() {
+    if !connection.capture()?.buffer.is_empty() {
+        return Ok(false);
+    }
+    if attached::is_asked(db, &tables)? {
+        touched.attached.ask_all();
+    } else if touched.tables.is_empty() {
         return Ok(false);
     }
     carry_out(connection, touched)?;
@@ -289,7 +340,7 @@ pub(crate) fn settle_own(connection: &Connection) -> Result<bool> {
 }
 
 /// The bodies of a record that is about to be committed.
-fn bodies_of(db: Db, record: &Record) -> Result<Vec<Vec<u8>>> {
+pub(crate) fn bodies_of(db: Db, record: &Record) -> Result<Vec<Vec<u8>>> {
     let rows = db.all(
         "SELECT body FROM main.nuda_log WHERE id BETWEEN ? AND ?",
         &[
@@ -327,8 +378,12 @@ fn carry_out(connection: &Connection, touched: Touched) -> Result<()> {
 /// Every hidden row is looked at again: births have moved, or rows were changed beside the usual way.
 pub(crate) fn settle_all(connection: &Connection) -> Result<()> {
     let db = connection.db();
-    let mut touched = Touched::default();
-    for table in connection.tables()?.sorted() {
+    let tables = connection.tables()?;
+    let mut touched = Touched::new(Rc::clone(&tables), None);
+    if !tables.references().is_empty() {
+        touched.attached.ask_all();
+    }
+    for table in tables.sorted() {
         hidden::look_again(db, &table)?;
         if hidden::any(db, &table)? {
             touched.of(db, &table)?;
@@ -362,7 +417,7 @@ pub(crate) fn refuse_taken(connection: &Connection, record: &Record) -> Result<(
         let table = tables.get(*number).ok_or_else(|| damaged("nuda_table"))?;
         let mut rows = Rows::new(db, table);
         let mut judged = Vec::new();
-        for row in hidden::held_back_by(db, *number, None)? {
+        for row in to_be_judged(db, table)? {
             judged.push(rows.know(Whence::Hidden, row.values)?);
         }
         let changed: Vec<Vec<u8>> = keys.iter().cloned().collect();
@@ -375,6 +430,15 @@ pub(crate) fn refuse_taken(connection: &Connection, record: &Record) -> Result<(
                     names.collect::<Vec<&str>>().join(", ")
                 });
                 let holder = conflicts::shown_key(&by.key);
+                let holding = rows.known.get(&by.key).map(|(_, row)| row.as_slice());
+                if attached::lacks(db, &tables, table, holding.unwrap_or_default())? {
+                    return Err(Error::constraint(format!(
+                        "UNIQUE constraint: {} {holder} has the same {} and is hidden until what it \
+                         refers to is there again; write another value, or insert that first",
+                        table.name,
+                        columns.unwrap_or_default()
+                    )));
+                }
                 return Err(Error::constraint(format!(
                     "UNIQUE constraint: {} {holder} has the same {} and was hidden by the row that this \
                      transaction takes it from, so it is next; commit that alone, and write after \

@@ -177,7 +177,13 @@ fn an_existing_file_becomes_a_partition() {
     conn.execute_batch(
         "CREATE TABLE page(id TEXT PRIMARY KEY, title TEXT, hits COUNTER);
          INSERT INTO page VALUES ('x', 'y', 3), ('z', 'w', 4);
-         CREATE VIEW titles AS SELECT title FROM page;",
+         CREATE VIEW titles AS SELECT title FROM page;
+         CREATE TABLE comment(id TEXT PRIMARY KEY, page TEXT REFERENCES page(id),
+           reply TEXT REFERENCES comment(id));
+         INSERT INTO comment VALUES ('a', 'x', 'b'), ('b', 'x', NULL);
+         CREATE TABLE advice(id TEXT PRIMARY KEY, page TEXT REFERENCES page(id));
+         PRAGMA foreign_keys = off;
+         INSERT INTO advice VALUES ('lost', 'nowhere');",
     )
     .unwrap();
     drop(conn);
@@ -192,13 +198,38 @@ fn an_existing_file_becomes_a_partition() {
             old.to_str().unwrap(),
         ],
     );
-    assert!(made.contains("replicated tables: page"), "{made}");
+    assert!(
+        made.contains("replicated tables: page, comment, advice"),
+        "{made}"
+    );
+    // One has rows that break its FOREIGN KEY, and is replicated without.
+    assert!(
+        made.contains("replicated without its FOREIGN KEYs: advice"),
+        "{made}"
+    );
     let b = nodes.open("b", "org");
     nodes.verify("a", "org");
     assert_eq!(count(&b), 2);
     insert(&b, "new");
     nodes.verify("a", "org");
-    assert_eq!(count(&nodes.open("a", "org")), 3);
+    let a = nodes.open("a", "org");
+    assert_eq!(count(&a), 3);
+    // A child on one node and the delete of its parent on another: the parent stays.
+    nodes.nuda_ok("a", &["fault", "--cut", "b"]);
+    a.execute("DELETE FROM page WHERE id = 'new'", []).unwrap();
+    b.execute("INSERT INTO comment VALUES ('c', 'new', 'a')", [])
+        .unwrap();
+    nodes.nuda_ok("a", &["fault"]);
+    nodes.verify("a", "org");
+    assert_eq!(count(&a), 3);
+    let broken: i64 = a
+        .query_row(
+            "SELECT count(*) FROM pragma_foreign_key_check('comment')",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(broken, 0);
 }
 
 /// A conflict, in words that a person can follow, and for programs.

@@ -4,7 +4,7 @@
 //! it is reached), `shell`, `pipe` and `linked` (three ways to reach one), `driver` (which ways
 //! this machine has), `cluster` (named connections on copies of one file, shipping changesets
 //! by hand), `mask` (what differs from run to run), `golden` (comparing with `.expected`),
-//! `place` (where things lie), `loud` (what is
+//! `place` (where things lie), `script` (runs the Python ones), `loud` (what is
 //! printed also by tests that pass), `trace` and `friends` (what people really typed). The tests themselves are in `tests/`.
 //!
 //! `NUDA_BLESS=1` rewrites the expectations; look at the difference before keeping it.
@@ -20,6 +20,7 @@ pub mod loud;
 pub mod mask;
 mod pipe;
 pub mod place;
+pub mod script;
 pub mod session;
 mod shell;
 pub mod trace;

@@ -4,9 +4,7 @@
 //! `NUDA_SEEDS=1000:500` runs 500 seeds from 1000 on instead of the usual thirty.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::process::Command;
-
-use nuda_sql_tests::{loud, place};
+use nuda_sql_tests::script::run;
 
 #[test]
 fn hidden_rows_survive_what_happens_to_a_file() {
@@ -18,25 +16,4 @@ fn constraints_hold_on_all_replicas_whatever_was_exchanged_when() {
     let seeds = std::env::var("NUDA_SEEDS").unwrap_or_else(|_| "1:30".to_owned());
     let (first, count) = seeds.split_once(':').unwrap_or((&seeds, "1"));
     run("constraints.py", &[first, count]);
-}
-
-fn run(script: &str, args: &[&str]) {
-    let python = "/usr/bin/python3";
-    let done = Command::new(python)
-        .arg(place::here().join("scripts").join(script))
-        .arg(place::extension())
-        .args(args)
-        .output();
-    match done {
-        Err(why) => loud::say(&format!("skipped: {script}: {python}: {why}")),
-        Ok(out) => {
-            let said = String::from_utf8_lossy(&out.stdout);
-            println!("{said}");
-            assert!(
-                out.status.success(),
-                "{said}\n{}",
-                String::from_utf8_lossy(&out.stderr)
-            );
-        }
-    }
 }

@@ -67,6 +67,9 @@ fn show(created: &Created) -> Result<()> {
     for (_, reason) in &created.untracked {
         super::print(&format!("not replicated: {reason}"))?;
     }
+    for (_, reason) in &created.unkept {
+        super::print(&format!("replicated without its FOREIGN KEYs: {reason}"))?;
+    }
     for node in &created.pending {
         super::print(&format!(
             "{node} is not reachable now; it gets the partition when it comes back"

@@ -67,6 +67,9 @@ fn script(
     for (_, reason) in &created.untracked {
         say(&format!("not replicated: {reason}"));
     }
+    for (_, reason) in &created.unkept {
+        say(&format!("replicated without its FOREIGN KEYs: {reason}"));
+    }
     let replica = Replica::open(&cluster.file("a"))?;
     writer::make_table(&replica)?;
     writer::await_table(&[cluster.file("b"), cluster.file("c")])?;

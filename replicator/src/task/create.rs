@@ -37,6 +37,9 @@ pub(crate) struct Created {
     pub(crate) tracked: Vec<String>,
     /// Tables that stay local, and why.
     pub(crate) untracked: Vec<(String, String)>,
+    /// Tables whose FOREIGN KEYs are not kept between nodes, and why.
+    #[serde(default)]
+    pub(crate) unkept: Vec<(String, String)>,
 }
 
 /// Makes `name` on this node and brings it to the nodes `on`.
@@ -70,7 +73,10 @@ pub(crate) async fn run(
         let made = tokio::task::spawn_blocking(move || {
             make(&work, &made_target, &made_name, &node_name, from.as_deref())
         });
-        (created.tracked, created.untracked) = made.await??;
+        let tables = made.await??;
+        created.tracked = tables.tracked;
+        created.untracked = tables.untracked;
+        created.unkept = tables.unkept;
         created.new = true;
     }
     let partition = node.partitions.enter(&node.dir, name)?;
@@ -161,7 +167,13 @@ fn check(node: &Node, name: &str, on: &[String]) -> Result<()> {
     }
 }
 
-type Tables = (Vec<String>, Vec<(String, String)>);
+/// What became of an existing file's tables; see [`Created`].
+#[derive(Debug, Default)]
+struct Tables {
+    tracked: Vec<String>,
+    untracked: Vec<(String, String)>,
+    unkept: Vec<(String, String)>,
+}
 
 fn make(work: &Path, target: &Path, name: &str, node: &str, from: Option<&Path>) -> Result<Tables> {
     let file = work.join(format!("{}.new", crate::random::hex128()));
@@ -202,28 +214,62 @@ fn track_all(replica: &Replica) -> Result<Tables> {
         rows.collect::<rusqlite::Result<_>>()?
     };
     let mut tables = Tables::default();
-    for name in names {
-        // Without an option, or with the one that UNIQUE constraints need.
-        let mut reason: Option<String> = None;
-        for options in ["", "unique=keep_first"] {
-            let asked = [name.as_str(), options];
-            reason =
-                replica
-                    .connection()
-                    .query_row("SELECT nuda_trackable(?, ?)", asked, |row| row.get(0))?;
-            if reason.is_none() {
-                let track = "SELECT nuda_track(?, 'eventual', ?)";
-                let tracked = replica.connection().query_row(track, asked, |_| Ok(()));
-                reason = tracked.err().map(|e| Error::from(e).to_string());
-                break;
+    let mut waiting = names;
+    // A table is tracked after those that its FOREIGN KEYs name, whatever they are called.
+    loop {
+        let before = waiting.len();
+        let mut refused = Vec::new();
+        for name in std::mem::take(&mut waiting) {
+            match track(replica, &name, refers(replica, &name)?)? {
+                None => tables.tracked.push(name),
+                Some(reason) => refused.push((name, reason)),
             }
         }
-        match reason {
-            None => tables.0.push(name),
-            Some(reason) => tables.1.push((name, reason)),
+        if refused.len() < before {
+            waiting = refused.into_iter().map(|(name, _)| name).collect();
+            continue;
+        }
+        for (name, reason) in refused {
+            if refers(replica, &name)? && track(replica, &name, false)?.is_none() {
+                tables.tracked.push(name.clone());
+                tables.unkept.push((name, reason));
+            } else {
+                tables.untracked.push((name, reason));
+            }
+        }
+        return Ok(tables);
+    }
+}
+
+/// Whether a table has FOREIGN KEYs.
+fn refers(replica: &Replica, name: &str) -> Result<bool> {
+    let keys = "SELECT EXISTS (SELECT 1 FROM pragma_foreign_key_list(?))";
+    Ok(replica
+        .connection()
+        .query_row(keys, [name], |row| row.get(0))?)
+}
+
+/// Tracks a table if it can be; else answers why not.
+fn track(replica: &Replica, name: &str, keeps_references: bool) -> Result<Option<String>> {
+    let mut reason: Option<String> = None;
+    // Without an option, or with the one that UNIQUE constraints need.
+    for unique in ["", "unique=keep_first"] {
+        let options = if keeps_references {
+            format!("foreign_keys,{unique}")
+        } else {
+            unique.to_owned()
+        };
+        let asked = [name, options.as_str()];
+        let connection = replica.connection();
+        reason = connection.query_row("SELECT nuda_trackable(?, ?)", asked, |row| row.get(0))?;
+        if reason.is_none() {
+            let track = "SELECT nuda_track(?, 'eventual', ?)";
+            let tracked = connection.query_row(track, asked, |_| Ok(()));
+            reason = tracked.err().map(|e| Error::from(e).to_string());
+            break;
         }
     }
-    Ok(tables)
+    Ok(reason)
 }
 
 fn reachable(node: &Arc<Node>, name: &str) -> bool {

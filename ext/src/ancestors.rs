@@ -1,0 +1,242 @@
+//! What a transaction that is written here does about the rows that its rows refer to.
+//!
+//! Whoever writes a row needs what it refers to. So where FOREIGN KEYs are kept, the changeset says so:
+//! beside each row that it inserts or updates it holds, once, an UPDATE of no column for every row
+//! which that one refers to, and for those which these refer to. Such an UPDATE is an edit like any
+//! other: a DELETE that had not seen it does not take the row away. That is why a parent
+//! which is deleted on one node while another writes a child stays, with all its values, without any
+//! rule of its own; and with `delete_wins` it does not, and the child is held back
+//! ([`crate::attached`]).
+//!
+//! The same look at the parents keeps every transaction from leaving a row without one, also where
+//! SQLite does not enforce it. What is shown agrees with every FOREIGN KEY that is kept, always.
+
+use std::collections::HashSet;
+use std::rc::Rc;
+
+use nuda_core::references::{Name, Want};
+use nuda_core::row::{Change, RowChange};
+use nuda_core::value::{OwnedValue, Value};
+
+use crate::attached::{TableRow, shown};
+use crate::births::key_bytes;
+use crate::concurrent::for_each_row;
+use crate::conflicts::display;
+use crate::error::{Error, Result};
+use crate::ffi::db::{Db, Setting};
+use crate::net::NetEffect;
+use crate::references::Reference;
+use crate::tracked::{Table, Tables};
+
+/// Adds to the last part of a changeset what keeps alive what its rows refer to; `earlier` are the
+/// bodies of the parts before. Refuses rows whose parent is not there, unless they were acknowledged
+/// before and are made again; answers whether there are such.
+pub(crate) fn keep_alive(
+    db: Db,
+    tables: &Tables,
+    (earlier, net): (&[Vec<u8>], &mut NetEffect),
+    is_made_again: bool,
+) -> Result<bool> {
+    let mut written = Written::default();
+    for body in earlier.iter().chain([&net.body]) {
+        for_each_row(body, |number, row| written.note(tables, number, row))?;
+    }
+    let mut climb = Climb {
+        db,
+        tables,
+        asked: HashSet::new(),
+        alive: written.alive,
+        kept: Vec::new(),
+        lacks: None,
+    };
+    for (table, key) in &written.rows {
+        let key: Vec<Value<'_>> = key.iter().map(OwnedValue::as_ref).collect();
+        if let Some(row) = shown(db, table, &key)? {
+            climb.from(Rc::clone(table), row)?;
+        }
+    }
+    let Climb { kept, lacks, .. } = climb;
+    match lacks {
+        Some(error) if !is_made_again => return Err(error),
+        _ => {}
+    }
+    if !is_made_again && !db.is_on(Setting::ForeignKeys)? {
+        refuse_left_behind(db, tables, &written.gone)?;
+    }
+    for (table, row) in &kept {
+        net.keep_alive(table, row);
+    }
+    Ok(lacks.is_some())
+}
+
+/// What a transaction wrote in tables that refer or are referred to.
+#[derive(Debug, Default)]
+struct Written {
+    /// Rows that refer.
+    rows: Vec<TableRow>,
+    /// Rows that this transaction keeps alive as it is.
+    alive: HashSet<Name>,
+    /// Rows that may offer no longer what they did.
+    gone: Vec<TableRow>,
+}
+
+impl Written {
+    fn note(&mut self, tables: &Tables, number: u32, row: &RowChange<'_>) {
+        let references = tables.references();
+        let Some(table) = tables.get(number).filter(|_| references.concern(number)) else {
+            return;
+        };
+        let key = || row.key.iter().map(|value| (*value).into()).collect();
+        let gives_up = match &row.change {
+            Change::Insert(_) => false,
+            Change::Update(cells) if cells.is_empty() => return,
+            Change::Update(cells) => {
+                let mut targets = references.targets(number);
+                targets.any(|target| cells.iter().any(|(n, _)| target.names(*n)))
+            }
+            Change::Delete => true,
+        };
+        if gives_up && references.to(number).next().is_some() {
+            self.gone.push((Rc::clone(table), key()));
+        }
+        if matches!(row.change, Change::Delete) {
+            return;
+        }
+        self.alive.insert(Name {
+            table: number,
+            key: key_bytes(&row.key),
+        });
+        if references.of(number).next().is_some() {
+            self.rows.push((Rc::clone(table), key()));
+        }
+    }
+}
+
+/// The way from rows to what they refer to.
+struct Climb<'a> {
+    db: Db,
+    tables: &'a Tables,
+    asked: HashSet<Want>,
+    alive: HashSet<Name>,
+    /// Rows that are to be kept alive.
+    kept: Vec<TableRow>,
+    /// What a row lacks, if one does.
+    lacks: Option<Error>,
+}
+
+impl Climb<'_> {
+    fn from(&mut self, table: Rc<Table>, row: Vec<OwnedValue>) -> Result<()> {
+        let mut next = vec![(table, row)];
+        while let Some((table, row)) = next.pop() {
+            let tables = self.tables;
+            for reference in tables.references().of(table.at.number) {
+                let Some(want) = reference.want(&row) else {
+                    continue;
+                };
+                if !self.asked.insert(want.clone()) {
+                    continue;
+                }
+                let Some(parent) = self.parent(&table, reference, &row, &want)? else {
+                    continue;
+                };
+                let key: Vec<Value<'_>> = parent
+                    .1
+                    .iter()
+                    .take(parent.0.at.key_columns)
+                    .map(OwnedValue::as_ref)
+                    .collect();
+                let name = Name {
+                    table: parent.0.at.number,
+                    key: key_bytes(&key),
+                };
+                if self.alive.insert(name) {
+                    self.kept.push(parent.clone());
+                    next.push(parent);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn parent(
+        &mut self,
+        child: &Table,
+        reference: &Reference,
+        row: &[OwnedValue],
+        want: &[u8],
+    ) -> Result<Option<TableRow>> {
+        let Some(table) = self.tables.get(reference.target.table) else {
+            return Ok(None);
+        };
+        let values = reference.values(row);
+        let found = reference.target.row(self.db, table, &values)?;
+        let why = match found {
+            Some(parent) if reference.target.offer(&parent).as_deref() == Some(want) => {
+                return Ok(Some((Rc::clone(table), parent)));
+            }
+            Some(_) => {
+                "in another form (a number where the other is a text, or the like); declare \
+                        both columns alike, and write the value as it is there"
+            }
+            None => "and there is no such row; insert that first, or in the same transaction",
+        };
+        if self.lacks.is_none() {
+            let shown: Vec<String> = values.iter().map(|value| display(*value)).collect();
+            self.lacks = Some(Error::constraint(format!(
+                "FOREIGN KEY constraint: {} {} refers by {} to {} of {}, {why}",
+                child.name,
+                key_of(child, row),
+                reference.column_names(child).join(", "),
+                shown.join(", "),
+                table.name
+            )));
+        }
+        Ok(None)
+    }
+}
+
+fn key_of(table: &Table, row: &[OwnedValue]) -> String {
+    let key = row.iter().take(table.at.key_columns);
+    let key: Vec<String> = key.map(|value| display(value.as_ref())).collect();
+    key.join(", ")
+}
+
+/// Where SQLite does not: refuses to take away what rows that are shown refer to.
+fn refuse_left_behind(db: Db, tables: &Tables, gone: &[TableRow]) -> Result<()> {
+    let mut asked = HashSet::new();
+    for (table, key) in gone {
+        let key: Vec<Value<'_>> = key.iter().map(OwnedValue::as_ref).collect();
+        for (n, reference) in tables.references().to(table.at.number).enumerate() {
+            let Some(child) = tables.get(reference.child) else {
+                continue;
+            };
+            let offer = reference.target.offer_of_key(&key);
+            let left = match offer {
+                Some(_) if shown(db, table, &key)?.is_some() => None,
+                Some(offer) => {
+                    let Some((_, values)) = tables.references().decode(&offer)? else {
+                        continue;
+                    };
+                    let values: Vec<Value<'_>> = values.iter().map(OwnedValue::as_ref).collect();
+                    db.first(&reference.children_query(child), &values)?
+                }
+                // What it had in other columns is no longer there to be asked for.
+                None if asked.insert((table.at.number, n)) => {
+                    db.first(&reference.orphans_query(child, table), &[])?
+                }
+                None => None,
+            };
+            if let Some(row) = left {
+                return Err(Error::constraint(format!(
+                    "FOREIGN KEY constraint: {} {} refers to what this transaction takes away from \
+                     {}; delete or change it first (PRAGMA foreign_keys = on lets SQLite do what ON \
+                     DELETE and ON UPDATE say)",
+                    child.name,
+                    key_of(child, &row),
+                    table.name
+                )));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,30 @@
+-- So many children that rows are not looked at one by one; and keys that SQLite invents.
+PRAGMA foreign_keys = on;
+CREATE TABLE list(id INTEGER PRIMARY KEY, name);
+CREATE TABLE entry(id INTEGER PRIMARY KEY, list INT REFERENCES list(id) ON DELETE CASCADE, n);
+SELECT nuda_track('list', 'eventual', 'delete_wins,site_ranges'), nuda_track('entry', 'eventual', 'site_ranges');
+SELECT name, options FROM nuda_tables;
+INSERT INTO list(name) VALUES ('short'), ('long');
+INSERT INTO entry(list, n) SELECT id, 0 FROM list;
+--> replica b of a
+--> on a
+DELETE FROM list WHERE name = 'long';
+SELECT count(*) FROM entry;
+--> on b
+PRAGMA foreign_keys = on;
+WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 21000)
+  INSERT INTO entry(list, n) SELECT list.id, n FROM n, list WHERE list.name = CASE n % 3 WHEN 0 THEN 'short' ELSE 'long' END;
+INSERT INTO entry(list, n) VALUES (77, 0);
+SELECT count(*) FROM entry;
+--> sync
+SELECT count(*) FROM entry;
+SELECT count(*) FROM nuda_hidden;
+PRAGMA foreign_key_check;
+--> on a
+SELECT count(*) FROM entry;
+INSERT INTO list SELECT id + 1, 'again' FROM list WHERE name = 'short';
+SELECT nuda_settle();
+SELECT count(*) FROM nuda_hidden;
+--> sync
+SELECT count(*) FROM entry;
+PRAGMA foreign_key_check;
