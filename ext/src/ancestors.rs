@@ -14,7 +14,7 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use nuda_core::references::{Name, Want};
+use nuda_core::changeset::{ChainHash, ChainHasher};
 use nuda_core::row::{Change, RowChange};
 use nuda_core::value::{OwnedValue, Value};
 
@@ -24,107 +24,142 @@ use crate::concurrent::for_each_row;
 use crate::conflicts::display;
 use crate::error::{Error, Result};
 use crate::ffi::db::{Db, Setting};
+use crate::log;
 use crate::net::NetEffect;
+use crate::record::Record;
 use crate::references::Reference;
 use crate::tracked::{Table, Tables};
 
-/// Adds to the last part of a changeset what keeps alive what its rows refer to; `earlier` are the
-/// bodies of the parts before. Refuses rows whose parent is not there, unless they were acknowledged
-/// before and are made again; answers whether there are such.
+/// A row's name, in few bytes: transactions may write a million of them.
+type Digest = [u8; 16];
+
+/// Adds to the last part of a changeset what keeps alive what its rows refer to; `record` is that of
+/// its parts that are in the log. Refuses rows whose parent is not there, unless they were
+/// acknowledged before and are made again; answers whether there are such.
 pub(crate) fn keep_alive(
     db: Db,
     tables: &Tables,
-    (earlier, net): (&[Vec<u8>], &mut NetEffect),
+    (record, net): (Option<&Record>, &mut NetEffect),
     is_made_again: bool,
 ) -> Result<bool> {
-    let mut written = Written::default();
-    for body in earlier.iter().chain([&net.body]) {
-        for_each_row(body, |number, row| written.note(tables, number, row))?;
-    }
-    let mut climb = Climb {
-        db,
-        tables,
-        asked: HashSet::new(),
-        alive: written.alive,
-        kept: Vec::new(),
-        lacks: None,
-    };
-    for (table, key) in &written.rows {
-        let key: Vec<Value<'_>> = key.iter().map(OwnedValue::as_ref).collect();
-        if let Some(row) = shown(db, table, &key)? {
-            climb.from(Rc::clone(table), row)?;
+    let references = tables.references();
+    let mut climb = Climb::new(db, tables);
+    let asks = !is_made_again && !db.is_on(Setting::ForeignKeys)?;
+    let mut gone = Vec::new();
+    each_row(db, (record, &net.body), &mut |number, row| {
+        let is_parent = references.to(number).next().is_some();
+        if let Some(table) = tables.get(number).filter(|_| is_parent) {
+            if !matches!(&row.change, Change::Delete) {
+                climb.alive.insert(digest(number, &key_bytes(&row.key)));
+            }
+            if asks && gives_up(tables, number, &row.change) {
+                let key = row.key.iter().map(|value| (*value).into());
+                gone.push((Rc::clone(table), key.collect()));
+            }
         }
-    }
+        Ok(())
+    })?;
+    each_row(db, (record, &net.body), &mut |number, row| {
+        let refers = references.of(number).next().is_some() && is_written(&row.change);
+        match tables.get(number).filter(|_| refers) {
+            Some(table) => match shown(db, table, &row.key)? {
+                Some(values) => climb.from(Rc::clone(table), values),
+                None => Ok(()),
+            },
+            None => Ok(()),
+        }
+    })?;
     let Climb { kept, lacks, .. } = climb;
-    match lacks {
-        Some(error) if !is_made_again => return Err(error),
-        _ => {}
+    if let (Some(error), false) = (&lacks, is_made_again) {
+        return Err(error.clone());
     }
-    if !is_made_again && !db.is_on(Setting::ForeignKeys)? {
-        refuse_left_behind(db, tables, &written.gone)?;
-    }
+    refuse_left_behind(db, tables, &gone)?;
     for (table, row) in &kept {
         net.keep_alive(table, row);
     }
     Ok(lacks.is_some())
 }
 
-/// What a transaction wrote in tables that refer or are referred to.
-#[derive(Debug, Default)]
-struct Written {
-    /// Rows that refer.
-    rows: Vec<TableRow>,
-    /// Rows that this transaction keeps alive as it is.
-    alive: HashSet<Name>,
-    /// Rows that may offer no longer what they did.
-    gone: Vec<TableRow>,
-}
-
-impl Written {
-    fn note(&mut self, tables: &Tables, number: u32, row: &RowChange<'_>) {
-        let references = tables.references();
-        let Some(table) = tables.get(number).filter(|_| references.concern(number)) else {
-            return;
-        };
-        let key = || row.key.iter().map(|value| (*value).into()).collect();
-        let gives_up = match &row.change {
-            Change::Insert(_) => false,
-            Change::Update(cells) if cells.is_empty() => return,
-            Change::Update(cells) => {
-                let mut targets = references.targets(number);
-                targets.any(|target| cells.iter().any(|(n, _)| target.names(*n)))
+/// Calls `each` for every row of a changeset: of its parts that are in the log, and of the last.
+fn each_row(
+    db: Db,
+    (record, last): (Option<&Record>, &[u8]),
+    each: &mut dyn FnMut(u32, &RowChange<'_>) -> Result<()>,
+) -> Result<()> {
+    let mut done = Ok(());
+    let mut of_body = |body: &[u8]| {
+        for_each_row(body, |number, row| {
+            if done.is_ok() {
+                done = each(number, row);
             }
-            Change::Delete => true,
-        };
-        if gives_up && references.to(number).next().is_some() {
-            self.gone.push((Rc::clone(table), key()));
-        }
-        if matches!(row.change, Change::Delete) {
-            return;
-        }
-        self.alive.insert(Name {
-            table: number,
-            key: key_bytes(&row.key),
-        });
-        if references.of(number).next().is_some() {
-            self.rows.push((Rc::clone(table), key()));
+        })
+    };
+    if let Some(record) = record {
+        let mut parts = db.prepare("SELECT body FROM main.nuda_log WHERE id BETWEEN ? AND ?")?;
+        parts.bind(&[
+            Value::Int(log::key(record.site_id, record.seq, 0)),
+            Value::Int(log::key(record.site_id, record.seq + 1, 0) - 1),
+        ])?;
+        while parts.step()? {
+            of_body(parts.blob(0))?;
         }
     }
+    of_body(last)?;
+    done
+}
+
+/// Whether a row is there because of this change; one that is only kept alive needs nothing.
+fn is_written(change: &Change<'_>) -> bool {
+    match change {
+        Change::Insert(_) => true,
+        Change::Update(cells) => !cells.is_empty(),
+        Change::Delete => false,
+    }
+}
+
+/// Whether a row may offer no longer what it did.
+fn gives_up(tables: &Tables, number: u32, change: &Change<'_>) -> bool {
+    match change {
+        Change::Insert(_) => false,
+        Change::Update(cells) => {
+            let mut targets = tables.references().targets(number);
+            targets.any(|target| cells.iter().any(|(n, _)| target.names(*n)))
+        }
+        Change::Delete => true,
+    }
+}
+
+fn digest(table: u32, bytes: &[u8]) -> Digest {
+    let mut hasher = ChainHasher::new(ChainHash::START, &table.to_be_bytes());
+    hasher.update(bytes);
+    hasher.finish().0
 }
 
 /// The way from rows to what they refer to.
 struct Climb<'a> {
     db: Db,
     tables: &'a Tables,
-    asked: HashSet<Want>,
-    alive: HashSet<Name>,
+    asked: HashSet<Digest>,
+    /// Rows that are kept alive, be it by what the transaction wrote.
+    alive: HashSet<Digest>,
     /// Rows that are to be kept alive.
     kept: Vec<TableRow>,
     /// What a row lacks, if one does.
     lacks: Option<Error>,
 }
 
-impl Climb<'_> {
+impl<'a> Climb<'a> {
+    fn new(db: Db, tables: &'a Tables) -> Self {
+        Self {
+            db,
+            tables,
+            asked: HashSet::new(),
+            alive: HashSet::new(),
+            kept: Vec::new(),
+            lacks: None,
+        }
+    }
+
     fn from(&mut self, table: Rc<Table>, row: Vec<OwnedValue>) -> Result<()> {
         let mut next = vec![(table, row)];
         while let Some((table, row)) = next.pop() {
@@ -133,7 +168,7 @@ impl Climb<'_> {
                 let Some(want) = reference.want(&row) else {
                     continue;
                 };
-                if !self.asked.insert(want.clone()) {
+                if !self.asked.insert(digest(0, &want)) {
                     continue;
                 }
                 let Some(parent) = self.parent(&table, reference, &row, &want)? else {
@@ -145,10 +180,7 @@ impl Climb<'_> {
                     .take(parent.0.at.key_columns)
                     .map(OwnedValue::as_ref)
                     .collect();
-                let name = Name {
-                    table: parent.0.at.number,
-                    key: key_bytes(&key),
-                };
+                let name = digest(parent.0.at.number, &key_bytes(&key));
                 if self.alive.insert(name) {
                     self.kept.push(parent.clone());
                     next.push(parent);

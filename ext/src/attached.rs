@@ -22,6 +22,7 @@ use nuda_core::value::{OwnedValue, Value};
 use crate::births::key_bytes;
 use crate::concurrent::for_each_row;
 use crate::conflicts;
+use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
 use crate::hidden;
@@ -360,6 +361,14 @@ pub(crate) fn ask_all_next(db: Db) -> Result<()> {
         "INSERT OR REPLACE INTO main.nuda_protocol(key, value) VALUES (?, '')",
         &[Value::Text(ASKED.as_bytes())],
     )
+}
+
+/// A definition changed here: what hidden rows were named for may be called otherwise.
+pub(crate) fn redefined(connection: &Connection) -> Result<()> {
+    if connection.tables()?.references().is_empty() {
+        return Ok(());
+    }
+    ask_all_next(connection.db())
 }
 
 /// Whether every row is to be asked; it is not from here on.

@@ -348,6 +348,7 @@ fn side<'a>(values: &'a [OwnedValue]) -> impl Fn(usize) -> Value<'a> {
 pub(crate) fn define(connection: &Connection, definition: &[u8]) -> Result<()> {
     let mut capture = connection.capture()?;
     let row = crate::index::fingerprint(0, definition);
+    attached::redefined(connection)?;
     capture
         .buffer
         .push(Kind::Definition, 0, row, definition, &[]);
@@ -490,11 +491,8 @@ fn keep_alive(
         return Ok(());
     }
     let db = connection.db();
-    let earlier = match &capture.record {
-        Some(record) => visible::bodies_of(db, record)?,
-        None => Vec::new(),
-    };
-    let lacks = ancestors::keep_alive(db, tables, (&earlier, net), capture.is_made_again)?;
+    let record = capture.record.as_ref();
+    let lacks = ancestors::keep_alive(db, tables, (record, net), capture.is_made_again)?;
     if lacks {
         attached::ask_all_next(db)?;
     }

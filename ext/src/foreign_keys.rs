@@ -13,6 +13,7 @@ use nuda_core::value::{OwnedValue, Value};
 use crate::constraints::Unique;
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
+use crate::hidden;
 use crate::tracked::{ColumnType, Options, Table, Tables};
 
 /// A FOREIGN KEY as the schema has it.
@@ -247,6 +248,16 @@ pub(crate) fn refuse_untracked(db: Db, table: &Table, tables: &Tables) -> Result
                 "{}: the FOREIGN KEY of {} to it is kept; nuda_untrack('{}') first",
                 table.name, child.name, child.name
             )));
+        }
+    }
+    Ok(())
+}
+
+/// A table is given up: what waits for rows of it is looked at again.
+pub(crate) fn let_go(db: Db, tables: &Tables, number: u32) -> Result<()> {
+    for reference in tables.references().to(number) {
+        if let Some(child) = tables.get(reference.child) {
+            hidden::look_again(db, child)?;
         }
     }
     Ok(())

@@ -563,11 +563,7 @@ pub(crate) fn forget(connection: &Connection, number: u32) -> Result<Option<Stri
         Some(table) => hidden::set_aside(db, table)?,
         None => None,
     };
-    for reference in tables.references().to(number) {
-        if let Some(child) = tables.get(reference.child) {
-            hidden::look_again(db, child)?;
-        }
-    }
+    foreign_keys::let_go(db, &tables, number)?;
     let value = Value::Int(i64::from(number));
     triggers::drop_all(db, number)?;
     blob_writes::allow(db, number)?;

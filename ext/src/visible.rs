@@ -340,7 +340,7 @@ pub(crate) fn settle_own(connection: &Connection) -> Result<bool> {
 }
 
 /// The bodies of a record that is about to be committed.
-pub(crate) fn bodies_of(db: Db, record: &Record) -> Result<Vec<Vec<u8>>> {
+fn bodies_of(db: Db, record: &Record) -> Result<Vec<Vec<u8>>> {
     let rows = db.all(
         "SELECT body FROM main.nuda_log WHERE id BETWEEN ? AND ?",
         &[

@@ -24,6 +24,7 @@ SELECT (SELECT count(*) FROM project), (SELECT count(*) FROM task), (SELECT coun
 SELECT "table", "key", "column", lost, reason FROM nuda_conflicts ORDER BY id;
 PRAGMA foreign_key_check;
 SELECT number, count(*) FROM nuda_hidden GROUP BY number;
+SELECT "table", "key", columns, "by", reason FROM nuda_hidden_rows ORDER BY "table", "key";
 -- Collected, and still there.
 --> acknowledge a c
 --> acknowledge b c
@@ -38,3 +39,16 @@ SELECT * FROM note ORDER BY id;
 SELECT * FROM task ORDER BY id;
 SELECT count(*) FROM nuda_hidden;
 PRAGMA foreign_key_check;
+-- What is hidden stays when the table is no longer replicated.
+--> on a
+DELETE FROM project WHERE id = 'q';
+DELETE FROM task WHERE id = 't0';
+DELETE FROM project WHERE id = 'q';
+--> on b
+INSERT INTO task VALUES ('t2', 'q', 'late', 0);
+--> sync
+SELECT count(*) FROM nuda_hidden;
+--> on a
+SELECT nuda_untrack('task');
+SELECT nuda_untrack('note'), nuda_untrack('task'), nuda_untrack('project');
+SELECT * FROM "task hidden rows";

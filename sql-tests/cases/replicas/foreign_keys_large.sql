@@ -28,3 +28,42 @@ SELECT count(*) FROM nuda_hidden;
 --> sync
 SELECT count(*) FROM entry;
 PRAGMA foreign_key_check;
+--> on a
+-- A transaction whose first rows are written to the log before it ends keeps their parents all the same.
+CREATE TABLE shelf(id TEXT PRIMARY KEY, room TEXT REFERENCES shelf(id));
+CREATE TABLE book(id TEXT PRIMARY KEY, shelf TEXT REFERENCES shelf(id) ON DELETE CASCADE, text);
+SELECT nuda_track('shelf', 'eventual', 'foreign_keys'), nuda_track('book', 'eventual', 'foreign_keys');
+INSERT INTO shelf VALUES ('room', NULL), ('first', 'room'), ('second', 'room');
+--> sync
+--> on a
+PRAGMA foreign_keys = on;
+DELETE FROM shelf WHERE id = 'first';
+BEGIN;
+DELETE FROM shelf WHERE id = 'second';
+DELETE FROM shelf WHERE id = 'room';
+COMMIT;
+--> on b
+BEGIN;
+INSERT INTO book VALUES ('b1', 'first', zeroblob(1500000));
+INSERT INTO book VALUES ('b2', 'second', zeroblob(1500000));
+INSERT INTO book VALUES ('b3', NULL, 'x');
+COMMIT;
+SELECT max(part) > 0 FROM nuda_changes_since('');
+--> sync
+SELECT * FROM shelf ORDER BY id;
+SELECT id, shelf FROM book ORDER BY id;
+PRAGMA foreign_key_check;
+BEGIN;
+PRAGMA defer_foreign_keys = on;
+INSERT INTO book VALUES ('b4', 'third', zeroblob(1500000));
+INSERT INTO book VALUES ('b5', 'second', zeroblob(1500000));
+INSERT INTO shelf VALUES ('third', 'room');
+COMMIT;
+SELECT count(*) FROM book;
+PRAGMA foreign_keys = off;
+BEGIN;
+INSERT INTO book VALUES ('b6', 'fourth', zeroblob(1500000));
+INSERT INTO book VALUES ('b7', 'second', zeroblob(1500000));
+COMMIT;
+--> sync
+SELECT count(*) FROM book;
