@@ -27,15 +27,18 @@ pub(crate) enum Rule {
     Dependencies,
     /// What members collect is in the log first.
     Collection,
+    /// A bounded read asks what a majority has.
+    Staleness,
 }
 
-const RULES: [(&str, Rule); 6] = [
+const RULES: [(&str, Rule); 7] = [
     ("fsync", Rule::Fsync),
     ("majority", Rule::Majority),
     ("deduplication", Rule::Deduplication),
     ("certification", Rule::Certification),
     ("dependencies", Rule::Dependencies),
     ("collection", Rule::Collection),
+    ("staleness", Rule::Staleness),
 ];
 
 /// Whether this process breaks a rule.

@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use super::group::Group;
 use super::propose;
 use super::wire::{self, Call, Response};
+use crate::broken::{self, Rule};
 use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::transport::Route;
@@ -74,6 +75,12 @@ pub(crate) async fn reach(
     max_age: Duration,
     until: Instant,
 ) -> Reply {
+    if broken::is(Rule::Staleness) {
+        return Reply::Recent {
+            standing: group.standing(partition),
+            age_us: 0,
+        };
+    }
     let began = Instant::now();
     let asked = {
         let mut partitions = lock(&node.consensus.recent.partitions);

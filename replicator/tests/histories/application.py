@@ -77,6 +77,17 @@ def note(conn, asked):
     conn.execute("UPDATE tally SET notes = notes + 1")
 
 
+def keep(conn, asked):
+    conn.execute("INSERT INTO kept VALUES (CAST(? AS INTEGER))", (asked["id"],))
+    conn.execute("UPDATE tally SET kept = kept + 1")
+
+
+def kept(conn, asked):
+    ids = [row[0] for row in conn.execute("SELECT id FROM kept WHERE id >= ?", (asked["from"],))]
+    count = scalar(conn, "SELECT count(*) FROM kept")
+    return {"ids": ids, "count": count, "counted": scalar(conn, "SELECT kept FROM tally")}
+
+
 VERBS = {
     "lists": lists,
     "register": register,
@@ -85,6 +96,8 @@ VERBS = {
     "balances": balances,
     "add": add,
     "note": note,
+    "keep": keep,
+    "kept": kept,
 }
 
 
@@ -120,6 +133,10 @@ def carry_out(conn, asked):
             conn.execute("PRAGMA synchronous = FULL")
         if asked["do"] != "note":
             scalar(conn, "SELECT nuda_read_consistency(?)", asked.get("level", "strong"))
+        if "staleness_ms" in asked:
+            scalar(conn, "SELECT nuda_max_staleness(?)", asked["staleness_ms"])
+        if "token" in asked:
+            scalar(conn, "SELECT nuda_session(?)", asked["token"])
         if "write" in asked:
             scalar(conn, "SELECT nuda_write_consistency(?)", asked["write"])
         conn.execute(asked.get("begin", "BEGIN IMMEDIATE"))
@@ -134,7 +151,9 @@ def carry_out(conn, asked):
         roll_back(conn)
         return refused(conn, error, answer)
     last = last_commit(conn)
-    if last.get("id") == before.get("id"):
+    if asked["do"] == "keep":
+        return {"ok": {"token": scalar(conn, "SELECT nuda_session()")}}
+    if last.get("id") == before.get("id") or last.get("level") != "strong":
         return {"ok": answer}
     return {"ok": answer, "position": last.get("position")}
 

@@ -57,6 +57,9 @@ fn carry_out(conn: &Connection, asked: &Value) -> Value {
     if let Err(e) = set {
         return failed(&e);
     }
+    if let Err(e) = bounds(conn, asked) {
+        return failed(&e);
+    }
     if asked["do"] == "beside" {
         conn.pragma_update(None, "synchronous", "FULL").unwrap();
     }
@@ -68,14 +71,41 @@ fn carry_out(conn: &Connection, asked: &Value) -> Value {
         }
     }
     let begin = asked["begin"].as_str().unwrap_or("BEGIN IMMEDIATE");
-    transaction(conn, begin, || match asked["do"].as_str() {
+    let answer = transaction(conn, begin, || match asked["do"].as_str() {
         Some("lists") => lists(conn, asked),
         Some("register") => register(conn, asked),
         Some("beside") => beside(conn, asked),
         Some("transfer") => transfer(conn, asked),
         Some("balances") => balances(conn),
+        Some("keep") => keep(conn, asked),
+        Some("kept") => kept(conn, asked),
         _ => add(conn, asked),
-    })
+    });
+    match asked["do"].as_str() {
+        Some("keep") => with_token(conn, answer),
+        _ => answer,
+    }
+}
+
+/// How stale a bounded read may be, and what a read at level session must have.
+fn bounds(conn: &Connection, asked: &Value) -> rusqlite::Result<()> {
+    if let Some(ms) = asked["staleness_ms"].as_i64() {
+        conn.query_row("SELECT nuda_max_staleness(?)", [ms], |_| Ok(()))?;
+    }
+    if let Some(token) = asked["token"].as_str() {
+        conn.query_row("SELECT nuda_session(?)", [token], |_| Ok(()))?;
+    }
+    Ok(())
+}
+
+/// Once its own COMMIT has said that it is there, a write has a token.
+fn with_token(conn: &Connection, mut answer: Value) -> Value {
+    if answer.get("ok").is_some() && answer.get("settled").is_none() {
+        let sql = "SELECT nuda_session()";
+        let token: rusqlite::Result<String> = conn.query_row(sql, [], |row| row.get(0));
+        answer["ok"] = json!({"token": token.ok()});
+    }
+    answer
 }
 
 fn transaction(
@@ -122,6 +152,9 @@ fn last_commit(conn: &Connection) -> Value {
 /// The answer, with its place if it wrote and has one.
 fn acknowledged(before: &Value, last: &Value, answer: &Value) -> Value {
     if last["id"] == before["id"] {
+        return json!({"ok": answer});
+    }
+    if last["level"] != "strong" {
         return json!({"ok": answer});
     }
     json!({"ok": answer, "position": last["position"]})
@@ -252,4 +285,23 @@ fn note(conn: &Connection, asked: &Value) -> rusqlite::Result<Value> {
     conn.execute("INSERT INTO note VALUES (?)", [asked["id"].as_str()])?;
     conn.execute("UPDATE tally SET notes = notes + 1", [])?;
     Ok(Value::Null)
+}
+
+/// A row and a count of all of them, whole or not at all.
+fn keep(conn: &Connection, asked: &Value) -> rusqlite::Result<Value> {
+    let sql = "INSERT INTO kept VALUES (CAST(? AS INTEGER))";
+    conn.execute(sql, [asked["id"].as_str()])?;
+    conn.execute("UPDATE tally SET kept = kept + 1", [])?;
+    Ok(Value::Null)
+}
+
+/// What of them is there.
+fn kept(conn: &Connection, asked: &Value) -> rusqlite::Result<Value> {
+    let mut query = conn.prepare_cached("SELECT id FROM kept WHERE id >= ?")?;
+    let rows = query.query_map([asked["from"].as_i64()], |row| row.get::<_, i64>(0))?;
+    let ids: Vec<i64> = rows.collect::<rusqlite::Result<_>>()?;
+    let sql = "SELECT (SELECT count(*) FROM kept), (SELECT kept FROM tally)";
+    let (count, counted): (i64, i64) =
+        conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(json!({"ids": ids, "count": count, "counted": counted}))
 }

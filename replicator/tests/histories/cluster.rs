@@ -12,7 +12,7 @@ use crate::history::{Call, End, Record};
 use crate::power::{self, Disk};
 use crate::run::Plan;
 use crate::support::{Mounted, Nodes, free_address, skipped, succeeds};
-use crate::workloads::{Fresh, Workload, beside, strongly};
+use crate::workloads::{Fresh, Workload, beside, keep, kept, strongly};
 
 /// The nodes of every run.
 pub(crate) const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -29,6 +29,8 @@ pub(crate) struct Cluster {
     pub(crate) nodes: Nodes,
     /// How long everything may take to be as before, after the last fault.
     healing: Duration,
+    /// The partitions' names.
+    pub(crate) partitions: Vec<&'static str>,
     pub(crate) has_small: bool,
     pub(crate) has_clocks: bool,
 }
@@ -58,6 +60,7 @@ impl Cluster {
         }
         let cluster = Self {
             healing: plan.healing,
+            partitions: plan.workloads.iter().map(|w| w.partition()).collect(),
             has_small: small.is_some(),
             _small: small,
             disks,
@@ -139,6 +142,24 @@ impl Cluster {
         }
     }
 
+    /// What each node has of the quorum writes.
+    pub(crate) fn check_kept(&self, calls: &[Call]) -> Verdict {
+        for node in NAMES {
+            let conn = self.nodes.open(node, Workload::Quorum.partition());
+            let mut query = conn.prepare("SELECT CAST(id AS TEXT) FROM kept").unwrap();
+            let ids: rusqlite::Result<Vec<String>> =
+                query.query_map([], |row| row.get(0)).unwrap().collect();
+            let ids = ids.unwrap();
+            acknowledged::check(calls, "keep", node, &ids)?;
+            let sql = "SELECT kept FROM tally";
+            let counted: usize = conn.query_row(sql, [], |row| row.get(0)).unwrap();
+            if counted != ids.len() {
+                return Err(format!("{node} counts {counted} and has {}", ids.len()));
+            }
+        }
+        Ok(())
+    }
+
     /// What each node's sets hold, against what was acknowledged.
     pub(crate) fn check_sets(&self, calls: &[Call]) -> Verdict {
         for node in NAMES {
@@ -187,9 +208,7 @@ pub(crate) fn tell(
     asked: &Value,
 ) -> End {
     let place = record.begin(process, node, asked);
-    let asked_at = Instant::now();
     let answer = application.ask(asked);
-    let took = asked_at.elapsed();
     let end = |at: u64| match &answer {
         None => End::Unknown("the application died".to_owned()),
         Some(said) => match (said.get("ok"), &said["fail"], &said["unknown"]) {
@@ -200,7 +219,7 @@ pub(crate) fn tell(
     };
     let position = answer.as_ref().and_then(|said| said["position"].as_u64());
     let mut told = None;
-    record.end(place, (position, took), |at| told.insert(end(at)).clone());
+    record.end(place, position, |at| told.insert(end(at)).clone());
     told.unwrap_or_else(|| End::Unknown("not recorded".to_owned()))
 }
 
@@ -228,6 +247,10 @@ fn last_questions(workload: Workload, node: &str, fresh: &Fresh) -> Vec<Value> {
             json!({"do": "add", "id": format!("last {node}")}),
             json!({"do": "note", "id": format!("last {node}")}),
         ],
+        Workload::Quorum => {
+            let id = fresh.next();
+            vec![keep(id), kept(json!({"level": "strong"}), id)]
+        }
     }
 }
 

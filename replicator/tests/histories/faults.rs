@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::applications::Running;
 use crate::cluster::{Cluster, NAMES, SMALL, clock_file};
+use crate::members;
 use crate::power;
 use crate::rng::Rng;
 
@@ -38,6 +39,11 @@ pub(crate) enum Fault {
     FullDisk,
     /// These machines lose their power, at the same moment.
     Power(Vec<String>),
+    /// A node loses its directory, and comes back with an empty one.
+    Wipe(String),
+    /// A node is removed from the members of a partition, and added again. Which partition: that number,
+    /// of those that there are. After so many milliseconds the leader is killed, if it is.
+    Members(String, u64, Option<u64>),
 }
 
 impl fmt::Display for Fault {
@@ -47,7 +53,7 @@ impl fmt::Display for Fault {
 }
 
 /// What kinds there are, as they are named on the command line.
-pub(crate) const KINDS: [&str; 12] = [
+pub(crate) const KINDS: [&str; 15] = [
     "kill",
     "kill-leader",
     "restart",
@@ -60,6 +66,9 @@ pub(crate) const KINDS: [&str; 12] = [
     "unanswered",
     "clock",
     "full-disk",
+    "wipe",
+    "members",
+    "members-kill-leader",
 ];
 
 /// Kinds for which every node needs a disk of its own; a plan has either these among its faults, or
@@ -90,6 +99,9 @@ pub(crate) fn of_kind(kind: &str, rng: &mut Rng, applications: usize) -> Fault {
             Fault::Clock(one, seconds)
         }
         "full-disk" => Fault::FullDisk,
+        "wipe" => Fault::Wipe(one),
+        "members" => Fault::Members(one, rng.below(60), None),
+        "members-kill-leader" => Fault::Members(one, rng.below(60), Some(rng.below(600))),
         "power-one" => Fault::Power(vec![one]),
         "power-two" => Fault::Power(name().into_iter().filter(|n| *n != one).collect()),
         "power-all" => Fault::Power(name().to_vec()),
@@ -155,6 +167,11 @@ pub(crate) fn begin(
                 return None;
             }
         }
+        Fault::Wipe(name) => members::wipe(cluster, running, name),
+        Fault::Members(name, which, kills) => {
+            let about = (name.as_str(), partition(cluster, *which));
+            node = members::remove(cluster, running, about, *kills);
+        }
     }
     Some(Active {
         fault: fault.clone(),
@@ -186,6 +203,11 @@ pub(crate) fn end(cluster: &mut Cluster, running: &Running, active: &Active) {
             let _ = std::fs::remove_file(filler(cluster));
         }
         Fault::Power(names) => power::boot(cluster, running, names, active.number),
+        Fault::Wipe(name) => members::come_back(cluster, running, name),
+        Fault::Members(name, which, _) => {
+            let about = (name.as_str(), partition(cluster, *which));
+            members::add(cluster, running, about, active.node.as_ref());
+        }
     }
 }
 
@@ -241,6 +263,12 @@ fn leader(cluster: &Cluster) -> String {
             NAMES.contains(&leader).then(|| leader.to_owned())
         })
     })
+}
+
+/// One of the partitions.
+fn partition(cluster: &Cluster, which: u64) -> &'static str {
+    let count = cluster.partitions.len() as u64;
+    cluster.partitions[usize::try_from(which % count).unwrap()]
 }
 
 fn faulty(cluster: &Cluster, name: &str, how: &str) {

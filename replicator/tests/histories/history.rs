@@ -1,11 +1,12 @@
 //! What applications asked and what they were told, in the order in which both happened.
 //!
-//! One clock orders everything: a call that ended before another one began has the smaller
+//! One count orders everything: a call that ended before another one began has the smaller
 //! number. A number is taken before the question leaves the test, and after the answer came
-//! back, so that no order is claimed that was not there.
+//! back, so that no order is claimed that was not there. Next to it is the time, on one clock that never
+//! goes back: taken before the question and after the answer, too.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -31,8 +32,10 @@ pub(crate) struct Call {
     pub(crate) end: End,
     /// Its place among the strong transactions, if it was told one.
     pub(crate) position: Option<u64>,
-    /// How long it took, for people.
-    pub(crate) took: Duration,
+    /// When the question left, since the record began.
+    pub(crate) since: Duration,
+    /// When the answer had come; the same if none has.
+    pub(crate) until: Duration,
 }
 
 impl Call {
@@ -52,6 +55,11 @@ impl Call {
         }
     }
 
+    /// How long it took.
+    pub(crate) fn took(&self) -> Duration {
+        self.until.saturating_sub(self.since)
+    }
+
     /// Whether it may have happened.
     pub(crate) fn is_possible(&self) -> bool {
         !matches!(self.end, End::Fail(..))
@@ -67,8 +75,15 @@ pub(crate) struct Record {
 #[derive(Debug, Default)]
 struct Inner {
     clock: u64,
+    began: Option<Instant>,
     processes: u64,
     calls: Vec<Call>,
+}
+
+impl Inner {
+    fn now(&mut self) -> Duration {
+        self.began.get_or_insert_with(Instant::now).elapsed()
+    }
 }
 
 impl Record {
@@ -87,6 +102,7 @@ impl Record {
     pub(crate) fn begin(&self, process: u64, node: &str, asked: &Value) -> usize {
         let mut inner = self.lock();
         inner.clock += 1;
+        let now = inner.now();
         let call = Call {
             process,
             node: node.to_owned(),
@@ -94,24 +110,21 @@ impl Record {
             began: inner.clock,
             end: End::Unknown("still asking".to_owned()),
             position: None,
-            took: Duration::ZERO,
+            since: now,
+            until: now,
         };
         inner.calls.push(call);
         inner.calls.len() - 1
     }
 
     /// Its answer has come.
-    pub(crate) fn end(
-        &self,
-        place: usize,
-        (position, took): (Option<u64>, Duration),
-        end: impl FnOnce(u64) -> End,
-    ) {
+    pub(crate) fn end(&self, place: usize, position: Option<u64>, end: impl FnOnce(u64) -> End) {
         let mut inner = self.lock();
         inner.clock += 1;
         let end = end(inner.clock);
+        let now = inner.now();
         let call = &mut inner.calls[place];
-        (call.end, call.position, call.took) = (end, position, took);
+        (call.end, call.position, call.until) = (end, position, now);
     }
 
     /// Everything so far.
@@ -120,7 +133,7 @@ impl Record {
     }
 }
 
-/// Hand-made histories for the checkers' own tests.
+/// Hand-made histories for the checkers' own tests; their clock is their count, in milliseconds.
 #[cfg(test)]
 pub(crate) mod made {
     use super::*;
@@ -134,7 +147,8 @@ pub(crate) mod made {
             began,
             end: End::Ok(ended, answer),
             position: None,
-            took: Duration::ZERO,
+            since: Duration::from_millis(began),
+            until: Duration::from_millis(ended),
         }
     }
 

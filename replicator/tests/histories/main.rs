@@ -2,7 +2,7 @@
 //! whether any order of strictly serializable transactions explains it.
 //!
 //! In reading order: `workloads` (what is asked), `application` and `applications` (processes that
-//! do it), `history` (what was asked and told), `cluster`, `faults`, `power`, `run` (all of that
+//! do it), `history` (what was asked and told), `cluster`, `faults`, `power`, `members`, `run` (all of that
 //! together), `check` (pure checkers). `docs/testing.md` says how to run it for long and how to
 //! repeat a run.
 
@@ -20,6 +20,7 @@ mod check;
 mod cluster;
 mod faults;
 mod history;
+mod members;
 mod power;
 mod rng;
 mod run;
@@ -30,6 +31,7 @@ mod workloads;
 use std::time::Duration;
 
 use run::Plan;
+use workloads::Workload;
 
 #[test]
 #[ignore = "run by the other tests, as an application"]
@@ -37,7 +39,7 @@ fn application() {
     application::serve();
 }
 
-/// Every kind of fault in half a minute, from a fixed seed.
+/// Every kind of fault in a minute, from a fixed seed.
 #[test]
 fn short() {
     let _ = Plan::short().run().unwrap_or_else(|why| panic!("{why}"));
@@ -63,6 +65,22 @@ fn power_without_fsync() {
     plan.envs
         .push(("NUDA_BROKEN".to_owned(), "fsync".to_owned()));
     plan.healing = Duration::from_secs(10);
+    plan.must_fail();
+}
+
+/// Bounded reads that ask nobody, on nodes that are cut off: that must be noticed.
+#[test]
+fn bounded_reads_without_asking() {
+    if cfg!(not(debug_assertions)) {
+        support::skipped("negative controls: a release build keeps every rule");
+        return;
+    }
+    let mut plan = Plan::short();
+    plan.lasts = Duration::from_secs(8);
+    plan.workloads = vec![Workload::Registers, Workload::Quorum];
+    plan.faults = vec!["isolate".to_owned()];
+    plan.envs
+        .push(("NUDA_BROKEN".to_owned(), "staleness".to_owned()));
     plan.must_fail();
 }
 

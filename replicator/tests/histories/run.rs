@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use crate::applications::{Application, Language, Running, Start, loadable};
-use crate::check::{Verdict, bank, lists, positions, registers};
+use crate::check::{Verdict, bank, lists, positions, registers, visible};
 use crate::cluster::{Cluster, NAMES, tell};
 use crate::faults::{self, KINDS, POWER};
 use crate::history::{Call, End, Record};
@@ -39,7 +39,7 @@ impl Plan {
     pub(crate) fn short() -> Self {
         Self {
             seed: 1,
-            lasts: Duration::from_secs(25),
+            lasts: Duration::from_secs(40),
             workloads: ALL.to_vec(),
             faults: KINDS.map(str::to_owned).to_vec(),
             healing: Duration::from_secs(60),
@@ -189,10 +189,10 @@ impl Plan {
 
 /// One history for each workload.
 #[derive(Debug, Default)]
-struct Records([Record; 5]);
+struct Records([Record; 6]);
 
 #[derive(Debug, Default)]
-struct Numbers([Fresh; 5]);
+struct Numbers([Fresh; 6]);
 
 /// An application, started again as often as it dies.
 struct Client {
@@ -222,6 +222,9 @@ impl Client {
             };
             let asked = next(self.workload, &mut rng, fresh);
             let end = tell(current, record, (process, &self.node), &asked);
+            if let End::Ok(_, answer) = &end {
+                fresh.carry(&asked, answer);
+            }
             if let End::Unknown(why) = &end {
                 process = record.process();
                 if why.contains("died") {
@@ -250,7 +253,7 @@ fn told(workload: Workload, calls: &[Call]) -> String {
         };
         *ends.entry(end).or_default() += 1;
     }
-    let longest = calls.iter().map(|call| call.took).max().unwrap_or_default();
+    let longest = calls.iter().map(Call::took).max().unwrap_or_default();
     let mut text = format!(
         "{}: {} calls, the longest took {longest:?}",
         workload.partition(),
@@ -270,6 +273,10 @@ fn judge(workload: Workload, calls: &[Call], cluster: &Cluster) -> Verdict {
         Workload::Registers => registers::check(calls),
         Workload::Bank => bank::check(calls, ACCOUNTS, SUM),
         Workload::Sets => cluster.check_sets(calls),
+        Workload::Quorum => {
+            visible::check(calls)?;
+            cluster.check_kept(calls)
+        }
         Workload::Mixed => {
             registers::check(calls)?;
             cluster.check_beside(calls)

@@ -1,6 +1,7 @@
 //! What applications are asked to do, decided by chance.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 
@@ -19,15 +20,17 @@ pub(crate) enum Workload {
     Bank,
     Sets,
     Mixed,
+    Quorum,
 }
 
 /// All of them.
-pub(crate) const ALL: [Workload; 5] = [
+pub(crate) const ALL: [Workload; 6] = [
     Workload::Lists,
     Workload::Registers,
     Workload::Bank,
     Workload::Sets,
     Workload::Mixed,
+    Workload::Quorum,
 ];
 
 impl Workload {
@@ -39,6 +42,7 @@ impl Workload {
             Self::Bank => "bank",
             Self::Sets => "sets",
             Self::Mixed => "mixed",
+            Self::Quorum => "quorum",
         }
     }
 
@@ -72,6 +76,13 @@ impl Workload {
                 "CREATE TABLE register(id INTEGER PRIMARY KEY, value INTEGER);
                  SELECT nuda_track('register');"
             }
+            Self::Quorum => {
+                "CREATE TABLE kept(id INTEGER PRIMARY KEY);
+                 SELECT nuda_track('kept');
+                 CREATE TABLE tally(id INTEGER PRIMARY KEY, kept COUNTER);
+                 SELECT nuda_track('tally');
+                 INSERT INTO tally VALUES (1, 0);"
+            }
         }
     }
 
@@ -81,22 +92,38 @@ impl Workload {
             Self::Lists => "SELECT count(*) >= 0 FROM list",
             Self::Registers | Self::Mixed => "SELECT count(*) >= 0 FROM register",
             Self::Bank => "SELECT count(*) = 4 FROM account",
-            Self::Sets => "SELECT count(*) = 1 FROM tally",
+            Self::Sets | Self::Quorum => "SELECT count(*) = 1 FROM tally",
         }
     }
 }
 
 /// Numbers that are used once.
 #[derive(Debug, Default)]
-pub(crate) struct Fresh(AtomicU64);
+pub(crate) struct Fresh {
+    last: AtomicU64,
+    /// What somebody wrote last, and the token that it has to be seen with.
+    carried: Mutex<Option<(u64, String)>>,
+}
 
 impl Fresh {
     pub(crate) fn next(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::Relaxed) + 1
+        self.last.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     fn now(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.last.load(Ordering::Relaxed)
+    }
+
+    fn carried(&self) -> MutexGuard<'_, Option<(u64, String)>> {
+        self.carried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the token of an acknowledged write for whoever reads next, wherever that is.
+    pub(crate) fn carry(&self, asked: &Value, answer: &Value) {
+        let id = asked["id"].as_str().and_then(|id| id.parse().ok());
+        if let (Some(id), Some(token)) = (id, answer["token"].as_str()) {
+            *self.carried() = Some((id, token.to_owned()));
+        }
     }
 
     /// All list ids used so far.
@@ -117,7 +144,40 @@ pub(crate) fn next(workload: Workload, rng: &mut Rng, fresh: &Fresh) -> Value {
         }
         Workload::Mixed if rng.chance(40) => beside(&fresh.next().to_string()),
         Workload::Mixed => strongly(register(rng, fresh)),
+        Workload::Quorum => quorum(rng, fresh),
     }
+}
+
+/// How stale bounded reads may be.
+const STALENESS_MS: u64 = 300;
+
+/// Half of them write, the others look from wherever they are.
+fn quorum(rng: &mut Rng, fresh: &Fresh) -> Value {
+    let level = match rng.below(10) {
+        0..5 => return keep(fresh.next()),
+        5..7 => json!({"level": "strong"}),
+        7 => json!({"level": "bounded", "staleness_ms": STALENESS_MS}),
+        8 => json!({"level": "eventual"}),
+        _ => match fresh.carried().clone() {
+            Some((id, token)) => json!({"level": "session", "token": token, "must": id}),
+            None => json!({"level": "session"}),
+        },
+    };
+    let from = level["must"].as_u64().unwrap_or_else(|| fresh.now());
+    kept(level, from)
+}
+
+/// A row and a count of all of them, at level quorum.
+pub(crate) fn keep(id: u64) -> Value {
+    json!({"do": "keep", "id": id.to_string(), "level": "eventual", "write": "quorum"})
+}
+
+/// A look at the latest of them.
+pub(crate) fn kept(mut level: Value, from: u64) -> Value {
+    level["do"] = "kept".into();
+    level["begin"] = "BEGIN".into();
+    level["from"] = from.saturating_sub(100).into();
+    level
 }
 
 /// One to four appends and reads of three lists, which are left for others when they are long.
@@ -158,12 +218,18 @@ fn register(rng: &mut Rng, fresh: &Fresh) -> Value {
     } else {
         "BEGIN IMMEDIATE"
     };
-    json!({"do": "register", "key": key, "op": op, "begin": begin})
+    let mut asked = json!({"do": "register", "key": key, "op": op, "begin": begin});
+    if asked["op"][0] == "read" && rng.chance(30) {
+        asked["level"] = "bounded".into();
+        asked["staleness_ms"] = STALENESS_MS.into();
+    }
+    asked
 }
 
 /// Registers of an eventual table, written by strong transactions only.
 pub(crate) fn strongly(mut asked: Value) -> Value {
     asked["write"] = "strong".into();
+    asked["level"] = "strong".into();
     asked
 }
 

@@ -3,8 +3,12 @@
 //!
 //! Each register is checked by itself: a history is linearizable if those of its registers
 //! are. A call without an answer may take effect at any later time or never.
+//!
+//! A read at level bounded may be out of date by so much and no more: it takes its place after
+//! everything that was acknowledged longer ago than that before it began.
 
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -42,7 +46,7 @@ pub(crate) fn check(calls: &[Call]) -> Verdict {
         }
         let op = Op {
             step,
-            began: call.began,
+            began: earliest(call, calls),
             ended: call.ended().unwrap_or(u64::MAX),
         };
         let key = call.asked["key"].to_string();
@@ -52,6 +56,17 @@ pub(crate) fn check(calls: &[Call]) -> Verdict {
         linearize(&ops).map_err(|why| format!("register {key} is not linearizable: {why}"))?;
     }
     Ok(())
+}
+
+/// The moment after which a call has its place.
+fn earliest(call: &Call, calls: &[Call]) -> u64 {
+    let allowed = match call.asked["level"].as_str() {
+        Some("bounded") => call.asked["staleness_ms"].as_u64().unwrap_or(0),
+        _ => return call.began,
+    };
+    let allowed = Duration::from_millis(allowed);
+    let before = calls.iter().filter(|c| c.until + allowed < call.since);
+    before.filter_map(Call::ended).max().unwrap_or(0)
 }
 
 fn step(told: &Value) -> Option<Step> {
@@ -174,6 +189,28 @@ mod tests {
             call(2, 5, 6, json!(["read", null])),
         ];
         check(&late).unwrap_err();
+    }
+
+    #[test]
+    fn a_bounded_read_is_stale_by_so_much_and_no_more() {
+        // The hand-made clock counts milliseconds.
+        let history = |began: u64, seen: Value| {
+            let asked = json!({"key": 1, "op": ["read"], "level": "bounded", "staleness_ms": 100});
+            let read = ok(2, began, began + 1, asked, json!(["read", seen]));
+            check(&[
+                call(1, 1, 10, json!(["write", 1])),
+                call(1, 20, 50, json!(["write", 2])),
+                call(1, 60, 90, json!(["write", 3])),
+                read,
+            ])
+        };
+        for seen in [json!(2), json!(3), json!(1)] {
+            history(150, seen).unwrap();
+        }
+        history(151, json!(2)).unwrap();
+        history(151, json!(1)).unwrap_err();
+        history(191, json!(2)).unwrap_err();
+        history(111, json!(null)).unwrap_err();
     }
 
     #[test]
