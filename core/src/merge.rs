@@ -157,6 +157,11 @@ pub trait Rules {
     /// The type of a column.
     fn column_type(&self, column: usize) -> ColumnType;
 
+    /// Whether the column was dropped: nobody asks any more what was written to it.
+    fn is_gone(&self, _column: usize) -> bool {
+        false
+    }
+
     /// Whether an edit concurrent with a delete does not keep the row alive.
     fn delete_wins(&self) -> bool {
         false
@@ -343,7 +348,7 @@ impl<'a, 'e> Met<'a, 'e> {
     ) -> Vec<(usize, Write<'a>)> {
         let live = live(&self.counting());
         let mut writes = Vec::with_capacity(cells.len());
-        for (column, cell) in cells {
+        for (column, cell) in cells.iter().filter(|(n, _)| !rules.is_gone(*n)) {
             let mine = Wrote {
                 event: self.incoming,
                 cell: *cell,
@@ -372,6 +377,10 @@ impl<'a, 'e> Met<'a, 'e> {
         let own = cells.iter().map(Some).enumerate();
         let rest = columns_from(cells.len(), &live);
         for (column, cell) in own.chain(rest.into_iter().map(|column| (column, None))) {
+            if rules.is_gone(column) {
+                columns.push((column, Write::Value(Value::Null)));
+                continue;
+            }
             let mine = cell.map(|cell| Wrote {
                 event: self.incoming,
                 cell: *cell,

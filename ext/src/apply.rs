@@ -20,13 +20,14 @@ use crate::connection::Connection;
 use crate::definition::SchemaChange;
 use crate::error::{Error, Result};
 use crate::ffi::db::{Db, Setting};
+use crate::fits::{check_types, of_live_columns};
 use crate::guard;
 use crate::images::{self, Images};
 use crate::log;
 use crate::net::NetEffect;
 use crate::parked::Parked;
 use crate::replaced;
-use crate::rows::{Applying, RowStatements, check_types};
+use crate::rows::{Applying, RowStatements};
 use crate::shadow::{self, Sites, State, damaged, hash_from, to_i64};
 use crate::track::atomically;
 use crate::visible::{self, Touched};
@@ -486,20 +487,26 @@ fn apply_body(
     while let Some(item) = reader.next_item()? {
         match item {
             Item::Table(at) => table = Some(arrive::local_table(connection, &at)?),
-            Item::Row(row) => {
+            Item::Row(mut row) => {
                 let table = table.as_ref().ok_or_else(|| Error::corrupt("no table"))?;
                 *place += 1;
                 // A row of a table that is no longer replicated concerns nobody here.
                 if let Some(table) = table {
                     check_types(table, &row.change)?;
+                    of_live_columns(table, &mut row);
                     applying.apply(table, &row, *place)?;
                 }
             }
             Item::Schema(bytes) => match SchemaChange::decode(bytes)? {
                 Some(change) => {
-                    arrive::schema(connection, &change)?;
+                    let out = arrive::schema(connection, &change)?;
                     guard::prepare(connection, connection.is_dedicated())?;
                     *applying.statements = RowStatements::default();
+                    if let SchemaChange::Define(definition) = &change
+                        && let Some(table) = connection.tables()?.get(definition.table.at.number)
+                    {
+                        applying.touched.redefined(connection.db(), table, out)?;
+                    }
                     applying.touched.attached.redefined(connection.tables()?);
                 }
                 None => {

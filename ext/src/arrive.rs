@@ -9,13 +9,19 @@ use nuda_core::changeset::ChainHash;
 use nuda_core::row::TableRef;
 use nuda_core::site::{Dot, Seq};
 use nuda_core::value::{OwnedValue, Value};
+use sqlite3_ext::ffi;
 
 use crate::apply::optional_hash;
+use crate::authority;
+use crate::beside;
 use crate::blob_writes;
 use crate::canonical;
 use crate::connection::Connection;
+use crate::constraints::Unique;
 use crate::definition::{Definition, SchemaChange};
+use crate::early;
 use crate::error::{Error, Result};
+use crate::evolve;
 use crate::ffi::db::Db;
 use crate::ffi::own::OwnConnection;
 use crate::hidden;
@@ -23,9 +29,11 @@ use crate::inspect;
 use crate::log;
 use crate::replaced;
 use crate::shadow::{Sites, to_i64};
+use crate::sql;
 use crate::track;
-use crate::tracked::{Table, literal, quote};
+use crate::tracked::{Column, Table, literal, quote};
 use crate::triggers;
+use crate::visible;
 
 /// Why a changeset cannot be applied to this schema.
 pub(crate) enum NotHere {
@@ -86,21 +94,31 @@ pub(crate) fn local_table(
 pub(crate) fn schema(
     connection: &Connection,
     change: &SchemaChange,
-) -> std::result::Result<(), NotHere> {
+) -> std::result::Result<Vec<Vec<u8>>, NotHere> {
     match change {
-        SchemaChange::Untrack(number) => Ok(track::forget(connection, *number).map(drop)?),
-        SchemaChange::Define(definition) => define(connection, definition),
+        SchemaChange::Untrack(number) => drop(track::forget(connection, *number)?),
+        SchemaChange::Drop(number) => drop_table(connection, *number)?,
+        SchemaChange::HandOver => {
+            authority::accept(connection.db())?;
+            connection.forget_tables();
+        }
+        SchemaChange::Define(definition) => return define(connection, definition),
     }
+    Ok(Vec::new())
 }
 
-fn define(connection: &Connection, definition: &Definition) -> std::result::Result<(), NotHere> {
+fn define(
+    connection: &Connection,
+    definition: &Definition,
+) -> std::result::Result<Vec<Vec<u8>>, NotHere> {
     let db = connection.db();
     let number = definition.table.at.number;
     let statements = definition.check()?;
     let known = connection.tables()?.get(number).cloned();
+    let mut out = Vec::new();
     match known {
-        Some(ref table) if table.at.version >= definition.table.at.version => return Ok(()),
-        Some(ref table) => add_columns(db, table, definition)?,
+        Some(ref table) if table.at.version >= definition.table.at.version => return Ok(out),
+        Some(ref table) => out = change(connection, table, definition)?,
         None => create(connection, definition, &statements)?,
     }
     let shape = inspect::shape(db, &definition.table.name, definition.table.options)?;
@@ -108,12 +126,8 @@ fn define(connection: &Connection, definition: &Definition) -> std::result::Resu
         hidden::prepare(db)?;
     }
     let added = known.map_or(definition.table.columns.len(), |table| table.columns.len());
-    let mut defaults = Vec::new();
-    for (n, column) in definition.table.columns.iter().enumerate().skip(added) {
-        defaults.push((n, canonical::added_default(db, &definition.table, column)?));
-    }
-    hidden::widen(db, &definition.table, &defaults)?;
-    hidden::look_again(db, &definition.table)?;
+    let defaults = canonical::added_defaults(db, &definition.table, added)?;
+    hidden::reshape(db, &definition.table, &defaults)?;
     track::record(db, &definition.table)?;
     triggers::drop_all(db, number)?;
     triggers::create(
@@ -124,7 +138,7 @@ fn define(connection: &Connection, definition: &Definition) -> std::result::Resu
     )?;
     blob_writes::refuse(db, &definition.table)?;
     connection.forget_tables();
-    Ok(())
+    Ok(out)
 }
 
 /// Creates the table, or takes an empty one of the same shape, or one that was replicated
@@ -163,7 +177,7 @@ fn create(
         replaced::set_aside(connection, &definition.table)?;
         if is_same && shape.is_ok_and(|shape| shape.sql == definition.sql) {
             db.exec(&format!("DELETE FROM main.{}", quote(name)))?;
-            return change_indexes(db, &[], &definition.table.indexes);
+            return create_indexes(db, &definition.table.indexes);
         }
         db.exec(&format!("DROP TABLE main.{}", quote(name)))?;
         return Ok(run()?);
@@ -191,68 +205,239 @@ fn create(
     Ok(())
 }
 
-/// Adds the columns and indexes that a newer version has.
-fn add_columns(db: Db, table: &Table, definition: &Definition) -> std::result::Result<(), NotHere> {
-    let scratch = OwnConnection::in_memory()?;
-    scratch.db().exec(&definition.sql)?;
-    let columns = scratch.db().all(
-        "SELECT name, type, \"notnull\", dflt_value FROM pragma_table_xinfo(?) WHERE hidden = 0",
-        &[Value::Text(definition.table.name.as_bytes())],
-    )?;
-    for column in columns {
-        let [
-            OwnedValue::Text(name),
-            OwnedValue::Text(kind),
-            OwnedValue::Int(not_null),
-            default,
-        ] = column.as_slice()
-        else {
-            continue;
-        };
-        let name = String::from_utf8_lossy(name);
-        let exists = db.int(
-            "SELECT count(*) FROM pragma_table_xinfo(?) WHERE name = ? COLLATE NOCASE",
-            &[
-                Value::Text(table.name.as_bytes()),
-                Value::Text(name.as_bytes()),
-            ],
-        )?;
-        if exists > 0 {
-            continue;
-        }
-        let default = match default {
-            OwnedValue::Text(text) => format!(" DEFAULT {}", String::from_utf8_lossy(text)),
-            _ => String::new(),
-        };
-        let not_null = if *not_null == 0 { "" } else { " NOT NULL" };
-        db.exec(&format!(
-            "ALTER TABLE {} ADD COLUMN {} {}{not_null}{default}",
-            table.quoted(),
-            quote(&name),
-            String::from_utf8_lossy(kind)
-        ))?;
-    }
-    change_indexes(db, &table.indexes, &definition.table.indexes)
+/// The table is dropped, with its rows.
+fn drop_table(connection: &Connection, number: u32) -> std::result::Result<(), NotHere> {
+    let Some(table) = connection.tables()?.get(number).cloned() else {
+        return Ok(());
+    };
+    hidden::forget(connection.db(), &table)?;
+    track::forget(connection, number)?;
+    let dropped = format!("DROP TABLE IF EXISTS {}", table.quoted());
+    run(connection.db(), &dropped)
 }
 
-/// Drops and creates what differs. Indexes that were only ever made here stay.
-fn change_indexes(db: Db, old: &[String], new: &[String]) -> std::result::Result<(), NotHere> {
-    let named = |index: &str| {
-        db.text(
-            "SELECT name FROM main.sqlite_schema WHERE type = 'index' AND sql = ?",
-            &[Value::Text(index.as_bytes())],
-        )
-    };
-    for index in old.iter().filter(|index| !new.contains(index)) {
-        if let Some(name) = named(index)? {
-            db.exec(&format!("DROP INDEX main.{}", quote(&name)))?;
+/// Makes the table what a newer version says: columns renamed, dropped and added, its own name,
+/// its indexes. Answers the keys of rows that went beside it.
+fn change(
+    connection: &Connection,
+    table: &Table,
+    definition: &Definition,
+) -> std::result::Result<Vec<Vec<u8>>, NotHere> {
+    let db = connection.db();
+    let new = &definition.table;
+    if new.columns.len() < table.columns.len() {
+        return Err(Error::corrupt("a definition that forgets columns; refused").into());
+    }
+    if let Some(why) = table.drift.problem() {
+        return Err(NotHere::Wait(format!("{why}; mend it here first")));
+    }
+    triggers::drop_all(db, table.at.number)?;
+    let mut indexes = Vec::new();
+    for index in &table.indexes {
+        indexes.extend(index_named(db, index)?);
+    }
+    for (old, new) in table.columns.iter().zip(&new.columns) {
+        let name = quote(&old.name);
+        match (old.is_gone, new.is_gone) {
+            (true, _) => {}
+            (false, true) => run(
+                db,
+                &format!("ALTER TABLE {} DROP COLUMN {name}", table.quoted()),
+            )?,
+            (false, false) if old.name != new.name => run(
+                db,
+                &format!(
+                    "ALTER TABLE {} RENAME COLUMN {name} TO {}",
+                    table.quoted(),
+                    quote(&new.name)
+                ),
+            )?,
+            (false, false) => {}
         }
     }
-    for index in new.iter().filter(|index| !old.contains(index)) {
-        if named(index)?.is_none() {
+    if table.name != new.name {
+        let renamed = format!(
+            "ALTER TABLE {} RENAME TO {}",
+            table.quoted(),
+            quote(&new.name)
+        );
+        run(db, &renamed)?;
+    }
+    evolve::forget_cells(db, table, new)?;
+    evolve::choices_follow(db, table, Some(new))?;
+    add_columns(connection, table, definition)?;
+    // A renaming has changed their texts, here as at the author's.
+    for index in &indexes {
+        drop_unless(db, index, &new.indexes)?;
+    }
+    let out = if new.options.keep_first {
+        make_room(connection, definition)?
+    } else {
+        Vec::new()
+    };
+    create_indexes(db, &new.indexes)?;
+    Ok(out)
+}
+
+/// New UNIQUE indexes of a table that shows the oldest of several rows: the rows that have the same
+/// values go beside it, until the changeset's end tells which of them is shown. Answers their keys.
+fn make_room(connection: &Connection, definition: &Definition) -> Result<Vec<Vec<u8>>> {
+    let (db, new) = (connection.db(), &definition.table);
+    let (mut missing, mut out) = (Vec::new(), Vec::new());
+    for index in &new.indexes {
+        if index_named(db, index)?.is_none() {
+            missing.push(index);
+        }
+    }
+    if missing.is_empty() {
+        return Ok(out);
+    }
+    let scratch = OwnConnection::in_memory()?;
+    scratch.db().exec(&definition.sql)?;
+    let before = Unique::all(scratch.db(), &new.name)?;
+    for index in missing {
+        scratch.db().exec(index)?;
+    }
+    let added = Unique::all(scratch.db(), &new.name)?;
+    for unique in added.iter().filter(|unique| !before.contains(unique)) {
+        for row in visible::alike(db, new, unique)? {
+            beside::take_out(connection, new, &row)?;
+            out.push(beside::keep(db, new, &row)?);
+        }
+    }
+    Ok(out)
+}
+
+/// Adds the columns that a newer version has.
+fn add_columns(
+    connection: &Connection,
+    table: &Table,
+    definition: &Definition,
+) -> std::result::Result<(), NotHere> {
+    let db = connection.db();
+    let scratch = OwnConnection::in_memory()?;
+    scratch.db().exec(&definition.sql)?;
+    let new = &definition.table;
+    let add = |name: &str| {
+        let text = sql::column_text(&definition.sql, name)
+            .ok_or_else(|| Error::corrupt("a definition without one of its columns"))?;
+        run(
+            db,
+            &format!("ALTER TABLE {} ADD COLUMN {text}", new.quoted()),
+        )
+    };
+    let added = new.columns.iter().enumerate().skip(table.columns.len());
+    for (position, column) in added.filter(|(_, column)| !column.is_gone) {
+        let Some(wanted) = Declared::of(scratch.db(), &new.name, &column.name)? else {
+            continue;
+        };
+        match Declared::of(db, &new.name, &column.name)? {
+            None => add(&column.name)?,
+            Some(here) if here == wanted => {
+                let default = canonical::added_default(db, new, column)?;
+                early::set_aside(connection, new, (position, &default))?;
+            }
+            Some(_) => return Err(NotHere::Wait(in_the_way(new, column))),
+        }
+    }
+    // Generated ones have no number, and stored ones cannot be added.
+    let generated = scratch.db().all(
+        "SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 2",
+        &[Value::Text(new.name.as_bytes())],
+    )?;
+    for row in &generated {
+        if let [OwnedValue::Text(name)] = row.as_slice() {
+            let name = String::from_utf8_lossy(name);
+            if Declared::of(db, &new.name, &name)?.is_none() {
+                add(&name)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Runs a statement of a definition. What is in its way here has to go first.
+fn run(db: Db, statement: &str) -> std::result::Result<(), NotHere> {
+    match db.exec(statement) {
+        Err(error) if error.code == ffi::SQLITE_ERROR => Err(NotHere::Wait(format!(
+            "it needs {statement}, and here: {}; remove what is in the way",
+            error.message
+        ))),
+        done => Ok(done?),
+    }
+}
+
+/// Two nodes added a column of one name, and the other one was first.
+fn in_the_way(table: &Table, column: &Column) -> String {
+    let (table, own) = (quote(&table.name), quote(&format!("{}_here", column.name)));
+    let column = quote(&column.name);
+    format!(
+        "another node was first to add the column {column} to {table}, declared otherwise than the \
+         one here; ALTER TABLE {table} RENAME COLUMN {column} TO {own} keeps both, DROP COLUMN \
+         gives this one up"
+    )
+}
+
+/// How a column is declared, apart from its spelling.
+#[derive(PartialEq, Eq)]
+struct Declared {
+    kind: String,
+    not_null: i64,
+    default: OwnedValue,
+    collation: Option<String>,
+}
+
+impl Declared {
+    fn of(db: Db, table: &str, column: &str) -> Result<Option<Self>> {
+        let row = db.first(
+            "SELECT type, \"notnull\", dflt_value FROM pragma_table_xinfo(?, 'main') \
+             WHERE name = ? COLLATE NOCASE",
+            &[
+                Value::Text(table.as_bytes()),
+                Value::Text(column.as_bytes()),
+            ],
+        )?;
+        let Some([OwnedValue::Text(kind), OwnedValue::Int(not_null), default]) = row.as_deref()
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            kind: String::from_utf8_lossy(kind).to_ascii_uppercase(),
+            not_null: *not_null,
+            default: default.clone(),
+            collation: db.collation(table, column),
+        }))
+    }
+}
+
+fn index_named(db: Db, index: &str) -> Result<Option<String>> {
+    db.text(
+        "SELECT name FROM main.sqlite_schema WHERE type = 'index' AND sql = ?",
+        &[Value::Text(index.as_bytes())],
+    )
+}
+
+/// Drops an index whose definition is none of these.
+fn drop_unless(db: Db, name: &str, wanted: &[String]) -> Result<()> {
+    let text = db.text(
+        "SELECT sql FROM main.sqlite_schema WHERE type = 'index' AND name = ?",
+        &[Value::Text(name.as_bytes())],
+    )?;
+    match text {
+        Some(text) if !wanted.contains(&text) => {
+            db.exec(&format!("DROP INDEX main.{}", quote(name)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Creates the indexes that are not here. Indexes that were only ever made here stay.
+fn create_indexes(db: Db, indexes: &[String]) -> std::result::Result<(), NotHere> {
+    for index in indexes {
+        if index_named(db, index)?.is_none() {
             db.exec(index).map_err(|error| {
                 NotHere::Wait(format!(
-                    "an index cannot be created: {}",
+                    "an index cannot be created: {}; if its name is taken here, DROP INDEX frees it",
                     literal(&error.message)
                 ))
             })?;

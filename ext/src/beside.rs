@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::event;
 use crate::ffi::db::Db;
 use crate::hidden;
-use crate::tracked::{Table, quote};
+use crate::tracked::{GONE, Table, quote};
 use crate::triggers;
 
 /// Whether a write failed because another row has its values, and the row goes beside the table.
@@ -41,17 +41,47 @@ pub(crate) fn find(db: Db, table: &Table, key: &[Value<'_>]) -> Result<Option<Fo
     Ok(hidden.map(|row| (row, true)))
 }
 
-/// A row as the attached old file has it, shown or hidden there.
+/// A row as the attached old file has it, shown or hidden there: the columns that it knew, under
+/// their numbers. Names may have changed since.
 pub(crate) fn find_old(
     db: Db,
     table: &Table,
     key: &[Value<'_>],
 ) -> Result<Option<Vec<OwnedValue>>> {
+    let number = [Value::Int(i64::from(table.at.number))];
+    let name = "SELECT name FROM nuda_old.nuda_table WHERE number = ? AND kind <> 'untracked'";
+    let Some(name) = db.text(name, &number)? else {
+        return Ok(None);
+    };
+    let mut columns = Vec::new();
+    for column in db.all(
+        "SELECT name, is_key FROM nuda_old.nuda_column WHERE number = ? ORDER BY position",
+        &number,
+    )? {
+        if let [OwnedValue::Text(name), OwnedValue::Int(is_key)] = column.as_slice() {
+            columns.push((quote(&String::from_utf8_lossy(name)), *is_key));
+        }
+    }
+    columns.truncate(table.columns.len());
+    let read: Vec<&str> = columns
+        .iter()
+        .enumerate()
+        .map(|(n, (name, is_key))| {
+            let is_gone = *is_key == GONE || table.is_gone(n);
+            if is_gone { "NULL" } else { name.as_str() }
+        })
+        .collect();
+    let keys: Vec<String> = columns
+        .iter()
+        .filter(|(_, is_key)| *is_key == 1)
+        .enumerate()
+        .map(|(n, (name, _))| format!("{name} = ?{}", n + 1))
+        .collect();
     let sql = format!(
         "SELECT {} FROM nuda_old.{} WHERE {}",
-        table.column_list(),
-        quote(&table.name),
-        table.key_condition()
+        read.join(", "),
+        quote(&name),
+        keys.join(" AND ")
     );
     let row = db.first(&sql, key)?;
     let is_there = "SELECT count(*) FROM nuda_old.sqlite_schema WHERE name = 'nuda_hidden'";
@@ -65,13 +95,11 @@ pub(crate) fn find_old(
 pub(crate) fn insert(connection: &Connection, table: &Table, values: &[OwnedValue]) -> Result<()> {
     let db = connection.db();
     let mut row = values.to_vec();
-    for column in table.columns.iter().skip(values.len()) {
-        row.push(canonical::added_default(db, table, column)?);
-    }
+    canonical::fill_up(db, table, &mut row)?;
     let value = |n: usize| row.get(n).map_or(Value::Null, OwnedValue::as_ref);
     triggers::touch(db)?;
     event::insert(&mut *connection.capture()?, table, value)?;
-    keep(db, table, &row)
+    keep(db, table, &row).map(drop)
 }
 
 /// A row that was changed from `old` to `new`, and was hidden or has no place any more.
@@ -88,7 +116,7 @@ pub(crate) fn update(
         |n| new.get(n).map_or(Value::Null, OwnedValue::as_ref),
     )?;
     take_out(connection, table, new)?;
-    keep(connection.db(), table, new)
+    keep(connection.db(), table, new).map(drop)
 }
 
 /// A hidden row that was deleted.
@@ -118,12 +146,14 @@ pub(crate) fn take_out(connection: &Connection, table: &Table, row: &[OwnedValue
     connection.while_applying(|| connection.db().run(&delete, &key))
 }
 
-/// Keeps a row beside its table until somebody looks whether it is to be shown.
-pub(crate) fn keep(db: Db, table: &Table, row: &[OwnedValue]) -> Result<()> {
+/// Keeps a row beside its table until somebody looks whether it is to be shown. Answers its key.
+pub(crate) fn keep(db: Db, table: &Table, row: &[OwnedValue]) -> Result<Vec<u8>> {
     let key: Vec<Value<'_>> = row
         .iter()
         .take(table.at.key_columns)
         .map(OwnedValue::as_ref)
         .collect();
-    hidden::put(db, table.at.number, &key_bytes(&key), row, None)
+    let key = key_bytes(&key);
+    hidden::put(db, table.at.number, &key, row, None)?;
+    Ok(key)
 }

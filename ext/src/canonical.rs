@@ -120,6 +120,31 @@ pub(crate) fn added_default(db: Db, table: &Table, column: &Column) -> Result<Ow
     }
 }
 
+/// The same of all columns from `first` on, by position.
+pub(crate) fn added_defaults(
+    db: Db,
+    table: &Table,
+    first: usize,
+) -> Result<Vec<(usize, OwnedValue)>> {
+    let added = table.columns.iter().enumerate().skip(first);
+    let added = added.filter(|(_, column)| !column.is_gone);
+    added
+        .map(|(n, column)| Ok((n, added_default(db, table, column)?)))
+        .collect()
+}
+
+/// Gives a row of before columns were added what they show in such rows.
+pub(crate) fn fill_up(db: Db, table: &Table, row: &mut Vec<OwnedValue>) -> Result<()> {
+    for column in table.columns.iter().skip(row.len()) {
+        row.push(if column.is_gone {
+            OwnedValue::Null
+        } else {
+            added_default(db, table, column)?
+        });
+    }
+    Ok(())
+}
+
 /// Position and quoted name of the columns in question.
 fn places(table: &Table) -> Vec<(usize, String)> {
     table

@@ -16,10 +16,13 @@ use sqlite3_ext::ffi::SQLITE_ERROR;
 
 use crate::ancestors;
 use crate::attached;
+use crate::authority::{self, Authority};
 use crate::births;
-use crate::buffer::{Buffer, Kind};
+use crate::buffer::{Buffer, Event, Kind};
 use crate::connection::Connection;
+use crate::definition::SchemaChange;
 use crate::drift::Drift;
+use crate::early;
 use crate::error::{Error, Result};
 use crate::event::{self, Scratch};
 use crate::ffi::db::Db;
@@ -35,7 +38,6 @@ use crate::strong::commit::{self, Candidate};
 use crate::strong::decide::{Writes, decide};
 use crate::track;
 use crate::tracked::{Table, Tables};
-use crate::triggers;
 use crate::visible;
 
 /// What a trigger's first argument says, besides the table: `table * 16 + call`.
@@ -115,6 +117,8 @@ pub(crate) struct Capture {
     grown: Vec<Grown>,
     /// Whether the record was completed before, by a COMMIT that then failed with SQLITE_BUSY.
     ended: bool,
+    /// Tables that parts in the log define.
+    defined: Vec<u32>,
     /// Whether the committing transaction wrote a record, so that the daemon is to be woken.
     pub(crate) wrote: bool,
     /// Keys being invented.
@@ -131,6 +135,7 @@ impl Capture {
         self.hasher = None;
         self.ended = false;
         self.grown.clear();
+        self.defined.clear();
         self.pieces.0.clear();
         self.pieces.1.clear();
         self.keys = Keys::default();
@@ -158,7 +163,23 @@ impl Capture {
         }
         if self.buffer.parts() == 0 {
             self.record = None;
+            self.defined.clear();
         }
+    }
+
+    /// The tables that the transaction defines, changes or gives up.
+    fn definitions(&self) -> Vec<u32> {
+        let mut numbers = self.defined.clone();
+        let is_definition = |event: &Event<'_>| event.kind == Kind::Definition;
+        for event in self.buffer.iter().filter(is_definition) {
+            numbers.extend(SchemaChange::table(event.payload));
+        }
+        numbers
+    }
+
+    /// A definition's transaction also writes these rows: the net effect reads them.
+    pub(crate) fn grows(&mut self, grown: Grown) {
+        self.grown.push(grown);
     }
 }
 
@@ -316,8 +337,8 @@ pub(crate) fn savepoint(connection: &Connection, id: i32) -> Result<()> {
     }
 }
 
-/// The table was altered by plain DDL. Columns added at the founding node are replicated at
-/// the commit; anything else is refused before more is written that others cannot take.
+/// The table was altered by plain DDL. Columns added by who may define tables are replicated at
+/// the commit or soon after; anything else is refused before more is written that others cannot take.
 fn check_drift(connection: &Connection, table: &Table) -> Result<()> {
     if matches!(table.drift, Drift::None | Drift::Indexed) {
         return Ok(());
@@ -326,10 +347,10 @@ fn check_drift(connection: &Connection, table: &Table) -> Result<()> {
     if let Some(what) = table.drift.problem() {
         return Err(Error::refused(format!(
             "{what}, but it is replicated; {}",
-            track::way_out(&table.name, state.is_founder())
+            track::way_out(&table.name, authority::of(&state))
         )));
     }
-    if state.is_founder() {
+    if authority::of(&state) != Authority::Founder {
         return Ok(());
     }
     Err(Error::refused(format!(
@@ -371,6 +392,22 @@ pub(crate) fn existing_row(
     Ok(())
 }
 
+/// Adds a row of which the net effect reads what added columns hold.
+pub(crate) fn touched_row(
+    connection: &Connection,
+    table: &Table,
+    key: &[OwnedValue],
+) -> Result<()> {
+    let mut capture = connection.capture()?;
+    event::touch(&mut capture, table, |n| {
+        key.get(n).map_or(Value::Null, OwnedValue::as_ref)
+    })?;
+    if capture.buffer.len() >= limits::SPILL_BYTES {
+        spill(connection, &mut capture)?;
+    }
+    Ok(())
+}
+
 /// Writes a part of a large transaction early.
 fn spill(connection: &Connection, capture: &mut Capture) -> Result<()> {
     let rowid = connection.db().last_insert_rowid();
@@ -396,19 +433,12 @@ pub(crate) fn flush(connection: &Connection) -> Result<()> {
         check_drift(connection, table)?;
     }
     let changed = tables.changed();
-    if !changed.is_empty() && shadow::state(connection.db())?.is_founder() {
+    if !changed.is_empty() {
+        let level = level(connection, &capture, &tables)?;
         drop(capture);
-        let mut grown = Vec::new();
-        for table in &changed {
-            let is_written = written.contains(&table.at.number);
-            if !is_written && track::proposal(connection.db(), table).is_err() {
-                continue;
-            }
-            let added = track::propose_changes(connection, table, triggers::Tables::AsTheyAre)?;
-            grown.extend(added.filter(|_| is_written));
-        }
+        let grown = early::carry(connection, &changed, &written, level)?;
         capture = connection.capture()?;
-        capture.grown = grown;
+        capture.grown.extend(grown);
     }
     write_part(connection, &mut capture, true)?;
     connection.db().set_last_insert_rowid(rowid);
@@ -469,6 +499,9 @@ fn write_part(connection: &Connection, capture: &mut Capture, last: bool) -> Res
         commit::advance(connection.db(), &candidate, &hash.0, &record.seen, stamp)?;
         commit::propose(connection, &candidate)?;
     }
+    if capture.buffer.tables().contains(&0) {
+        capture.defined = capture.definitions();
+    }
     capture.record = Some(record);
     capture.hasher = Some(hasher);
     capture.buffer.spilled();
@@ -525,10 +558,20 @@ fn level(connection: &Connection, capture: &Capture, tables: &Tables) -> Result<
         ));
     }
     let numbers = capture.buffer.tables();
+    // Definitions belong to table 0.
+    let may_define = !capture.defined.is_empty() || numbers.contains(&0);
+    let is_ordered = may_define && authority::read(connection.db())? == Authority::Log;
+    let defined = if is_ordered {
+        capture.definitions()
+    } else {
+        Vec::new()
+    };
     let mut written = numbers.iter().filter_map(|n| tables.get(*n));
     let strong = written.find(|table| table.options.is_strong);
     let writes = Writes {
-        strong: strong.map(|table| table.name.as_str()),
+        strong: strong
+            .map(|table| table.name.as_str())
+            .or((!defined.is_empty()).then_some("nuda_table")),
         begun: capture.record.as_ref().map(|record| record.level),
     };
     decide(&writes, session.write_level())

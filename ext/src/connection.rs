@@ -162,6 +162,8 @@ impl Connection {
         {
             return Ok(Rc::clone(tables));
         }
+        // It names a column, which may have another name by now.
+        self.statements()?.greatest_key.clear();
         // Not held meanwhile: reading may end in a rollback, which forgets them.
         let tables = Rc::new(Tables::load(self.db)?);
         *self.tables.borrow_mut() = CachedTables {

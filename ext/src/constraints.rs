@@ -166,7 +166,10 @@ pub(crate) fn named_in_check(
         .collect();
     (0..columns.len())
         .filter(|n| {
-            let is_it = |t: &Token<'_>| columns.get(*n).is_some_and(|c| t.is_name(&c.name));
+            let is_it = |t: &Token<'_>| {
+                let column = columns.get(*n).filter(|c| !c.is_gone);
+                column.is_some_and(|c| t.is_name(&c.name))
+            };
             body.iter().any(is_it) || behind.iter().any(|t| is_it(t))
         })
         .collect()
@@ -265,7 +268,8 @@ pub(crate) fn not_unique(table: &str, index: &str) -> String {
 /// Why a table does not get a unique index later.
 pub(crate) fn not_unique_yet(table: &str, index: &str) -> String {
     format!(
-        "{table} has the UNIQUE index {index}, which other nodes do not have and would not keep"
+        "{table} has the UNIQUE index {index}, which other nodes do not have; drop it, and make it by \
+         SELECT nuda_exec('CREATE UNIQUE INDEX ...')"
     )
 }
 

@@ -19,7 +19,7 @@ pub(crate) enum Drift {
     None,
     /// It has columns that are not replicated yet.
     Added,
-    /// It has other indexes than were replicated, on the node that may say so.
+    /// It has other indexes than were replicated, on a node that may say so.
     Indexed,
     /// It was dropped or renamed, lost a column, or got what cannot be replicated.
     Broken(String),
@@ -99,8 +99,8 @@ impl Present {
         }
     }
 
-    /// How a table differs. Which indexes replicas have is for the founder to say.
-    pub(crate) fn drift(&self, table: &Table, is_founder: bool) -> Drift {
+    /// How a table differs. Indexes of a node that may not define tables are its own.
+    pub(crate) fn drift(&self, table: &Table, may_define: bool) -> Drift {
         let name = table.name.to_ascii_lowercase();
         let Some(columns) = self.columns.get(&name) else {
             return Drift::Broken(format!("{} was dropped or renamed", table.name));
@@ -116,7 +116,7 @@ impl Present {
             ));
         }
         let is_there = |name: &str| columns.iter().any(|c| c.eq_ignore_ascii_case(name));
-        if let Some(gone) = table.columns.iter().find(|c| !is_there(&c.name)) {
+        if let Some(gone) = table.live().find(|c| !is_there(&c.name)) {
             return Drift::Broken(format!("{} lost its column {}", table.name, gone.name));
         }
         for unique in self.unique.get(&name).into_iter().flatten() {
@@ -128,11 +128,11 @@ impl Present {
                 return Drift::Broken(constraints::not_unique_yet(&table.name, index));
             }
         }
-        if columns.len() > table.columns.len() {
+        if columns.len() > table.live().count() {
             return Drift::Added;
         }
         let indexes = self.indexes.get(&name).map_or(&[][..], Vec::as_slice);
-        if is_founder && indexes != table.indexes {
+        if may_define && indexes != table.indexes {
             return Drift::Indexed;
         }
         Drift::None

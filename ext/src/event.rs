@@ -166,6 +166,21 @@ pub(crate) fn say_again(
     Ok(())
 }
 
+/// A row that is to be read again, whatever is known of its change.
+pub(crate) fn touch<'a>(
+    capture: &mut Capture,
+    table: &Table,
+    key: impl Fn(usize) -> Value<'a>,
+) -> Result<()> {
+    let payload = &mut capture.scratch.payload;
+    let row = begin_row(payload, table, &key)?;
+    put_varint(payload, 0);
+    capture
+        .buffer
+        .push(Kind::Update, table.at.number, row, payload, &[]);
+    Ok(())
+}
+
 /// Whether a column's value changed, to the last bit.
 fn differs(old: Value<'_>, new: Value<'_>) -> bool {
     match (old, new) {

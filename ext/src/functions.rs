@@ -6,12 +6,15 @@ use nuda_core::site::Site;
 use nuda_core::value::{OwnedValue, Value};
 use nuda_core::version_vector::VersionVector;
 
+use crate::alter;
 use crate::apply::{self, Outcome};
+use crate::authority::{self, Authority};
 use crate::canonical;
 use crate::changes;
 use crate::collect;
 use crate::connection::Connection;
 use crate::digest;
+use crate::early;
 use crate::error::{Error, Result};
 use crate::ffi::function::{Scalar, register};
 use crate::ffi::rows_table;
@@ -41,6 +44,9 @@ const FUNCTIONS: &[Definition] = &[
     ("nuda_untrack", 1, false, untrack),
     ("nuda_column", -1, false, column),
     ("nuda_propose", 0, false, propose),
+    ("nuda_hand_over", 0, false, hand_over),
+    ("nuda_altered", 0, false, altered),
+    ("nuda_alter", 1, false, alter_tables),
     ("nuda_problems", 0, true, problems),
     ("nuda_eject", 0, false, eject),
     ("nuda_uuid7", 0, true, uuid7),
@@ -170,6 +176,7 @@ fn join(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
                 "DELETE FROM main.nuda_peers; DELETE FROM main.nuda_protocol; \
                  DELETE FROM main.nuda_conflicts",
             )?;
+            early::forget_donors(connection)?;
         }
         Ok(())
     })?;
@@ -230,6 +237,32 @@ fn column(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
 fn propose(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
     let count = track::propose(connection)?;
     Ok(OwnedValue::Int(i64::try_from(count).unwrap_or(i64::MAX)))
+}
+
+/// `SELECT nuda_altered()`: 1 if plain DDL altered tables in a way that waits for `nuda_propose()`.
+fn altered(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
+    let db = connection.db();
+    let is_altered =
+        shadow::is_replica(db)? && (!track::altered(connection)?.is_empty() || early::is_any(db)?);
+    Ok(OwnedValue::Int(i64::from(is_altered)))
+}
+
+/// `SELECT nuda_alter('ALTER TABLE ...; CREATE INDEX ...')`: how many statements changed replicated
+/// tables. In a cluster for the leader only: applications call `nuda_exec`.
+fn alter_tables(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    let count = alter::alter(
+        connection,
+        required(&args, 0, "the statement")?,
+        Authority::Log,
+    )?;
+    Ok(OwnedValue::Int(i64::try_from(count).unwrap_or(i64::MAX)))
+}
+
+/// `SELECT nuda_hand_over()`: 1 if definitions go through the replicated log from here on.
+fn hand_over(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
+    Ok(OwnedValue::Int(i64::from(authority::hand_over(
+        connection,
+    )?)))
 }
 
 /// `nuda_problems()`: NULL, or what keeps tracked tables from being replicated.

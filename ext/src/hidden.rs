@@ -284,8 +284,9 @@ pub(crate) fn image_gone(
     }
 }
 
-/// A table got columns: its hidden rows get what its other rows hold there.
-pub(crate) fn widen(db: Db, table: &Table, defaults: &[(usize, OwnedValue)]) -> Result<()> {
+/// A table is defined anew: in added columns its hidden rows get what its other rows hold there,
+/// in dropped ones nothing; and its constraints may be others, so all are looked at again.
+pub(crate) fn reshape(db: Db, table: &Table, defaults: &[(usize, OwnedValue)]) -> Result<()> {
     if !any(db, table)? {
         return Ok(());
     }
@@ -293,6 +294,11 @@ pub(crate) fn widen(db: Db, table: &Table, defaults: &[(usize, OwnedValue)]) -> 
         for (n, default) in defaults {
             if *n == values.len() {
                 values.push(default.clone());
+            }
+        }
+        for (n, value) in values.iter_mut().enumerate() {
+            if table.is_gone(n) {
+                *value = OwnedValue::Null;
             }
         }
         put(db, table.at.number, &key, &values, None)?;
@@ -320,25 +326,35 @@ pub(crate) fn set_aside(db: Db, table: &Rc<Table>) -> Result<Option<String>> {
     let hidden = all(db, table.at.number)?;
     let name = replaced::free_name(db, &format!("{} hidden rows", table.name))?;
     if !hidden.is_empty() {
-        let columns = table.column_list();
+        let live: Vec<&str> = table.live().map(|c| c.name.as_str()).collect();
+        let columns: Vec<String> = live.iter().map(|name| quote(name)).collect();
+        let columns = columns.join(", ");
         db.exec(&format!(
             "CREATE TABLE main.{0} AS SELECT {columns} FROM {1} WHERE 0",
             quote(&name),
             table.quoted()
         ))?;
         for row in &hidden {
-            let places = vec!["?"; row.values.len()].join(", ");
-            let names: Vec<String> = table.columns.iter().map(|c| quote(&c.name)).collect();
-            let names = names.get(..row.values.len()).unwrap_or_default().join(", ");
             let values: Vec<Value<'_>> = row.values.iter().map(OwnedValue::as_ref).collect();
+            let values = table.live_values(&values);
+            let places = vec!["?"; values.len()].join(", ");
             db.run(
                 &format!(
-                    "INSERT INTO main.{}({names}) VALUES ({places})",
+                    "INSERT INTO main.{}({columns}) VALUES ({places})",
                     quote(&name)
                 ),
                 &values,
             )?;
         }
+    }
+    forget(db, table)?;
+    Ok((!hidden.is_empty()).then_some(name))
+}
+
+/// The table goes with all its rows.
+pub(crate) fn forget(db: Db, table: &Table) -> Result<()> {
+    if !table.options.keep_first {
+        return Ok(());
     }
     for shadow in ["nuda_hidden", "nuda_birth"] {
         db.run(
@@ -346,5 +362,5 @@ pub(crate) fn set_aside(db: Db, table: &Rc<Table>) -> Result<Option<String>> {
             &[number(table.at.number)],
         )?;
     }
-    Ok((!hidden.is_empty()).then_some(name))
+    Ok(())
 }

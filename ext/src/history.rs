@@ -211,7 +211,11 @@ impl Teller<'_> {
                 let column = self.table.columns.get(*n);
                 let name = column.map_or_else(|| n.to_string(), |c| c.name.clone());
                 let kind = column.map_or(ColumnType::Lww, |c| c.kind);
-                let outcome = self.of_cell(event, *n, kind, cell.as_ref());
+                let outcome = if self.table.is_gone(*n) {
+                    "the column was dropped".to_owned()
+                } else {
+                    self.of_cell(event, *n, kind, cell.as_ref())
+                };
                 let wrote = text(&said(cell.as_ref()));
                 line(text(&name), text(kind.name()), wrote, outcome)
             })

@@ -181,6 +181,7 @@ fn columns(db: Db, table: &str, all: &[Declared]) -> Result<(Vec<Column>, bool)>
             kind,
             rules,
             is_key: true,
+            is_gone: false,
         });
     }
     for column in all.iter().filter(|c| c.key == 0 && c.hidden == 0) {
@@ -190,6 +191,7 @@ fn columns(db: Db, table: &str, all: &[Declared]) -> Result<(Vec<Column>, bool)>
             kind,
             rules,
             is_key: false,
+            is_gone: false,
         });
     }
     if columns.len() > limits::COLUMNS || columns.iter().any(|c| c.name.len() > limits::NAME_BYTES)

@@ -277,14 +277,16 @@ fn place<'a>(
             .ok_or_else(|| exhausted(table))?;
     }
     let policy = if replaces { " OR REPLACE" } else { "" };
-    let places = vec!["?"; table.columns.len()].join(", ");
+    let mut values = vec![Value::Int(first - 1)];
+    values.extend((1..table.columns.len()).map(row));
+    let values = table.live_values(&values);
+    let names: Vec<String> = table.live().map(|c| c.read("")).collect();
+    let places = vec!["?"; values.len()].join(", ");
     let sql = format!(
         "INSERT{policy} INTO {}({}) VALUES ({places})",
         table.quoted(),
-        table.column_list()
+        names.join(", ")
     );
-    let mut values = vec![Value::Int(first - 1)];
-    values.extend((1..table.columns.len()).map(row));
     let placed = connection.while_placing(|| db.run(&sql, &values));
     let mut capture = connection.capture()?;
     match placed {

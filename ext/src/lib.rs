@@ -9,7 +9,7 @@
 //!   sites never invent the same key, `canonical` that sets have one form, `blob_writes` that nothing gets past the triggers in pieces, and `undo` that several edits of
 //!   one text become one;
 //! - `changes` reads records, `apply` delivers them elsewhere, in order and whole; `arrive`
-//!   brings tables (`replaced`: those that come again), `rows` changes rows, asking `concurrent` what the change had not seen and
+//!   brings tables (`replaced`: those that come again), `fits` says whether a change is one of theirs, `rows` changes rows, asking `concurrent` what the change had not seen and
 //!   `nuda_core::merge` what that amounts to (`states` and `placed`: to a text or document); `images` keeps what deletes hid, `conflicts`
 //!   reports what lost, `history` tells what happened to one row, `guard` keeps user triggers from writing twice;
 //! - `visible` shows and hides rows that hold one unique value (`births` says which is the oldest, `hidden` keeps those that are
@@ -20,15 +20,18 @@
 //! - `identity` and `noticed` find out that a file was copied or put back;
 //! - `strong` asks the replicated log for a place before a strong transaction commits, and waits
 //!   before a strong read begins;
-//! - `track`, `inspect`, `definition`, `drift` and `shadow` hold what is replicated and as what;
+//! - `track`, `alter`, `inspect`, `definition`, `evolve`, `drift` and `shadow` hold what is replicated and as what;
+//!   `authority` says who may change that, `early` what becomes of columns that have no definition yet;
 //!   `functions` is the SQL surface; `connection` is what is remembered between calls.
 //!
 //! All `unsafe` is in `ffi`.
 
+mod alter;
 mod ancestors;
 mod apply;
 mod arrive;
 mod attached;
+mod authority;
 mod beside;
 mod births;
 mod blob_writes;
@@ -44,10 +47,13 @@ mod constraints;
 mod definition;
 mod digest;
 mod drift;
+mod early;
 mod error;
 mod event;
+mod evolve;
 mod excess;
 mod ffi;
+mod fits;
 mod foreign_keys;
 mod functions;
 mod guard;

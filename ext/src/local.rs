@@ -9,20 +9,23 @@ use std::rc::Rc;
 
 use nuda_core::value::{OwnedValue, Value};
 
+use crate::authority::{self, Authority};
 use crate::connection::Connection;
 use crate::error::Result;
 use crate::ffi::db::Db;
-use crate::shadow::{self, damaged};
+use crate::shadow::damaged;
 use crate::track;
 use crate::tracked::quote;
 
 /// Plain tables of the user's in the old file: name, definition, whether it was tracked there,
-/// whether it is here, whether it is tracked here, whether a trigger names it.
+/// whether it is here or was, under whatever name, whether it is tracked here, whether a trigger names it.
 const OLD_TABLES: &str = "
 SELECT o.name, o.sql,
   EXISTS (SELECT 1 FROM nuda_old.nuda_table t
     WHERE t.name = o.name COLLATE NOCASE AND t.kind <> 'untracked'),
-  EXISTS (SELECT 1 FROM main.sqlite_schema n WHERE n.name = o.name COLLATE NOCASE),
+  EXISTS (SELECT 1 FROM main.sqlite_schema n WHERE n.name = o.name COLLATE NOCASE)
+    OR EXISTS (SELECT 1 FROM nuda_old.nuda_table t JOIN main.nuda_table n USING (number)
+      WHERE t.name = o.name COLLATE NOCASE AND t.kind <> 'untracked'),
   EXISTS (SELECT 1 FROM main.nuda_table t
     WHERE t.name = o.name COLLATE NOCASE AND t.kind <> 'untracked'),
   EXISTS (SELECT 1 FROM (SELECT name, sql FROM nuda_old.sqlite_schema WHERE type = 'trigger'
@@ -38,7 +41,7 @@ ORDER BY o.rowid";
 /// Brings back what the attached old file (`nuda_old`) has besides replicated tables.
 pub(crate) fn bring_back(connection: &Rc<Connection>) -> Result<()> {
     let db = connection.db();
-    let is_founder = shadow::state(db)?.is_founder();
+    let defines_here = authority::read(db)? == Authority::Here;
     for row in db.all(OLD_TABLES, &[])? {
         let [
             OwnedValue::Text(name),
@@ -56,7 +59,7 @@ pub(crate) fn bring_back(connection: &Rc<Connection>) -> Result<()> {
         match (*was_tracked != 0, *is_here != 0, *is_tracked != 0) {
             (true, false, _) => {
                 copy(db, &name, &sql)?;
-                if is_founder {
+                if defines_here {
                     let options = db.text(
                         "SELECT options FROM nuda_old.nuda_table WHERE name = ? COLLATE NOCASE",
                         &[Value::Text(name.as_bytes())],

@@ -225,7 +225,7 @@ fn settle_row(
     let found = index.all(db, sites, name)?;
     let events: Vec<_> = found.iter().map(|found| found.event()).collect();
     for (n, column) in table.columns.iter().enumerate().skip(table.at.key_columns) {
-        if column.kind != ColumnType::Lww {
+        if column.kind != ColumnType::Lww || column.is_gone {
             continue;
         }
         let Some(value) = register(n, &events) else {
@@ -248,7 +248,9 @@ fn settle_row(
                     beside::keep(db, table, &with(row, table, &column.name, value))?;
                 }
             }
-            (Some(row), _) => beside::keep(db, table, &with(row, table, &column.name, value))?,
+            (Some(row), _) => {
+                beside::keep(db, table, &with(row, table, &column.name, value))?;
+            }
             (None, done) => done?,
         }
     }
@@ -436,7 +438,7 @@ fn reissue_row(
     // The whole row, for where it has no place in its table.
     let mut new = here.clone().unwrap_or_default();
     for (n, cell) in cells {
-        let Some(column) = table.columns.get(n).filter(|c| !c.is_key) else {
+        let Some(column) = table.columns.get(n).filter(|c| !c.is_key && !c.is_gone) else {
             continue;
         };
         let (name, place) = (quote(&column.name), row.key.len() + made.len() + 1);
@@ -552,8 +554,10 @@ fn insert_again(
 /// Inserts a row from its first column on.
 fn insert(connection: &Connection, table: &Table, row: &[OwnedValue]) -> Result<()> {
     let columns = table.columns.iter().take(row.len());
+    let columns = columns.filter(|c| !c.is_gone);
     let columns: Vec<String> = columns.map(|c| quote(&c.name)).collect();
     let values: Vec<Value<'_>> = row.iter().map(OwnedValue::as_ref).collect();
+    let values = table.live_values(&values);
     let places = vec!["?"; columns.len()].join(", ");
     let insert = format!(
         "INSERT INTO {}({}) VALUES ({places})",

@@ -72,8 +72,11 @@ pub(crate) fn net_effect(
 ) -> Result<NetEffect> {
     let mut seen = RowSet::default();
     let mut repeated = RowSet::default();
+    // What triggers could not tell of rows whose table has columns of this node's own is read.
+    let ahead: Vec<u32> = tables.ahead().map(|table| table.at.number).collect();
     for event in buffer.iter() {
-        if !seen.insert(event.row) || grown.iter().any(|g| g.table == event.table) {
+        let is_read = ahead.contains(&event.table) || grown.iter().any(|g| g.table == event.table);
+        if !seen.insert(event.row) || is_read {
             repeated.insert(event.row);
         }
     }
@@ -518,7 +521,11 @@ impl History {
             .iter()
             .chain(with.map(|n| (n, &untouched)))
             .filter_map(|(n, touched)| {
-                let column = self.table.columns.get(*n).filter(|c| !c.is_key)?;
+                let column = self
+                    .table
+                    .columns
+                    .get(*n)
+                    .filter(|c| !c.is_key && !c.is_gone)?;
                 let mut cell = Vec::new();
                 let value = values.get(*n)?.as_ref();
                 touched.put(column, value, &mut cell).then_some((*n, cell))

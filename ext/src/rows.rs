@@ -16,8 +16,8 @@ use nuda_core::value::{OwnedValue, Value};
 use nuda_core::version_vector::VersionVector;
 use sqlite3_ext::ffi::SQLITE_CONSTRAINT_UNIQUE;
 
-use crate::apply::Stop;
 use crate::births::{self, key_bytes};
+use crate::canonical;
 use crate::concurrent::{Found, LogIndex, RowName};
 use crate::conflicts;
 use crate::error::{Error, Result};
@@ -36,7 +36,8 @@ use crate::visible::{self, Touched};
 /// Prepared statements for the rows of tracked tables.
 #[derive(Debug, Default)]
 pub(crate) struct RowStatements {
-    by_shape: HashMap<(u32, Shape), Stmt>,
+    /// By table, its version and shape: another connection may have renamed a column since.
+    by_shape: HashMap<(u32, u32, Shape), Stmt>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -55,7 +56,7 @@ impl RowStatements {
     /// Inserts a row, from its first column on, or overwrites it.
     pub(crate) fn insert(&mut self, db: Db, table: &Table, values: &[Value<'_>]) -> Result<()> {
         self.get(db, table, Shape::Insert(values.len()))?
-            .run(values)
+            .run(&table.live_values(values))
     }
 
     /// Deletes a row.
@@ -71,9 +72,9 @@ impl RowStatements {
         if self.by_shape.len() >= STATEMENTS {
             self.by_shape.clear();
         }
-        let key = (table.at.number, shape);
+        let key = (table.at.number, table.at.version, shape);
         if !self.by_shape.contains_key(&key) {
-            let statement = db.prepare(&key.1.sql(table))?;
+            let statement = db.prepare(&key.2.sql(table))?;
             self.by_shape.insert(key.clone(), statement);
         }
         self.by_shape
@@ -94,8 +95,11 @@ impl Shape {
         };
         match self {
             Self::Insert(count) => {
-                let columns: Vec<String> = (0..*count).map(column).collect();
-                let places = vec!["?"; *count].join(", ");
+                let columns: Vec<String> = (0..*count)
+                    .filter(|n| !table.is_gone(*n))
+                    .map(column)
+                    .collect();
+                let places = vec!["?"; columns.len()].join(", ");
                 let keys: Vec<String> = table.key().map(|c| quote(&c.name)).collect();
                 let set: Vec<String> = columns
                     .iter()
@@ -259,7 +263,8 @@ impl Applying<'_> {
         key: &[Value<'_>],
         cells: &[(usize, Cell<'_>)],
     ) -> Result<Option<Vec<OwnedValue>>> {
-        if cells.iter().all(|(_, cell)| matches!(cell, Cell::Value(_))) {
+        let are_registers = cells.iter().all(|(_, cell)| matches!(cell, Cell::Value(_)));
+        if are_registers && !cells.is_empty() {
             // Registers need no look at the row: the update itself tells whether it is there.
             let columns = cells.iter().map(|(n, _)| *n).collect();
             let mut values = key.to_vec();
@@ -349,7 +354,10 @@ impl Applying<'_> {
         }
         match self.insert_or_overwrite(table, key, values) {
             Err(error) if is_collision(table, &error) => {
-                self.take_out(table, key, values.iter().copied().enumerate())
+                // Written before columns were added here: kept as its table would have it.
+                let mut row: Vec<OwnedValue> = values.iter().map(|v| (*v).into()).collect();
+                canonical::fill_up(self.db, table, &mut row)?;
+                self.take_out(table, key, row.iter().map(OwnedValue::as_ref).enumerate())
             }
             done => done,
         }
@@ -362,9 +370,7 @@ impl Applying<'_> {
         values: &[Value<'_>],
     ) -> Result<()> {
         self.guard.announce(Announced::Insert, table.at.number, key);
-        self.statements
-            .get(self.db, table, Shape::Insert(values.len()))?
-            .run(values)
+        self.statements.insert(self.db, table, values)
     }
 
     /// Another row still has a unique value that this one is to have: takes this one out until
@@ -413,14 +419,22 @@ impl Applying<'_> {
         &mut self,
         table: &Rc<Table>,
         key: &[Value<'_>],
-        columns: Vec<usize>,
+        mut columns: Vec<usize>,
         values: &[Value<'_>],
     ) -> Result<bool> {
+        let keys = table.at.key_columns;
+        let mut values = values.to_vec();
+        if columns.iter().any(|n| table.is_gone(*n)) {
+            let set = values.split_off(keys.min(values.len()));
+            let live = columns.iter().zip(set).filter(|(n, _)| !table.is_gone(**n));
+            values.extend(live.map(|(_, value)| value));
+            columns.retain(|n| !table.is_gone(*n));
+        }
         if columns.is_empty() {
             return Ok(true);
         }
         let set = |columns: Vec<usize>| {
-            let values = values.iter().copied().skip(table.at.key_columns);
+            let values = values.iter().copied().skip(keys);
             columns.into_iter().zip(values)
         };
         if self.parked.get(table, key).is_some() {
@@ -429,7 +443,7 @@ impl Applying<'_> {
         }
         self.guard.announce(Announced::Update, table.at.number, key);
         let shape = Shape::Update(columns.clone());
-        match self.statements.get(self.db, table, shape)?.run(values) {
+        match self.statements.get(self.db, table, shape)?.run(&values) {
             Ok(()) => Ok(self.db.changes() > 0),
             Err(error) if is_collision(table, &error) => {
                 self.take_out(table, key, set(columns)).map(|()| true)
@@ -650,32 +664,5 @@ pub(crate) fn absolute<'w>(write: &'w Write<'_>) -> Value<'w> {
         Write::Made(value) => value.as_ref(),
         Write::Add(n) => Value::Int(clamped(*n)),
         Write::Set(_) | Write::Edit(_) | Write::Placed(_) => Value::Null,
-    }
-}
-
-/// Whether a change fits the table's column types.
-pub(crate) fn check_types(table: &Table, change: &Change<'_>) -> std::result::Result<(), Stop> {
-    let check = |n: usize, cell: &Cell<'_>, is_insert: bool| {
-        let fits = match table.columns.get(n) {
-            Some(column) => column.kind.fits(cell, is_insert)?,
-            None => false,
-        };
-        if fits {
-            return Ok(());
-        }
-        Err(Stop::from(Error::corrupt(format!(
-            "a change of {} does not fit its column types; refused",
-            table.name
-        ))))
-    };
-    match change {
-        Change::Insert(cells) => {
-            let mut cells = cells.iter().enumerate();
-            cells.try_for_each(|(n, cell)| check(n, cell, true))
-        }
-        Change::Update(cells) => cells
-            .iter()
-            .try_for_each(|(n, cell)| check(*n, cell, false)),
-        Change::Delete => Ok(()),
     }
 }

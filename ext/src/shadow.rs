@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::ffi::db::{Db, Stmt};
 
 /// Version of the shadow tables' layout.
-pub(crate) const LAYOUT: i64 = 3;
+pub(crate) const LAYOUT: i64 = 4;
 
 /// What `nuda_init` creates and `nuda_eject` drops, besides triggers and capture tables.
 pub(crate) const DEFINITIONS: &str = "
@@ -25,7 +25,8 @@ CREATE TABLE nuda_state(
   partition BLOB NOT NULL,          -- 16 random bytes, made by the founder
   name TEXT NOT NULL,
   node TEXT NOT NULL DEFAULT '',    -- whose replica this is; empty: no cluster
-  founder TEXT NOT NULL DEFAULT '', -- the node that may change the schema; empty: this one
+  founder TEXT NOT NULL DEFAULT '', -- the node that defines tables while not ordered; empty: this one
+  ordered INTEGER NOT NULL DEFAULT 0, -- whether definitions go through the replicated log
   site INTEGER NOT NULL,            -- nuda_site.id of this incarnation
   identity TEXT NOT NULL,           -- boot, device and inode for which the site holds
   stamp INTEGER NOT NULL DEFAULT 0, -- greatest stamp applied from others or collected
@@ -67,8 +68,12 @@ CREATE TABLE nuda_table(
 );
 CREATE TABLE nuda_column(
   number INTEGER NOT NULL, position INTEGER NOT NULL, -- the key's columns first
-  name TEXT NOT NULL, type TEXT NOT NULL, is_key INTEGER NOT NULL,
+  name TEXT NOT NULL, type TEXT NOT NULL, is_key INTEGER NOT NULL, -- 2: dropped
   PRIMARY KEY (number, position)
+) WITHOUT ROWID;
+CREATE TABLE nuda_early(
+  number INTEGER NOT NULL, position INTEGER NOT NULL, key BLOB NOT NULL, value, -- see `early`
+  PRIMARY KEY (number, position, key)
 ) WITHOUT ROWID;
 CREATE TABLE nuda_excess(cell BLOB PRIMARY KEY, kept TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE nuda_cell(cell BLOB PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID; -- see `states`
@@ -84,7 +89,7 @@ CREATE TABLE nuda_peers(node TEXT PRIMARY KEY, vector TEXT NOT NULL, at_ms INTEG
 CREATE VIEW nuda_tables AS
   SELECT t.name, t.number, t.version, t.kind, t.options,
     (SELECT group_concat(name || ' ' || type, ', ') FROM nuda_column c
-      WHERE c.number = t.number) AS columns
+      WHERE c.number = t.number AND c.is_key < 2) AS columns
   FROM nuda_table t;
 CREATE VIEW nuda_status AS
   SELECT lower(hex(s.partition)) AS partition, s.name, s.node, s.founder,
@@ -110,6 +115,7 @@ pub(crate) const OBJECTS: &[(&str, &str)] = &[
     ("TABLE", "nuda_protocol"),
     ("TABLE", "nuda_conflicts"),
     ("TABLE", "nuda_cell"),
+    ("TABLE", "nuda_early"),
     ("TABLE", "nuda_excess"),
     ("TABLE", "nuda_column"),
     ("TABLE", "nuda_table"),
@@ -125,6 +131,8 @@ pub(crate) struct State {
     pub(crate) partition: PartitionId,
     pub(crate) node: String,
     pub(crate) founder: String,
+    /// Whether definitions go through the replicated log (see [`crate::authority`]).
+    pub(crate) is_ordered: bool,
     /// `nuda_site.id` of this incarnation.
     pub(crate) site_id: i64,
     pub(crate) identity: String,
@@ -133,14 +141,14 @@ pub(crate) struct State {
 
 impl State {
     /// The query that [`State::from_row`] reads.
-    pub(crate) const QUERY: &str =
-        "SELECT partition, node, founder, site, identity, stamp, layout FROM main.nuda_state";
+    pub(crate) const QUERY: &str = "SELECT partition, node, founder, ordered, site, identity, stamp, layout FROM main.nuda_state";
 
     pub(crate) fn from_row(row: &[OwnedValue]) -> Result<Self> {
         let [
             OwnedValue::Blob(partition),
             OwnedValue::Text(node),
             OwnedValue::Text(founder),
+            OwnedValue::Int(ordered),
             OwnedValue::Int(site_id),
             OwnedValue::Text(identity),
             OwnedValue::Int(stamp),
@@ -165,15 +173,11 @@ impl State {
             ),
             node: text(node),
             founder: text(founder),
+            is_ordered: *ordered != 0,
             site_id: *site_id,
             identity: text(identity),
             stamp: stamp_from(*stamp)?,
         })
-    }
-
-    /// Whether this replica may track and change tables.
-    pub(crate) fn is_founder(&self) -> bool {
-        self.founder == self.node
     }
 }
 

@@ -135,6 +135,48 @@ pub(crate) fn bodies_after<'t, 'a>(tokens: &'t [Token<'a>], word: &str) -> Vec<&
         .collect()
 }
 
+/// The statements of a text, without the semicolons between them. None of them may hold one, as
+/// the body of a trigger does.
+pub(crate) fn statements(sql: &str) -> Vec<&str> {
+    let (mut statements, mut start, mut at) = (Vec::new(), 0, 0);
+    while let Some(first) = sql.get(at..).and_then(|rest| rest.chars().next()) {
+        let (_, used) = next(sql.get(at..).unwrap_or_default(), first);
+        if first == ';' {
+            statements.extend(sql.get(start..at));
+            start = at + used;
+        }
+        at += used;
+    }
+    statements.extend(sql.get(start..));
+    statements.retain(|statement| !tokens(statement).is_empty());
+    statements
+}
+
+/// The text that defines a column of a CREATE TABLE, as it was written.
+pub(crate) fn column_text<'a>(sql: &'a str, column: &str) -> Option<&'a str> {
+    let (mut depth, mut start, mut is_it) = (0usize, None, false);
+    let mut at = 0;
+    while let Some(first) = sql.get(at..)?.chars().next() {
+        let (token, used) = next(sql.get(at..)?, first);
+        match token {
+            Some(Token::Close | Token::Comma) if depth == 1 && is_it => {
+                return Some(sql.get(start?..at)?.trim());
+            }
+            Some(Token::Close) if depth == 1 => return None,
+            Some(Token::Comma) if depth == 1 => start = None,
+            Some(Token::Open) => depth += 1,
+            Some(Token::Close) => depth = depth.saturating_sub(1),
+            Some(token) if depth == 1 && start.is_none() => {
+                start = Some(at);
+                is_it = token.is_name(column);
+            }
+            _ => {}
+        }
+        at += used;
+    }
+    None
+}
+
 /// The generated columns of a CREATE TABLE: the name, and the expression in its parentheses.
 pub(crate) fn generated_columns<'t, 'a>(
     tokens: &'t [Token<'a>],
@@ -192,6 +234,32 @@ mod tests {
             .map(|(name, body)| name.is_name("b c") && body.len() == 5)
             .collect();
         assert_eq!(names, [true, false]);
+    }
+
+    #[test]
+    fn splits_statements() {
+        let sql = "ALTER TABLE t ADD a DEFAULT ';'; -- none; here\n DROP INDEX \"i;\" ; ;";
+        assert_eq!(
+            statements(sql),
+            [
+                "ALTER TABLE t ADD a DEFAULT ';'",
+                " -- none; here\n DROP INDEX \"i;\" "
+            ]
+        );
+    }
+
+    #[test]
+    fn finds_the_text_of_a_column() {
+        let sql = "CREATE TABLE t(id TEXT, -- (a, b)\n \"a b\" TEXT DEFAULT 'x,)' COLLATE NOCASE, \
+                   c AS (id || ')') , CHECK (d > (0)), d INT CHECK (d IN (1, 2))) STRICT";
+        assert_eq!(column_text(sql, "ID"), Some("id TEXT"));
+        assert_eq!(
+            column_text(sql, "a b"),
+            Some("\"a b\" TEXT DEFAULT 'x,)' COLLATE NOCASE")
+        );
+        assert_eq!(column_text(sql, "c"), Some("c AS (id || ')')"));
+        assert_eq!(column_text(sql, "d"), Some("d INT CHECK (d IN (1, 2))"));
+        assert_eq!(column_text(sql, "e"), None);
     }
 
     #[test]

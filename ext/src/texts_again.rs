@@ -14,11 +14,12 @@ use nuda_core::types::doc::again as doc;
 use nuda_core::types::rebase;
 use nuda_core::value::{OwnedValue, Value};
 
+use crate::beside;
 use crate::concurrent::RowName;
 use crate::error::Result;
 use crate::ffi::db::Db;
 use crate::states;
-use crate::tracked::{ColumnType, Table, Tables, quote};
+use crate::tracked::{ColumnType, Table, Tables};
 
 /// The edits of each cell, by its name, in the order of their stamps.
 #[derive(Debug, Default)]
@@ -68,16 +69,9 @@ impl Texts {
         let Some(edits) = self.cells.remove(&name.cell(column)) else {
             return Ok(None);
         };
-        let of = table.columns.get(column).map(|c| quote(&c.name));
-        let sql = format!(
-            "SELECT {} FROM nuda_old.{} WHERE {}",
-            of.unwrap_or_default(),
-            quote(&table.name),
-            table.key_condition()
-        );
         // Gone there: the text is what the edits say, as far as they do.
-        let row = db.first(&sql, key)?.unwrap_or_default();
-        let after = row.first().map_or(Value::Null, OwnedValue::as_ref);
+        let row = beside::find_old(db, table, key)?.unwrap_or_default();
+        let after = row.get(column).map_or(Value::Null, OwnedValue::as_ref);
         let edits: Vec<Cell<'_>> = edits.iter().map(OwnedCell::as_ref).collect();
         Ok(Some(match table.columns.get(column) {
             Some(of) if of.kind == ColumnType::Doc => doc::again(&edits, after, now, &of.rules),

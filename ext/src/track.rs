@@ -10,6 +10,7 @@ use nuda_core::row::TableRef;
 use nuda_core::site::{PartitionId, is_valid_name};
 use nuda_core::value::{OwnedValue, Value};
 
+use crate::authority::{self, Authority};
 use crate::blob_writes;
 use crate::canonical;
 use crate::capture;
@@ -17,7 +18,9 @@ use crate::connection::Connection;
 use crate::constraints::{self, Unique};
 use crate::definition::{Definition, SchemaChange};
 use crate::drift::Drift;
+use crate::early;
 use crate::error::{Error, Result};
+use crate::evolve;
 use crate::ffi::db::{Db, Setting};
 use crate::foreign_keys;
 use crate::hidden;
@@ -26,7 +29,7 @@ use crate::inspect::{self, Shape};
 use crate::keys;
 use crate::net::Grown;
 use crate::shadow::{self, LAYOUT};
-use crate::tracked::{Options, Table, encode_indexes, quote};
+use crate::tracked::{Column, GONE, Options, Table, encode_indexes, quote};
 use crate::triggers;
 
 /// Runs `body` in a savepoint: whole or not at all, inside or outside a transaction.
@@ -151,14 +154,7 @@ pub(crate) fn track(
     if !shadow::is_replica(db)? {
         init(connection, None)?;
     }
-    let state = shadow::state(db)?;
-    if !state.is_founder() {
-        return Err(Error::refused(format!(
-            "only the founding node {} tracks and changes tables; run it there, the table then \
-             appears here",
-            state.founder
-        )));
-    }
+    authority::demand(&shadow::state(db)?, "tracks and changes tables")?;
     let options = choose(kind, options)?;
     let shape = inspect::shape(db, name, options)?;
     if let Some(table) = connection.tables()?.by_name(&shape.name) {
@@ -298,7 +294,7 @@ pub(crate) fn record(db: Db, table: &Table) -> Result<()> {
     db.run(
         "INSERT INTO main.nuda_table(number, name, version, definition, options, indexes, kind) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
-         ON CONFLICT(number) DO UPDATE SET version = ?3, definition = ?4, indexes = ?6",
+         ON CONFLICT(number) DO UPDATE SET name = ?2, version = ?3, definition = ?4, indexes = ?6",
         &[
             number,
             Value::Text(table.name.as_bytes()),
@@ -323,33 +319,54 @@ pub(crate) fn record(db: Db, table: &Table) -> Result<()> {
                 Value::Int(i64::try_from(position).unwrap_or(i64::MAX)),
                 Value::Text(column.name.as_bytes()),
                 Value::Text(column.type_text().as_bytes()),
-                Value::Int(i64::from(column.is_key)),
+                Value::Int(if column.is_gone {
+                    GONE
+                } else {
+                    i64::from(column.is_key)
+                }),
             ],
         )?;
     }
     Ok(())
 }
 
+/// Tables that plain DDL altered in a way that can be replicated, from here.
+pub(crate) fn altered(connection: &Connection) -> Result<Vec<Rc<Table>>> {
+    let db = connection.db();
+    if !shadow::is_replica(db)? {
+        return Ok(Vec::new());
+    }
+    let tables = connection.tables()?;
+    let mut altered = tables.changed();
+    let may_define = || Ok::<bool, Error>(authority::read(db)? != Authority::Founder);
+    if altered.is_empty() || !may_define()? || tables.rebuilt().is_some() {
+        return Ok(Vec::new());
+    }
+    // What cannot be proposed is the next writer's to hear of, and no reason to stop the rest.
+    altered.retain(|table| proposal(db, table).is_ok());
+    Ok(altered)
+}
+
 /// `nuda_propose()`: replicates what plain DDL did to tracked tables, without waiting for the
 /// next write to one. Answers how many tables changed.
 pub(crate) fn propose(connection: &Connection) -> Result<usize> {
     let db = connection.db();
-    let mut changed = connection.tables()?.changed();
-    if changed.is_empty() || !shadow::state(db)?.is_founder() {
-        return Ok(0);
+    if shadow::is_replica(db)? && early::is_any(db)? {
+        atomically(db, || early::write_again(connection))?;
     }
-    // What cannot be proposed is the next writer's to hear of, and no reason to stop the rest.
-    changed.retain(|table| proposal(db, table).is_ok());
-    let is_stopped = connection.tables()?.rebuilt().is_some();
-    if changed.is_empty() || is_stopped {
+    let altered = altered(connection)?;
+    if altered.is_empty() {
         return Ok(0);
     }
     atomically(db, || {
         triggers::touch(db)?;
-        for table in &changed {
-            propose_changes(connection, table, triggers::Tables::Create)?;
+        for table in &altered {
+            let added = propose_changes(connection, table, triggers::Tables::Create)?;
+            if let (Some(grown), Some(table)) = (added, connection.tables()?.get(table.at.number)) {
+                early::ship(connection, table, grown)?;
+            }
         }
-        Ok(changed.len())
+        Ok(altered.len())
     })
 }
 
@@ -361,35 +378,48 @@ pub(crate) struct Proposal {
     defaults: Vec<(usize, OwnedValue)>,
 }
 
+impl Proposal {
+    /// The added columns, and what they hold in rows that are there.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = (&Column, &OwnedValue)> {
+        let columns = self.defaults.iter();
+        columns.filter_map(|(n, default)| Some((self.table.columns.get(*n)?, default)))
+    }
+}
+
 /// What plain DDL made of a tracked table, or why that cannot be replicated.
 pub(crate) fn proposal(db: Db, table: &Table) -> Result<Proposal> {
     let shape = inspect::shape(db, &table.name, table.options)?;
-    let changed = table_of(&shape, table.at.number, table.at.version + 1, table.options);
-    let keeps_order = changed
-        .columns
-        .iter()
-        .zip(&table.columns)
-        .all(|(new, old)| new == old);
-    if !keeps_order || changed.columns.len() < table.columns.len() {
-        return Err(Error::refused(format!(
-            "{}: only columns at the end can be added to a replicated table; \
-             undo the change, or nuda_untrack('{}') it",
-            table.name, table.name
-        )));
-    }
-    let refers = table.options.is_strong || table.options.foreign_keys;
-    if refers || changed.groups != table.groups {
-        constraints::refuse_added(db, table, &changed, &shape.sql)?;
-    }
-    let mut defaults = Vec::new();
-    for (n, column) in changed.columns.iter().enumerate().skip(table.columns.len()) {
-        defaults.push((n, canonical::added_default(db, &changed, column)?));
-    }
+    let changed = evolve::to_shape(table, &shape)?;
+    refuse_unfit_additions(db, table, &changed, &shape)?;
+    let defaults = canonical::added_defaults(db, &changed, table.columns.len())?;
     Ok(Proposal {
         table: changed,
         shape,
         defaults,
     })
+}
+
+/// Refuses constraints on added columns that would not hold on all nodes together.
+pub(crate) fn refuse_unfit_additions(
+    db: Db,
+    old: &Table,
+    new: &Table,
+    shape: &Shape,
+) -> Result<()> {
+    if new.options.is_strong {
+        let kind = |name: &str| {
+            let found = db.text(
+                "SELECT kind FROM main.nuda_table WHERE name = ? COLLATE NOCASE",
+                &[Value::Text(name.as_bytes())],
+            );
+            found.ok().flatten().map(|kind| kind == "strong")
+        };
+        return constraints::refuse_mixed_references(db, &new.name, true, kind);
+    }
+    if new.groups != old.groups || new.options.foreign_keys {
+        constraints::refuse_added(db, old, new, &shape.sql)?;
+    }
+    Ok(())
 }
 
 /// Plain DDL added columns to a tracked table or changed its indexes: replicates that, at the
@@ -407,8 +437,7 @@ pub(crate) fn propose_changes(
         defaults,
     } = proposal(db, table)?;
     record(db, &changed)?;
-    hidden::widen(db, &changed, &defaults)?;
-    hidden::look_again(db, &changed)?;
+    hidden::reshape(db, &changed, &defaults)?;
     if table.drift == Drift::Added {
         triggers::drop_all(db, table.at.number)?;
         triggers::create(db, &changed, shape.invents_keys, tables)?;
@@ -437,7 +466,7 @@ pub(crate) fn problems(connection: &Connection) -> Result<Option<String>> {
     if !shadow::is_replica(db)? {
         return Ok(None);
     }
-    let is_founder = shadow::state(db)?.is_founder();
+    let authority = authority::read(db)?;
     let mut problems = unfit_file(db)?;
     if !connection.is_dedicated() && !db.is_on(Setting::Triggers)? {
         problems.push(
@@ -460,13 +489,13 @@ pub(crate) fn problems(connection: &Connection) -> Result<Option<String>> {
         .filter_map(|table| {
             let what = match (&table.drift, table.drift.problem()) {
                 (_, Some(what)) => what.to_owned(),
-                (Drift::Added, _) if !is_founder => {
+                (Drift::Added, _) if authority == Authority::Founder => {
                     format!("{} has columns that other nodes do not have", table.name)
                 }
                 (Drift::Added | Drift::Indexed, _) => proposal(db, table).err()?.message,
                 _ => return None,
             };
-            Some(format!("{what}; {}", way_out(&table.name, is_founder)))
+            Some(format!("{what}; {}", way_out(&table.name, authority)))
         })
         .collect::<Vec<String>>();
     problems.extend(tables);
@@ -493,11 +522,12 @@ fn unfit_file(db: Db) -> Result<Vec<String>> {
 }
 
 /// What to do about a table that plain DDL broke.
-pub(crate) fn way_out(table: &str, is_founder: bool) -> String {
-    if is_founder {
+pub(crate) fn way_out(table: &str, authority: Authority) -> String {
+    if authority != Authority::Founder {
         format!(
-            "undo that, or stop replicating the table with SELECT nuda_untrack('{table}'), after \
-             which nuda_track('{table}') begins anew"
+            "undo that, and write it as SELECT nuda_exec('ALTER TABLE ...'), which does it on every \
+             node; or stop replicating the table with SELECT nuda_untrack('{table}'), after which \
+             nuda_track('{table}') begins anew"
         )
     } else {
         "undo that, or restore this replica from another node (only the founding node changes \
@@ -522,13 +552,7 @@ fn capture_existing(connection: &Connection, table: &Table) -> Result<u64> {
 /// `nuda_untrack(table)`: stops replicating it, everywhere. The rows stay.
 pub(crate) fn untrack(connection: &Rc<Connection>, name: &str) -> Result<String> {
     let db = connection.db();
-    let state = shadow::state(db)?;
-    if !state.is_founder() {
-        return Err(Error::refused(format!(
-            "only the founding node {} untracks tables; run it there",
-            state.founder
-        )));
-    }
+    authority::demand(&shadow::state(db)?, "untracks tables")?;
     let Some(table) = connection.tables()?.by_name(name).cloned() else {
         return Err(Error::refused(format!(
             "{name} is not tracked; see SELECT * FROM nuda_tables"
@@ -590,11 +614,9 @@ pub(crate) fn set_column(
     if !shadow::is_replica(db)? {
         init(connection, None)?;
     }
-    let is_replicated = connection.tables()?.by_name(table).is_some_and(|t| {
-        t.columns
-            .iter()
-            .any(|c| c.name.eq_ignore_ascii_case(column))
-    });
+    let tables = connection.tables()?;
+    let replicated = tables.by_name(table).and_then(|t| t.position(column));
+    let is_replicated = replicated.is_some();
     if is_replicated {
         return Err(Error::refused(format!(
             "{table}.{column} is replicated already, and a column keeps its type; set it before \
@@ -613,16 +635,7 @@ pub(crate) fn set_column(
     }
     let chosen = inspect::chosen_type(column, kind, rules)?;
     let name = format!("{table}.{column}").to_ascii_lowercase();
-    let name = Value::Text(name.as_bytes());
-    db.run(
-        "DELETE FROM main.nuda_column WHERE number = 0 AND name = ?",
-        &[name],
-    )?;
-    db.run(
-        "INSERT INTO main.nuda_column(number, position, name, type, is_key) \
-         SELECT 0, coalesce(max(position), 0) + 1, ?, ?, 0 FROM main.nuda_column WHERE number = 0",
-        &[name, Value::Text(chosen.as_bytes())],
-    )?;
+    evolve::choose(db, &name, &chosen)?;
     Ok(format!("{table}.{column} is {chosen}"))
 }
 

@@ -13,16 +13,18 @@ use nuda_core::row::TableRef;
 use nuda_core::sorted;
 pub(crate) use nuda_core::types::ColumnType;
 pub(crate) use nuda_core::types::doc::rules::Rules as DocRules;
-use nuda_core::value::OwnedValue;
+use nuda_core::value::{OwnedValue, Value};
 
+use crate::authority::{self, Authority};
 use crate::constraints::Unique;
 use crate::drift::{Drift, Present};
 use crate::error::Result;
 use crate::ffi::db::Db;
 use crate::references::References;
-use crate::shadow::{self, damaged};
+use crate::shadow::damaged;
 
-/// One replicated column.
+/// One replicated column. Its number never changes its meaning: one that was dropped stays, as a
+/// register without a value, so that changes of before name what they meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Column {
     pub(crate) name: String,
@@ -30,6 +32,18 @@ pub(crate) struct Column {
     /// What was said about places of its documents.
     pub(crate) rules: DocRules,
     pub(crate) is_key: bool,
+    pub(crate) is_gone: bool,
+}
+
+impl Column {
+    /// What SQL reads for it; `row` is empty, or a row's name and a dot.
+    pub(crate) fn read(&self, row: &str) -> String {
+        if self.is_gone {
+            "NULL".to_owned()
+        } else {
+            format!("{row}{}", quote(&self.name))
+        }
+    }
 }
 
 impl Column {
@@ -140,14 +154,33 @@ impl Table {
 
     /// Where a column of this name is.
     pub(crate) fn position(&self, column: &str) -> Option<usize> {
-        let mut columns = self.columns.iter();
-        columns.position(|c| c.name.eq_ignore_ascii_case(column))
+        let is_it = |c: &Column| !c.is_gone && c.name.eq_ignore_ascii_case(column);
+        self.columns.iter().position(is_it)
     }
 
-    /// The columns' names, quoted and separated by commas.
+    /// What reads one value for each column, separated by commas.
     pub(crate) fn column_list(&self) -> String {
-        let names: Vec<String> = self.columns.iter().map(|c| quote(&c.name)).collect();
+        let names: Vec<String> = self.columns.iter().map(|c| c.read("")).collect();
         names.join(", ")
+    }
+
+    /// The columns that are there.
+    pub(crate) fn live(&self) -> impl Iterator<Item = &Column> {
+        self.columns.iter().filter(|c| !c.is_gone)
+    }
+
+    /// Whether a column was dropped.
+    pub(crate) fn is_gone(&self, column: usize) -> bool {
+        self.columns.get(column).is_some_and(|c| c.is_gone)
+    }
+
+    /// Of one value for each column (or for the first of them), those of columns that are there.
+    pub(crate) fn live_values<'v>(&self, values: &[Value<'v>]) -> Vec<Value<'v>> {
+        let values = self.columns.iter().zip(values);
+        values
+            .filter(|(column, _)| !column.is_gone)
+            .map(|(_, value)| *value)
+            .collect()
     }
 
     /// The table's name, quoted, in the main database.
@@ -162,7 +195,11 @@ impl Table {
             text.push_str(&column.name);
             text.push('\0');
             text.push_str(&column.type_text());
-            text.push(if column.is_key { 'k' } else { 'v' });
+            text.push(match (column.is_key, column.is_gone) {
+                (true, _) => 'k',
+                (false, true) => 'x',
+                (false, false) => 'v',
+            });
             text.push('\0');
         }
         for group in groups {
@@ -190,6 +227,10 @@ impl Rules for Table {
         self.columns.get(column).map_or(ColumnType::Lww, |c| c.kind)
     }
 
+    fn is_gone(&self, column: usize) -> bool {
+        Table::is_gone(self, column)
+    }
+
     fn delete_wins(&self) -> bool {
         self.options.delete_wins
     }
@@ -212,6 +253,9 @@ pub(crate) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
+/// What `nuda_column.is_key` holds for a column that was dropped.
+pub(crate) const GONE: i64 = 2;
+
 /// All tracked tables, by number.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tables {
@@ -221,7 +265,7 @@ pub(crate) struct Tables {
 
 impl Tables {
     pub(crate) fn load(db: Db) -> Result<Self> {
-        let is_founder = shadow::state(db)?.is_founder();
+        let may_define = authority::read(db)? != Authority::Founder;
         let present = Present::read(db)?;
         let mut columns = load_columns(db)?;
         let mut by_number = HashMap::new();
@@ -233,7 +277,7 @@ impl Tables {
         for row in rows {
             let mut table = load_table(&row, &mut columns)?;
             table.groups = present.groups(&table);
-            table.drift = present.drift(&table, is_founder);
+            table.drift = present.drift(&table, may_define);
             if table.options.keep_first && table.drift.problem().is_none() {
                 table.uniques = Unique::all(db, &table.name)?;
             }
@@ -271,6 +315,12 @@ impl Tables {
         let mut tables = self.sorted();
         tables.retain(|table| matches!(table.drift, Drift::Added | Drift::Indexed));
         tables
+    }
+
+    /// Tables with columns that have no definition yet.
+    pub(crate) fn ahead(&self) -> impl Iterator<Item = &Rc<Table>> {
+        let mut tables = self.by_number.values();
+        std::iter::from_fn(move || tables.find(|table| table.drift == Drift::Added))
     }
 
     /// A table whose writes nobody captures: nothing is written until that is mended.
@@ -334,7 +384,8 @@ fn load_columns(db: Db) -> Result<HashMap<i64, Vec<Column>>> {
             name: String::from_utf8_lossy(name).into_owned(),
             kind,
             rules,
-            is_key: *is_key != 0,
+            is_key: *is_key == 1,
+            is_gone: *is_key == GONE,
         });
     }
     Ok(columns)

@@ -54,25 +54,25 @@ const SPARE_COLUMNS: usize = 8;
 pub(crate) fn create(db: Db, table: &Table, invents_keys: bool, tables: Tables) -> Result<()> {
     let on = format!("ON {}", quote(&table.name));
     let [insert, update, delete, before_insert, before_update] = names(table.at.number);
-    let columns: Vec<String> = table.columns.iter().map(|c| quote(&c.name)).collect();
-    let row = |row: &str| -> Vec<String> { columns.iter().map(|c| format!("{row}.{c}")).collect() };
+    let row = |row: &str| -> Vec<String> { table.columns.iter().map(|c| c.read(row)).collect() };
+    let columns = row("");
     let mut calls = Calls::new(db, table.at.number, tables)?;
     calls.width(1)?;
     calls.width((2 * (columns.len() + SPARE_COLUMNS) + 1).min(WIDEST))?;
 
     canonical::create(db, table)?;
-    let body = calls.row((Call::Insert, Call::WideInsert), &[], &row("NEW"), "")?;
+    let body = calls.row((Call::Insert, Call::WideInsert), &[], &row("NEW."), "")?;
     db.exec(&format!(
         "CREATE TRIGGER {insert} AFTER INSERT {on} BEGIN {body} END"
     ))?;
-    let body = calls.row((Call::Delete, Call::WideDelete), &row("OLD"), &[], "")?;
+    let body = calls.row((Call::Delete, Call::WideDelete), &row("OLD."), &[], "")?;
     db.exec(&format!(
         "CREATE TRIGGER {delete} AFTER DELETE {on} BEGIN {body} END"
     ))?;
     let body = calls.row(
         (Call::Update, Call::WideUpdate),
-        &row("OLD"),
-        &row("NEW"),
+        &row("OLD."),
+        &row("NEW."),
         "",
     )?;
     db.exec(&format!(
@@ -111,7 +111,8 @@ pub(crate) fn create(db: Db, table: &Table, invents_keys: bool, tables: Tables) 
 /// its message is the trigger's name.
 fn keep_in_place(db: Db, table: &Table) -> Result<()> {
     let name = format!(
-        "{} (SELECT nuda_untrack({}) before you drop or rebuild it)",
+        "{} (write SELECT nuda_exec('ALTER TABLE ...'), or SELECT nuda_untrack({}) before you drop or \
+         rebuild it)",
         guard_name(table.at.number),
         literal(&table.name)
     );
@@ -148,6 +149,15 @@ pub(crate) fn drop_all(db: Db, number: u32) -> Result<()> {
         Some(name) => db.exec(&format!("DROP TRIGGER main.{}", quote(&name))),
         None => Ok(()),
     }
+}
+
+/// Makes the capture table that [`touch`] needs, where no table was ever tracked.
+pub(crate) fn prepare(db: Db) -> Result<()> {
+    db.exec(&format!(
+        "CREATE VIRTUAL TABLE IF NOT EXISTS main.{} USING {}(1)",
+        capture_table(1),
+        quote(MODULE)
+    ))
 }
 
 /// Makes a capture table take part in the transaction.
@@ -310,7 +320,7 @@ impl Calls {
         invents_keys: bool,
         uniques: &[Unique],
     ) -> Result<(String, String)> {
-        let row: Vec<String> = columns.iter().map(|c| format!("NEW.{c}")).collect();
+        let row: Vec<String> = table.columns.iter().map(|c| c.read("NEW.")).collect();
         let invented = if invents_keys {
             self.invented_key(table, &row)?
         } else {

@@ -24,6 +24,7 @@ use crate::births::{self, key_bytes};
 use crate::concurrent::for_each_row;
 use crate::conflicts;
 use crate::connection::Connection;
+use crate::constraints::Unique;
 use crate::error::{Error, Result};
 use crate::ffi::db::{Db, Setting};
 use crate::guard::{self, Guard, Write};
@@ -52,6 +53,8 @@ struct TouchedTable {
     changed: Vec<Vec<u8>>,
     /// Rows that were hidden before and are out to be changed.
     brought_out: HashSet<Vec<u8>>,
+    /// Rows that were shown before a definition in it.
+    put_beside: HashSet<Vec<u8>>,
 }
 
 impl Touched {
@@ -71,8 +74,22 @@ impl Touched {
                 hides: hidden::any(db, table)?,
                 changed: Vec::new(),
                 brought_out: HashSet::new(),
+                put_beside: HashSet::new(),
             })),
         }
+    }
+
+    /// The table is defined anew by the changeset itself: its hidden rows are looked at, of which
+    /// these were in the table before.
+    pub(crate) fn redefined(&mut self, db: Db, table: &Rc<Table>, out: Vec<Vec<u8>>) -> Result<()> {
+        if table.options.keep_first {
+            let hides = hidden::any(db, table)?;
+            let touched = self.of(db, table)?;
+            touched.hides |= hides;
+            touched.table = Rc::clone(table);
+            touched.put_beside.extend(out);
+        }
+        Ok(())
     }
 
     /// A row is about to be changed. Answers its values if it is hidden; it is out then.
@@ -94,6 +111,26 @@ impl Touched {
         touched.changed.push(key);
         Ok(found)
     }
+}
+
+/// Rows of a table that have the same values where they are to be unique from here on.
+pub(crate) fn alike(db: Db, table: &Table, unique: &Unique) -> Result<Vec<Vec<OwnedValue>>> {
+    let columns: Vec<String> = unique
+        .columns
+        .iter()
+        .flatten()
+        .map(|(c, collation)| format!("{} COLLATE {}", quote(c), quote(collation)))
+        .collect();
+    let columns = columns.join(", ");
+    db.all(
+        &format!(
+            "SELECT {} FROM {of} WHERE ({columns}) IN \
+             (SELECT {columns} FROM {of} GROUP BY {columns} HAVING count(*) > 1)",
+            table.column_list(),
+            of = table.quoted()
+        ),
+        &[],
+    )
 }
 
 /// Writes rows of tables as the applier does.
@@ -175,7 +212,8 @@ fn settle_table(
         let Some((whence, values)) = rows.known.get(&birth.key) else {
             return Err(Error::internal("a row that nobody knows"));
         };
-        let was_hidden = *whence == Whence::Hidden || touched.brought_out.contains(&birth.key);
+        let was_hidden = *whence == Whence::Hidden && !touched.put_beside.contains(&birth.key)
+            || touched.brought_out.contains(&birth.key);
         match (fate, whence) {
             (Fate::Free, Whence::Table) => {}
             (Fate::Free, whence) => free.push(FreeRow {
@@ -271,7 +309,7 @@ impl<'a> Rows<'a> {
     }
 
     /// The constraint that one of a row's claims is of.
-    fn constraint(&self, row: &Birth, claim: usize) -> Option<&'a crate::constraints::Unique> {
+    fn constraint(&self, row: &Birth, claim: usize) -> Option<&'a Unique> {
         let claim = self.claims.get(&row.key)?.get(claim)?;
         let ordinal = u16::from_be_bytes(claim.get(..2)?.try_into().ok()?);
         self.table.uniques.get(usize::from(ordinal))

@@ -225,7 +225,42 @@ impl Replica {
         })
     }
 
-    /// Replicates what plain DDL changed on the founding node; nothing elsewhere.
+    /// Whether plain DDL altered tables in a way that is to be proposed from here; and the schema.
+    pub(crate) fn altered(&self) -> Result<Option<i64>> {
+        let sql = "SELECT nuda_altered(), schema_version FROM pragma_schema_version";
+        let mut statement = self.conn.prepare_cached(sql)?;
+        Ok(statement.query_row([], |row| {
+            let schema = row.get(1)?;
+            Ok(row.get::<_, bool>(0)?.then_some(schema))
+        })?)
+    }
+
+    /// How long a strong transaction of this connection waits for its place.
+    pub(crate) fn wait_at_most(&self, ms: u32) -> Result<()> {
+        let sql = "SELECT nuda_timeout(?)";
+        Ok(self.conn.query_row(sql, [ms], |_| Ok(()))?)
+    }
+
+    /// Whether definitions go through the log.
+    pub(crate) fn is_ordered(&self) -> Result<bool> {
+        let mut statement = self.conn.prepare_cached("SELECT ordered FROM nuda_state")?;
+        Ok(statement.query_row([], |row| row.get(0))?)
+    }
+
+    /// As the founder, leaves definitions to the log. Answers whether that is nothing more to do.
+    /// A power cut must not make this file alone forget it, or two would define tables at once.
+    pub(crate) fn hand_over(&self) -> Result<bool> {
+        self.conn.pragma_update(None, "synchronous", "FULL")?;
+        let done = self.conn.query_row(
+            "SELECT ordered OR founder <> node OR nuda_hand_over() FROM nuda_state",
+            [],
+            |row| row.get(0),
+        );
+        self.conn.pragma_update(None, "synchronous", "NORMAL")?;
+        Ok(done?)
+    }
+
+    /// Replicates what plain DDL changed.
     pub(crate) fn propose(&self) -> Result<()> {
         let mut statement = self.conn.prepare_cached("SELECT nuda_propose()")?;
         Ok(statement.query_row([], |_| Ok(()))?)

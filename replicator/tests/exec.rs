@@ -33,7 +33,10 @@ fn shop() -> Nodes {
         nodes.eventually("the tables are everywhere and ordered", |_| {
             conn.prepare("SELECT * FROM stock, note").ok()?;
             let level = "SELECT nuda_read_consistency('strong')";
-            conn.query_row(level, [], |_| Ok(())).ok()
+            conn.query_row(level, [], |_| Ok(())).ok()?;
+            let ordered = "SELECT ordered FROM nuda_state";
+            let is_ordered: bool = conn.query_row(ordered, [], |row| row.get(0)).ok()?;
+            is_ordered.then_some(())
         });
     }
     nodes
@@ -135,22 +138,27 @@ fn a_batch_is_one_transaction_and_an_error_comes_back_as_itself() {
         (
             "CREATE TABLE t(a)",
             &[],
-            "nuda_exec reads, and changes rows",
+            "of statements that change a schema",
         ),
-        ("DROP TABLE stock", &[], "nuda_exec"),
+        ("DROP VIEW v", &[], "of statements that change a schema"),
+        ("DROP TABLE stock", &[&1], "takes no values"),
         ("BEGIN; DELETE FROM stock", &[], "one transaction already"),
         ("DELETE FROM stock; COMMIT", &[], "one transaction already"),
         (
             "PRAGMA user_version = 3",
             &[],
-            "nuda_exec reads, and changes",
+            "nuda_exec changes rows of replicated tables",
         ),
         (
             "SELECT nuda_eject()",
             &[],
             "nuda_eject is not for nuda_exec",
         ),
-        ("ATTACH 'x' AS y", &[], "nuda_exec reads, and changes"),
+        (
+            "ATTACH 'x' AS y",
+            &[],
+            "nuda_exec changes rows of replicated tables",
+        ),
     ] {
         let error = exec(&conn, sql, values).unwrap_err().to_string();
         assert!(error.contains(why), "{sql}: {error}");

@@ -179,15 +179,21 @@ fn it_dies_at_each_step_of_the_re_seed() {
 }
 
 #[test]
-fn the_founder_had_tracked_a_table_meanwhile() {
+fn the_founder_alone_tracks_nothing_and_keeps_its_own_table() {
     let mut nodes = Nodes::with_page_and(&["a", "b", "c"], &FLAGS);
-    nodes.stop("a");
     let (a, b) = (nodes.open("a", "org"), nodes.open("b", "org"));
+    nodes.eventually("definitions go through the log", |_| {
+        let ordered = a.query_row("SELECT ordered FROM nuda_state", [], |r| r.get(0));
+        (ordered == Ok(1)).then_some(())
+    });
+    nodes.stop("a");
     a.execute_batch(
-        "CREATE TABLE later(id TEXT PRIMARY KEY, n COUNTER); SELECT nuda_track('later');
-         INSERT INTO later VALUES ('x', 1); UPDATE later SET n = n + 2;",
+        "CREATE TABLE later(id TEXT PRIMARY KEY, n COUNTER); INSERT INTO later VALUES ('x', 3);",
     )
     .unwrap();
+    let track = "SELECT nuda_track('later')";
+    let refused = a.query_row(track, [], |_| Ok(())).unwrap_err().to_string();
+    assert!(refused.contains("not committed"), "{refused}");
     insert(&a, "by a");
     insert(&b, "by b");
     nodes.eventually("the log is collected without a", |nodes| {
@@ -199,6 +205,9 @@ fn the_founder_had_tracked_a_table_meanwhile() {
         nodes.logs_of("a").contains("re-seeded").then_some(())
     });
     nodes.verify("b", "org");
+    nodes.eventually("the table is tracked after all", |_| {
+        a.query_row(track, [], |_| Ok(())).ok()
+    });
     nodes.eventually("the table is everywhere", |_| {
         b.prepare("SELECT * FROM later").ok().map(|_| ())
     });

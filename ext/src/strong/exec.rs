@@ -20,6 +20,8 @@ use nuda_core::value::{OwnedValue, Value};
 
 use super::commit::{not_committed, unknown};
 use super::{Last, Session};
+use crate::alter;
+use crate::authority::Authority;
 use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::ffi::value::Args;
@@ -43,9 +45,14 @@ pub(crate) fn exec(connection: &Connection, sql: &str, arguments: Args<'_>) -> R
         ));
     }
     let file = shadow::state(db)?;
+    if alter::is_here(&file) && alter::changes_schema(sql) && arguments.len() == 0 {
+        alter::alter(connection, sql, Authority::Here)?;
+        return Ok("{\"changes\":0}".to_owned());
+    }
     if file.node.is_empty() {
         return Err(Error::refused(
-            "this file is in no cluster and has no leader; run the statement itself",
+            "this file is in no cluster and has no leader; run the statement itself (nuda_exec \
+             changes replicated tables here, and nothing else)",
         ));
     }
     let size = (0..arguments.len()).fold(sql.len(), |sum, n| match arguments.get(n) {

@@ -21,7 +21,7 @@ use nuda_core::site::{PartitionId, Seq, Site};
 use tokio::sync::oneshot;
 
 use super::group::{Appended, Group};
-use super::statement::Runner;
+use super::statement::{Runner, changes_schema};
 use super::types::GroupId;
 use crate::error::{Error, Result};
 use crate::node::Node;
@@ -326,7 +326,9 @@ impl Worker {
         let (began, mut bytes) = (Instant::now(), 0);
         let mut ran: Vec<(Call, String)> = Vec::new();
         while let Some(call) = calls.pop_front() {
-            if !ran.is_empty() && (began.elapsed() > GATHERING || bytes > RESULTS_BYTES / 2) {
+            let alone = changes_schema(&call.execution.sql);
+            let full = began.elapsed() > GATHERING || bytes > RESULTS_BYTES / 2;
+            if !ran.is_empty() && (alone || full) {
                 calls.push_front(call);
                 self.executor.put_back(calls);
                 break;
@@ -339,6 +341,10 @@ impl Worker {
                 Ok(result) if conn.execute_batch("RELEASE nuda_call").is_ok() => {
                     bytes += result.len();
                     ran.push((call, result));
+                    if alone {
+                        self.executor.put_back(calls);
+                        break;
+                    }
                 }
                 Ok(_) => {
                     call.answer(Appended::Refused(

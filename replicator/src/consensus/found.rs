@@ -25,6 +25,7 @@ use super::wire::{self, Call, Response};
 use crate::error::{Error, Kind, Result};
 use crate::node::Node;
 use crate::partition::Partition;
+use crate::task::define;
 use crate::transport::Route;
 
 /// How often the home looks for partitions without a group.
@@ -42,7 +43,7 @@ const OPENING: Duration = Duration::from_secs(5);
 /// Looks for partitions that need a group, or another one, for as long as the node runs.
 pub(crate) async fn run(node: Arc<Node>) {
     // A thousand partitions that have a group cost nothing between two looks at all.
-    let mut ordered = HashSet::new();
+    let (mut ordered, mut handed_over) = (HashSet::new(), HashSet::new());
     for look in 0_u64.. {
         let told = tokio::time::timeout(EVERY, node.consensus.news.notified()).await;
         if told.is_ok() || look % ALL_EVERY == 0 {
@@ -51,7 +52,18 @@ pub(crate) async fn run(node: Arc<Node>) {
         for partition in node.partitions.besides(&ordered) {
             let Some(id) = partition.id() else { continue };
             if node.consensus.of_partition(id).is_some() {
-                ordered.insert(id);
+                if !handed_over.contains(&id) {
+                    match define::hand_over(&node, &partition).await {
+                        Ok(true) => drop(handed_over.insert(id)),
+                        Ok(false) => {}
+                        Err(e) => {
+                            tracing::debug!(partition = %partition.name, error = %e, "not handed over yet");
+                        }
+                    }
+                }
+                if handed_over.contains(&id) {
+                    ordered.insert(id);
+                }
                 continue;
             }
             if node.consensus.is_held(&partition.name) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nuda_core::certify::{Answer, Entry};
-use nuda_core::changeset::read_vector;
+use nuda_core::changeset::{Part, read_vector};
 use nuda_core::codec::Reader;
 use nuda_core::control::{Ask, Execution, Reply, Request};
 use nuda_core::error::DecodeError;
@@ -32,6 +32,9 @@ const PAUSE: Duration = Duration::from_millis(25);
 
 /// The pause before the group is looked for to which a partition has moved.
 const MOVING: Duration = Duration::from_millis(3);
+
+/// Whoever waits for the partition's worker asks again after this long.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// How long a leader works on putting a voter's new log in the place of its old one.
 const REPLACE: Duration = Duration::from_secs(3);
@@ -76,9 +79,7 @@ async fn carry_out(node: &Arc<Node>, request: Request) -> Reply {
         }
         Ask::Propose(proposal) => {
             // What travels with it counts as shipped: it must have been noticed before.
-            if !proposal.dependencies.is_empty()
-                && let Err(e) = notice(node, partition).await
-            {
+            if let Err(e) = notice(node, partition, &proposal.dependencies, until).await {
                 return Reply::NotCommitted(e.to_string());
             }
             let entry = Entry::Propose(partition, proposal).encode();
@@ -160,12 +161,35 @@ async fn ordered(node: &Arc<Node>, partition: PartitionId, until: Instant) -> Op
     }
 }
 
-/// Looks at a partition's file for what its own site has written.
-async fn notice(node: &Arc<Node>, partition: PartitionId) -> Result<()> {
+/// Waits until the partition's worker knows of these changes. It may be about to apply something, and
+/// wait for the write lock that whoever proposes holds: so nobody waits for its queue, only for
+/// its next look, which comes before whatever else is queued.
+async fn notice(
+    node: &Arc<Node>,
+    partition: PartitionId,
+    changes: &[Vec<u8>],
+    until: Instant,
+) -> Result<()> {
+    let malformed = |e: DecodeError| Error::refused(format!("malformed: a proposal; {e}"));
+    let mut dots = Vec::new();
+    for part in changes {
+        dots.push(Part::decode(part).map_err(malformed)?.dot);
+    }
     let missing = || Error::not_found("the partition is not on this node");
     let at = node.partitions.by_id(partition).ok_or_else(missing)?;
-    node.on_partition(at, |node, at, host| host.work(node, at, Job::Wake))
-        .await
+    let mut looks = false;
+    while !at.has_noticed(&dots) {
+        if Instant::now() >= until {
+            return Err(Error::retry(
+                "this node's daemon has not seen in time what it follows",
+            ));
+        }
+        if !std::mem::replace(&mut looks, true) {
+            at.post(node, Job::Wake);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
 }
 
 /// Puts an entry into a partition's log, through whoever leads.

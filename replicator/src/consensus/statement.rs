@@ -1,7 +1,7 @@
 //! Running one client's SQL in the leader's transaction: what it may do, and what it answers.
 //!
-//! It may read what it likes and write replicated tables; what its triggers write besides is theirs, as
-//! on every member. Its changes travel as rows, so random() and the clock are harmless. What it
+//! It may read what it likes and write replicated tables, or, in a call of its own, change tables;
+//! what its triggers write besides is theirs, as on every member. Its changes travel as rows, so random() and the clock are harmless. What it
 //! may not: anything whose effect would stay on this node, and anything that ends the
 //! transaction, which is not its own.
 
@@ -105,6 +105,18 @@ impl Runner {
         Ok(())
     }
 
+    /// Changes tables: the extension does it, which knows what replicas have to agree on.
+    fn alter(&self, execution: &Execution) -> rusqlite::Result<String> {
+        if !execution.arguments.is_empty() {
+            return Err(wrong(
+                "a statement that changes tables takes no values".to_owned(),
+            ));
+        }
+        let conn = self.connection();
+        conn.query_row("SELECT nuda_alter(?)", [&execution.sql], |_| Ok(()))?;
+        Answer::default().text()
+    }
+
     /// Runs it; answers JSON.
     pub(super) fn run(
         &self,
@@ -113,7 +125,11 @@ impl Runner {
     ) -> std::result::Result<String, Failure> {
         let set = |until| *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
         set(Some(until));
-        let ran = self.run_all(execution);
+        let ran = if changes_schema(&execution.sql) {
+            self.alter(execution)
+        } else {
+            self.run_all(execution)
+        };
         set(None);
         self.judge.judging.store(false, Ordering::Relaxed);
         let refused = self.judge.rules().refused.take();
@@ -189,6 +205,14 @@ impl Runner {
         }
         Ok(())
     }
+}
+
+/// Whether a call changes tables: it is a transaction of its own.
+pub(super) fn changes_schema(sql: &str) -> bool {
+    let first = sql.split_whitespace().next().unwrap_or_default();
+    ["ALTER", "CREATE", "DROP"]
+        .iter()
+        .any(|word| first.eq_ignore_ascii_case(word))
 }
 
 /// What is answered.
@@ -313,8 +337,8 @@ impl Judge {
                     .to_owned(),
             ),
             _ => Some(
-                "nuda_exec reads, and changes rows of replicated tables; do anything else where you \
-                 are (tables are changed on the node that founded the partition)"
+                "nuda_exec changes rows of replicated tables, or tables (ALTER TABLE, CREATE INDEX, DROP \
+                 INDEX, DROP TABLE, in a call of their own); do anything else where you are"
                     .to_owned(),
             ),
         };

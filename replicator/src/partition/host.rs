@@ -189,7 +189,7 @@ impl Host {
     fn look(&mut self, node: &Arc<Node>, at: &Partition) -> Result<()> {
         self.retry_at = None;
         self.live(node, at)?;
-        self.replica(at)?.propose()?;
+        crate::task::define::look(node, at, self.replica(at)?)?;
         self.replica(at)?.settle()?;
         self.notice(node, at)
     }
@@ -318,6 +318,7 @@ impl Host {
             }
             self.feed(node, at, Event::Advanced(heads))?;
         }
+        crate::task::define::look(node, at, self.replica(at)?)?;
         Ok(now)
     }
 
@@ -329,6 +330,7 @@ impl Host {
                 return Ok(());
             };
             let commands = live.machine.handle(clock::now_ms(), event);
+            at.set_noticed(&live.vector);
             for command in commands {
                 if matches!(command, Command::Secure { .. }) {
                     // A report says that whatever this node issues after it has seen all of

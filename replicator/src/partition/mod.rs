@@ -15,10 +15,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use nuda_core::protocol::{Event, Message};
-use nuda_core::site::PartitionId;
+use nuda_core::site::{Dot, PartitionId};
+use nuda_core::version_vector::VersionVector;
 
 use crate::limits;
 use crate::node::Node;
+use crate::task::define::Defining;
 use host::Host;
 
 /// What a worker finds in the queue.
@@ -48,6 +50,10 @@ pub(crate) struct Partition {
     id: OnceLock<PartitionId>,
     queue: Mutex<Queue>,
     host: Mutex<Host>,
+    /// What the protocol knows that the file has: read by those who must not wait for the worker.
+    noticed: Mutex<VersionVector>,
+    /// Whether what plain DDL did is being proposed.
+    pub(crate) defining: Defining,
 }
 
 impl Partition {
@@ -58,6 +64,8 @@ impl Partition {
             id: OnceLock::new(),
             queue: Mutex::default(),
             host: Mutex::default(),
+            noticed: Mutex::default(),
+            defining: Defining::default(),
         }
     }
 
@@ -69,6 +77,18 @@ impl Partition {
     /// Notes the id found in the file; false if another one was found before.
     pub(crate) fn set_id(&self, id: PartitionId) -> bool {
         *self.id.get_or_init(|| id) == id
+    }
+
+    /// The protocol knows of all these changes.
+    pub(crate) fn set_noticed(&self, vector: &VersionVector) {
+        let mut noticed = self.noticed.lock().unwrap_or_else(PoisonError::into_inner);
+        noticed.clone_from(vector);
+    }
+
+    /// Whether the protocol knows of all these changes.
+    pub(crate) fn has_noticed(&self, changes: &[Dot]) -> bool {
+        let noticed = self.noticed.lock().unwrap_or_else(PoisonError::into_inner);
+        changes.iter().all(|dot| noticed.contains(*dot))
     }
 
     /// Queues a job; false if the queue is full. Callable from any thread.

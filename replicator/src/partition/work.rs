@@ -93,6 +93,9 @@ pub(crate) fn on_file(
             let has = batch.heads.iter().map(|head| (head.site, head.seq));
             let delivery = &node.consensus.delivery;
             delivery.reach(live.partition, &has.collect());
+            if batch.heads.iter().any(|head| head.site == Site::LOG_STRONG) {
+                crate::task::define::look(node, at, replica)?;
+            }
             let site = replica.site()?;
             if site != live.site {
                 // Peers had more of our site than we: the file goes on under another one.

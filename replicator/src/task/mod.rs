@@ -2,13 +2,14 @@
 //!
 //! Loops that run as long as the node: [`gossip`], [`wake`], [`scan`], [`timer`],
 //! [`compare`], [`idle`]. Actions with an end: [`invite`], [`join`], [`reseed`],
-//! [`snapshot`], [`create`], [`members`], [`verify`], [`checkpoint`], [`collect`]. None of them decides what to
-//! replicate.
+//! [`snapshot`], [`create`], [`members`], [`verify`], [`checkpoint`], [`collect`], [`define`]. None of them decides
+//! what to replicate.
 
 pub(crate) mod checkpoint;
 pub(crate) mod collect;
 pub(crate) mod compare;
 pub(crate) mod create;
+pub(crate) mod define;
 pub(crate) mod gossip;
 pub(crate) mod idle;
 pub(crate) mod invite;

@@ -121,9 +121,10 @@ CREATE TABLE late(id TEXT PRIMARY KEY, v);
 SELECT nuda_track('late', 'strong');
 ALTER TABLE late ADD COLUMN w CHECK (w > v);
 INSERT INTO late VALUES ('a', 1, 2);
-ALTER TABLE late DROP COLUMN w;
+INSERT INTO late VALUES ('b', 2, 1);
+SELECT nuda_exec('ALTER TABLE late DROP COLUMN w');
 CREATE UNIQUE INDEX late_v ON late(v);
-INSERT INTO late VALUES ('a', 1);
+INSERT INTO late VALUES ('c', 1);
 DROP INDEX late_v;
-INSERT INTO late VALUES ('a', 1);
+INSERT INTO late VALUES ('c', 1);
 --> ship a b

@@ -1,0 +1,492 @@
+//! Definitions through the log, across real daemons: any node tracks, untracks and changes tables,
+//! and whoever was away, behind or second catches up.
+
+// A test fails by panicking, in its helpers too.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use rusqlite::{Connection, Result};
+
+use support::{Nodes, open};
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+/// Three nodes with one table, whose definitions go through the log.
+fn ordered() -> Nodes {
+    let nodes = Nodes::with_page(&NAMES);
+    for name in NAMES {
+        let conn = nodes.open(name, "org");
+        nodes.eventually("definitions go through the log", |_| {
+            let level = "SELECT nuda_read_consistency('strong')";
+            conn.query_row(level, [], |_| Ok(())).ok()?;
+            conn.execute_batch("SELECT nuda_read_consistency('eventual')")
+                .ok()?;
+            (number(&conn, "SELECT ordered FROM nuda_state") == 1).then_some(())
+        });
+    }
+    nodes
+}
+
+fn number(conn: &Connection, sql: &str) -> i64 {
+    conn.query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+fn text(conn: &Connection, sql: &str) -> Result<String> {
+    conn.query_row(sql, [], |row| row.get(0))
+}
+
+/// Runs a definition, again if another one was first.
+fn define(conn: &Connection, sql: &str) -> String {
+    for _ in 0..20 {
+        match text(conn, sql) {
+            Err(e) if e.to_string().contains("was first") => {}
+            done => return done.unwrap_or_else(|e| panic!("{sql}: {e}")),
+        }
+    }
+    panic!("{sql}: never first");
+}
+
+/// Waits until a statement can be prepared on every node.
+fn everywhere(nodes: &Nodes, sql: &str) {
+    for name in NAMES {
+        let conn = nodes.open(name, "org");
+        nodes.eventually(&format!("{sql} on {name}"), |_| {
+            conn.prepare(sql).ok().map(drop)
+        });
+    }
+}
+
+/// An application that writes rows of its own to `page` until it is told to end.
+struct Writer {
+    ends: Arc<AtomicBool>,
+    thread: JoinHandle<i64>,
+}
+
+impl Writer {
+    fn start(nodes: &Nodes, name: &str) -> Self {
+        let ends = Arc::new(AtomicBool::new(false));
+        let (path, name) = (nodes.file(name, "org"), name.to_owned());
+        let told = Arc::clone(&ends);
+        let thread = std::thread::spawn(move || {
+            let conn = open(&path);
+            let mut count = 0;
+            while !told.load(Ordering::Relaxed) {
+                let id = format!("{name}{count}");
+                conn.execute("INSERT INTO page(id, hits) VALUES (?, 1)", [&id])
+                    .unwrap();
+                conn.execute("UPDATE page SET hits = hits + 1 WHERE id = ?", [&id])
+                    .unwrap();
+                count += 1;
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            count
+        });
+        Self { ends, thread }
+    }
+
+    /// How many rows it has written.
+    fn end(self) -> i64 {
+        self.ends.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+#[test]
+fn any_node_tracks_and_untracks() {
+    let nodes = ordered();
+    let (a, b, c) = (
+        nodes.open("a", "org"),
+        nodes.open("b", "org"),
+        nodes.open("c", "org"),
+    );
+    b.execute_batch(
+        "CREATE TABLE note(id TEXT PRIMARY KEY, body TEXT);
+         INSERT INTO note VALUES ('1', 'there before');",
+    )
+    .unwrap();
+    assert!(define(&b, "SELECT nuda_track('note')").starts_with("tracking note (1 rows)"));
+    // As a strong transaction of b's.
+    let level = text(&b, "SELECT nuda_last_commit() ->> 'level'").unwrap();
+    assert_eq!(level, "strong");
+    everywhere(&nodes, "SELECT * FROM note");
+    c.execute("INSERT INTO note VALUES ('2', 'from c')", [])
+        .unwrap();
+    c.execute_batch("CREATE TABLE account(id TEXT PRIMARY KEY, balance INT)")
+        .unwrap();
+    define(&c, "SELECT nuda_track('account', 'strong')");
+    everywhere(&nodes, "SELECT * FROM account");
+    nodes.verify("a", "org");
+    assert_eq!(number(&a, "SELECT count(*) FROM note"), 2);
+    define(&c, "SELECT nuda_untrack('note')");
+    for conn in [&a, &b] {
+        nodes.eventually("note is untracked", |_| {
+            let sql = "SELECT count(*) FROM nuda_tables WHERE name = 'note'";
+            (number(conn, sql) == 0).then_some(())
+        });
+        assert_eq!(number(conn, "SELECT count(*) FROM note"), 2);
+    }
+    nodes.verify("a", "org");
+}
+
+#[test]
+fn a_definition_needs_a_majority_and_nothing_is_left_of_one_that_has_none() {
+    let mut nodes = ordered();
+    nodes.stop("b");
+    nodes.stop("c");
+    let a = nodes.open("a", "org");
+    a.execute_batch("SELECT nuda_timeout(300); CREATE TABLE note(id TEXT PRIMARY KEY)")
+        .unwrap();
+    let refused = text(&a, "SELECT nuda_track('note')").unwrap_err();
+    assert!(refused.to_string().contains("strong write"), "{refused}");
+    assert_eq!(
+        number(&a, "SELECT count(*) FROM nuda_tables WHERE name = 'note'"),
+        0
+    );
+    // Plain writes go on, and so does the founder's rule's end: nothing is defined alone.
+    a.execute("INSERT INTO page VALUES ('x', 'y', 1)", [])
+        .unwrap();
+    nodes.run("b");
+    nodes.eventually("the definition is accepted", |_| {
+        text(&a, "SELECT nuda_track('note')").ok()
+    });
+    nodes.run("c");
+    everywhere(&nodes, "SELECT * FROM note");
+    nodes.verify("a", "org");
+}
+
+#[test]
+fn a_column_added_at_one_node_while_others_write() {
+    let nodes = ordered();
+    let writers = ["a", "c"].map(|name| Writer::start(&nodes, name));
+    let b = nodes.open("b", "org");
+    b.execute_batch(
+        "INSERT INTO page VALUES ('b', 'by b', 1);
+         ALTER TABLE page ADD COLUMN lang TEXT NOT NULL DEFAULT 'en' COLLATE NOCASE;
+         UPDATE page SET lang = 'de' WHERE id = 'b';
+         CREATE INDEX page_lang ON page(lang);",
+    )
+    .unwrap();
+    everywhere(
+        &nodes,
+        "SELECT lang FROM page INDEXED BY page_lang WHERE lang = 'x'",
+    );
+    b.execute(
+        "UPDATE page SET title = 'later', lang = 'fr' WHERE id = 'b'",
+        [],
+    )
+    .unwrap();
+    let written: i64 = writers.into_iter().map(Writer::end).sum();
+    nodes.verify("a", "org");
+    for name in NAMES {
+        let conn = nodes.open(name, "org");
+        assert_eq!(number(&conn, "SELECT count(*) FROM page"), written + 1);
+        let lang = text(&conn, "SELECT lang FROM page WHERE lang = 'FR'");
+        assert_eq!(lang.as_deref(), Ok("fr"), "on {name}");
+        let hits = "SELECT sum(hits) FROM page";
+        assert_eq!(number(&conn, hits), 2 * written + 1);
+    }
+}
+
+#[test]
+fn levels_that_promise_a_majority_never_leave_a_new_column_behind() {
+    let nodes = ordered();
+    let (a, b) = (nodes.open("a", "org"), nodes.open("b", "org"));
+    b.execute_batch(
+        "INSERT INTO page VALUES ('x', 'old', 0); SELECT nuda_write_consistency('quorum');",
+    )
+    .unwrap();
+    nodes.verify("a", "org");
+    let both = "BEGIN IMMEDIATE; ALTER TABLE page ADD COLUMN n INT DEFAULT 1;
+        UPDATE page SET title = 'new', n = 2; COMMIT;";
+    let refused = b.execute_batch(both).unwrap_err().to_string();
+    assert!(refused.contains("no place in the log yet"), "{refused}");
+    let _ = b.execute_batch("ROLLBACK");
+    // A strong transaction carries the definition with what it wrote.
+    b.execute_batch("SELECT nuda_write_consistency('strong')")
+        .unwrap();
+    nodes.eventually("it is committed", |_| {
+        let done = b.execute_batch(both);
+        let _ = b.execute_batch("ROLLBACK");
+        done.ok()
+    });
+    a.execute_batch("SELECT nuda_read_consistency('strong')")
+        .unwrap();
+    let seen = text(&a, "SELECT title || n FROM page WHERE id = 'x'");
+    assert_eq!(seen.as_deref(), Ok("new2"));
+    nodes.verify("a", "org");
+}
+
+#[test]
+fn two_nodes_add_the_same_column_at_once() {
+    let nodes = ordered();
+    let conns = NAMES.map(|name| nodes.open(name, "org"));
+    for (name, conn) in NAMES.iter().zip(&conns) {
+        conn.execute("INSERT INTO page(id, hits) VALUES (?, 0)", [name])
+            .unwrap();
+    }
+    nodes.verify("a", "org");
+    let [_, b, c] = &conns;
+    // Each also writes to it before anybody has agreed.
+    for (conn, name) in [(b, "b"), (c, "c")] {
+        conn.execute_batch(&format!(
+            "BEGIN IMMEDIATE;
+             ALTER TABLE page ADD COLUMN score COUNTER DEFAULT 0;
+             ALTER TABLE page ADD COLUMN lang TEXT;
+             UPDATE page SET score = score + 10, lang = '{name}' WHERE id IN ('a', '{name}');
+             COMMIT;"
+        ))
+        .unwrap();
+    }
+    everywhere(&nodes, "SELECT lang, score FROM page");
+    for conn in &conns {
+        nodes.eventually("both sides' values are there", |_| {
+            let sql = "SELECT group_concat(id || score, ' ') FROM
+                (SELECT * FROM page ORDER BY id)";
+            (text(conn, sql).as_deref() == Ok("a20 b10 c10")).then_some(())
+        });
+        let own = "SELECT count(*) FROM page WHERE id IN ('b', 'c') AND lang = id";
+        assert_eq!(number(conn, own), 2);
+    }
+    nodes.verify("a", "org");
+}
+
+#[test]
+fn of_two_different_definitions_the_later_one_is_told_how_to_go_on() {
+    let nodes = ordered();
+    let (b, c) = (nodes.open("b", "org"), nodes.open("c", "org"));
+    // c does not hear of b's in time.
+    nodes.signal("c", "-STOP");
+    c.execute_batch(
+        "ALTER TABLE page ADD COLUMN size INTEGER DEFAULT 0;
+         INSERT INTO page VALUES ('c', 'by c', 0, 7);",
+    )
+    .unwrap();
+    b.execute_batch("ALTER TABLE page ADD COLUMN size TEXT")
+        .unwrap();
+    let a = nodes.open("a", "org");
+    nodes.eventually("b's is accepted", |_| {
+        a.prepare("SELECT size FROM page").ok().map(drop)
+    });
+    nodes.signal("c", "-CONT");
+    nodes.eventually("c says what is in the way", |_| {
+        let sql = "SELECT reason FROM nuda_waiting WHERE reason LIKE '%RENAME COLUMN%'";
+        text(&c, sql).ok()
+    });
+    // Writes of c go on meanwhile, and reach the others.
+    c.execute("INSERT INTO page(id, hits) VALUES ('d', 1)", [])
+        .unwrap();
+    nodes.eventually("a has them", |_| {
+        (number(&a, "SELECT count(*) FROM page") == 2).then_some(())
+    });
+    c.execute_batch("ALTER TABLE page RENAME COLUMN size TO size_here")
+        .unwrap();
+    everywhere(&nodes, "SELECT size, size_here FROM page");
+    nodes.eventually("c's value is everywhere", |_| {
+        let sql = "SELECT count(*) FROM page WHERE size_here = 7 AND size IS NULL";
+        (number(&a, sql) == 1).then_some(())
+    });
+    nodes.verify("a", "org");
+}
+
+/// Runs a change of tables at the leader, again while there is none.
+fn alter(nodes: &Nodes, conn: &Connection, sql: &str) {
+    nodes.eventually(sql, |_| {
+        match conn.query_row("SELECT nuda_exec(?)", [sql], |row| row.get::<_, String>(0)) {
+            Ok(_) => Some(()),
+            Err(e) if e.to_string().contains("not committed") => None,
+            Err(e) => {
+                let text = e.to_string();
+                let id = text.split_once("nuda_txn_status('").map(|(_, id)| id);
+                let id = id.unwrap_or(&text).trim_end_matches("')");
+                let status = "SELECT nuda_txn_status(?)";
+                let status = conn.query_row(status, [id], |row| row.get::<_, String>(0));
+                (status.as_deref() == Ok("committed")).then_some(())
+            }
+        }
+    });
+}
+
+#[test]
+fn renamed_and_dropped_while_all_write_and_one_is_down() {
+    let mut nodes = ordered();
+    let b = nodes.open("b", "org");
+    b.execute_batch("INSERT INTO page VALUES ('x', 'old title', 0), ('y', 'y', 0)")
+        .unwrap();
+    nodes.verify("a", "org");
+    nodes.stop("c");
+    // c's application goes on under the definition that it knows.
+    let c = nodes.open("c", "org");
+    c.execute_batch(
+        "UPDATE page SET title = 'by c', hits = hits + 5 WHERE id = 'x';
+         INSERT INTO page VALUES ('c', 'new at c', 7);",
+    )
+    .unwrap();
+    let writers = ["a", "b"].map(|name| Writer::start(&nodes, name));
+    alter(
+        &nodes,
+        &b,
+        "ALTER TABLE page ADD COLUMN extra TEXT DEFAULT 'e'",
+    );
+    alter(&nodes, &b, "CREATE INDEX page_title ON page(title)");
+    alter(
+        &nodes,
+        &b,
+        "ALTER TABLE page RENAME COLUMN title TO heading",
+    );
+    b.execute_batch("UPDATE page SET heading = 'y from b', extra = 'f' WHERE id = 'y'")
+        .unwrap();
+    alter(&nodes, &b, "ALTER TABLE page DROP COLUMN extra");
+    nodes.run("c");
+    everywhere(
+        &nodes,
+        "SELECT heading FROM page INDEXED BY page_title WHERE heading = ''",
+    );
+    let written: i64 = writers.into_iter().map(Writer::end).sum();
+    nodes.verify("a", "org");
+    for name in NAMES {
+        let conn = nodes.open(name, "org");
+        let found = text(
+            &conn,
+            "SELECT group_concat(heading || hits, ' ') FROM
+               (SELECT * FROM page WHERE id IN ('c', 'x', 'y') ORDER BY id)",
+        );
+        assert_eq!(
+            found.as_deref(),
+            Ok("new at c7 by c5 y from b0"),
+            "on {name}"
+        );
+        assert_eq!(number(&conn, "SELECT count(*) FROM page"), written + 3);
+        let extra = text(&conn, "SELECT extra FROM page").unwrap_err();
+        assert!(extra.to_string().contains("no such column"), "{extra}");
+    }
+    // Another name for the table, and its end.
+    alter(&nodes, &c, "ALTER TABLE page RENAME TO leaf");
+    everywhere(&nodes, "SELECT heading, hits FROM leaf");
+    c.execute("UPDATE leaf SET hits = hits + 1 WHERE id = 'x'", [])
+        .unwrap();
+    nodes.verify("a", "org");
+    alter(&nodes, &c, "DROP TABLE leaf");
+    for name in NAMES {
+        let conn = nodes.open(name, "org");
+        nodes.eventually("the table is gone", |_| {
+            text(&conn, "SELECT count(*) || '' FROM leaf").err()
+        });
+    }
+    nodes.verify("a", "org");
+}
+
+#[test]
+fn a_strong_table_gets_a_unique_index_that_holds_everywhere() {
+    let nodes = ordered();
+    let (a, b) = (nodes.open("a", "org"), nodes.open("b", "org"));
+    b.execute_batch("CREATE TABLE account(id TEXT PRIMARY KEY, iban TEXT)")
+        .unwrap();
+    define(&b, "SELECT nuda_track('account', 'strong')");
+    everywhere(&nodes, "SELECT * FROM account");
+    b.execute_batch("INSERT INTO account VALUES ('a', '1')")
+        .unwrap();
+    alter(
+        &nodes,
+        &b,
+        "CREATE UNIQUE INDEX account_iban ON account(iban)",
+    );
+    alter(
+        &nodes,
+        &a,
+        "ALTER TABLE account ADD COLUMN balance INT NOT NULL DEFAULT 0 CHECK (balance >= 0)",
+    );
+    for (name, refused) in [
+        ("a", "INSERT INTO account VALUES ('b', '1', 0)"),
+        ("c", "UPDATE account SET balance = -1"),
+    ] {
+        let conn = nodes.open(name, "org");
+        nodes.eventually("it is refused by the constraint", |_| {
+            let error = conn.execute_batch(refused).unwrap_err();
+            error
+                .to_string()
+                .contains("constraint failed")
+                .then_some(())
+        });
+    }
+    let error = b
+        .query_row(
+            "SELECT nuda_exec('ALTER TABLE account ADD COLUMN iban')",
+            [],
+            |_| Ok(()),
+        )
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("duplicate column name"),
+        "{error}"
+    );
+    let error = b
+        .query_row(
+            "SELECT nuda_exec('ALTER TABLE account ADD COLUMN x; DELETE FROM account')",
+            [],
+            |_| Ok(()),
+        )
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("of statements that change a schema"),
+        "{error}"
+    );
+    nodes.verify("a", "org");
+}
+
+#[test]
+fn the_leader_dies_in_the_middle() {
+    let mut nodes = ordered();
+    let leader = nodes.eventually("a leader", |nodes| {
+        let status = nodes.status("a");
+        status["partitions"][0]["log"]["leader"]
+            .as_str()
+            .map(str::to_owned)
+    });
+    let rest: Vec<&str> = NAMES.into_iter().filter(|name| *name != leader).collect();
+    let conn = nodes.open(rest[0], "org");
+    conn.execute_batch("SELECT nuda_timeout(10000); INSERT INTO page VALUES ('x', 'title', 1);")
+        .unwrap();
+    let writer = Writer::start(&nodes, rest[1]);
+    let path = nodes.file(rest[0], "org");
+    let altering = std::thread::spawn(move || {
+        let conn = open(&path);
+        conn.execute_batch("SELECT nuda_timeout(10000)").unwrap();
+        (0..6)
+            .map(|n| {
+                let sql = format!("SELECT nuda_exec('ALTER TABLE page ADD COLUMN c{n}')");
+                text(&conn, &sql).is_ok()
+            })
+            .collect::<Vec<bool>>()
+    });
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    nodes.kill(&leader);
+    let done = altering.join().unwrap();
+    nodes.run(&leader);
+    alter(
+        &nodes,
+        &conn,
+        "ALTER TABLE page RENAME COLUMN title TO heading",
+    );
+    everywhere(&nodes, "SELECT heading FROM page");
+    writer.end();
+    nodes.verify(rest[0], "org");
+    // What was acknowledged is there, on every node.
+    for name in NAMES {
+        let conn = nodes.open(name, "org");
+        for (n, done) in done.iter().enumerate() {
+            let there = conn.prepare(&format!("SELECT c{n} FROM page")).is_ok();
+            assert!(there || !done, "c{n} on {name}");
+        }
+        assert_eq!(
+            text(&conn, "SELECT heading FROM page WHERE id = 'x'").as_deref(),
+            Ok("title")
+        );
+    }
+}
