@@ -147,4 +147,8 @@ impl ConnectionHooks for Signal {
     fn committed(&self) {
         self.commit();
     }
+
+    fn write_lock(&self, is_held: bool) {
+        self.session.write_lock(is_held);
+    }
 }

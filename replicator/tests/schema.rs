@@ -6,95 +6,8 @@
 
 mod support;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-
-use rusqlite::{Connection, Result};
-
-use support::{Nodes, open};
-
-const NAMES: [&str; 3] = ["a", "b", "c"];
-
-/// Three nodes with one table, whose definitions go through the log.
-fn ordered() -> Nodes {
-    let nodes = Nodes::with_page(&NAMES);
-    for name in NAMES {
-        let conn = nodes.open(name, "org");
-        nodes.eventually("definitions go through the log", |_| {
-            let level = "SELECT nuda_read_consistency('strong')";
-            conn.query_row(level, [], |_| Ok(())).ok()?;
-            conn.execute_batch("SELECT nuda_read_consistency('eventual')")
-                .ok()?;
-            (number(&conn, "SELECT ordered FROM nuda_state") == 1).then_some(())
-        });
-    }
-    nodes
-}
-
-fn number(conn: &Connection, sql: &str) -> i64 {
-    conn.query_row(sql, [], |row| row.get(0)).unwrap()
-}
-
-fn text(conn: &Connection, sql: &str) -> Result<String> {
-    conn.query_row(sql, [], |row| row.get(0))
-}
-
-/// Runs a definition, again if another one was first.
-fn define(conn: &Connection, sql: &str) -> String {
-    for _ in 0..20 {
-        match text(conn, sql) {
-            Err(e) if e.to_string().contains("was first") => {}
-            done => return done.unwrap_or_else(|e| panic!("{sql}: {e}")),
-        }
-    }
-    panic!("{sql}: never first");
-}
-
-/// Waits until a statement can be prepared on every node.
-fn everywhere(nodes: &Nodes, sql: &str) {
-    for name in NAMES {
-        let conn = nodes.open(name, "org");
-        nodes.eventually(&format!("{sql} on {name}"), |_| {
-            conn.prepare(sql).ok().map(drop)
-        });
-    }
-}
-
-/// An application that writes rows of its own to `page` until it is told to end.
-struct Writer {
-    ends: Arc<AtomicBool>,
-    thread: JoinHandle<i64>,
-}
-
-impl Writer {
-    fn start(nodes: &Nodes, name: &str) -> Self {
-        let ends = Arc::new(AtomicBool::new(false));
-        let (path, name) = (nodes.file(name, "org"), name.to_owned());
-        let told = Arc::clone(&ends);
-        let thread = std::thread::spawn(move || {
-            let conn = open(&path);
-            let mut count = 0;
-            while !told.load(Ordering::Relaxed) {
-                let id = format!("{name}{count}");
-                conn.execute("INSERT INTO page(id, hits) VALUES (?, 1)", [&id])
-                    .unwrap();
-                conn.execute("UPDATE page SET hits = hits + 1 WHERE id = ?", [&id])
-                    .unwrap();
-                count += 1;
-                std::thread::sleep(std::time::Duration::from_millis(5));
-            }
-            count
-        });
-        Self { ends, thread }
-    }
-
-    /// How many rows it has written.
-    fn end(self) -> i64 {
-        self.ends.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap()
-    }
-}
+use support::definitions::{NAMES, Writer, alter, define, everywhere, number, ordered, text};
+use support::open;
 
 #[test]
 fn any_node_tracks_and_untracks() {
@@ -291,24 +204,6 @@ fn of_two_different_definitions_the_later_one_is_told_how_to_go_on() {
         (number(&a, sql) == 1).then_some(())
     });
     nodes.verify("a", "org");
-}
-
-/// Runs a change of tables at the leader, again while there is none.
-fn alter(nodes: &Nodes, conn: &Connection, sql: &str) {
-    nodes.eventually(sql, |_| {
-        match conn.query_row("SELECT nuda_exec(?)", [sql], |row| row.get::<_, String>(0)) {
-            Ok(_) => Some(()),
-            Err(e) if e.to_string().contains("not committed") => None,
-            Err(e) => {
-                let text = e.to_string();
-                let id = text.split_once("nuda_txn_status('").map(|(_, id)| id);
-                let id = id.unwrap_or(&text).trim_end_matches("')");
-                let status = "SELECT nuda_txn_status(?)";
-                let status = conn.query_row(status, [id], |row| row.get::<_, String>(0));
-                (status.as_deref() == Ok("committed")).then_some(())
-            }
-        }
-    });
 }
 
 #[test]

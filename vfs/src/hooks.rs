@@ -34,6 +34,10 @@ pub trait ConnectionHooks: Send + Sync {
 
     /// A commit of this connection became visible to others.
     fn committed(&self);
+
+    /// This connection took the write lock of a WAL database, or is about to release it. It runs inside
+    /// SQLite's locking code as well, for every write transaction: it must be quick.
+    fn write_lock(&self, _is_held: bool) {}
 }
 
 /// A refused read barrier, in words for the user: what; why; next step.
@@ -255,6 +259,13 @@ impl Shared {
             if let Some(hooks) = self.hooks() {
                 hooks.committed();
             }
+        }
+    }
+
+    /// Tells the hooks of the write lock.
+    pub(crate) fn report_write_lock(&self, is_held: bool) {
+        if let Some(hooks) = self.hooks() {
+            hooks.write_lock(is_held);
         }
     }
 

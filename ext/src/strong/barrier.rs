@@ -15,11 +15,20 @@ use nuda_core::version_vector::VersionVector;
 use nuda_vfs::BarrierRefused;
 
 use super::levels::Read;
-use super::{Session, State};
+use super::{Session, State, holders};
 
 impl Session {
-    /// Runs the barrier.
+    /// Runs the barrier. Where it fails, what this process does itself is said as well.
     pub(crate) fn barrier(&self) -> Result<(), BarrierRefused> {
+        self.wait().map_err(|mut refused| {
+            if let Some(who) = holders::in_the_way(&self.file) {
+                refused.message = format!("{}; {who}", refused.message);
+            }
+            refused
+        })
+    }
+
+    fn wait(&self) -> Result<(), BarrierRefused> {
         let mut state = self.state();
         self.reach_log(&mut state)?;
         if state.read == Read::Session {

@@ -3,7 +3,7 @@
 //! In reading order: `client` (the daemon's socket), `levels` (setting and showing), `barrier`
 //! (before a read transaction begins), `seen` (what a session has seen, and the second connection
 //! that looks whether the file has it), `decide` (at which level a transaction commits), `commit`
-//! (the proposal, inside the commit), `exec` (what runs at the leader). The state is shared between
+//! (the proposal, inside the commit), `holders` (who keeps the file from being written), `exec` (what runs at the leader). The state is shared between
 //! the connection and its file, whose barrier must not use the connection; all of it is behind one
 //! lock that is never held while SQL runs on the connection itself.
 //!
@@ -15,6 +15,7 @@ mod client;
 pub(crate) mod commit;
 pub(crate) mod decide;
 pub(crate) mod exec;
+mod holders;
 pub(crate) mod levels;
 mod seen;
 
@@ -42,7 +43,7 @@ const MAX_STALENESS_MS: u64 = 1_000;
 /// What one connection has in force and has been told.
 #[derive(Debug)]
 pub(crate) struct Session {
-    file: String,
+    file: Arc<str>,
     socket: PathBuf,
     state: Mutex<State>,
 }
@@ -99,12 +100,18 @@ struct Last {
     note: &'static str,
 }
 
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.write_lock(false);
+    }
+}
+
 impl Session {
     pub(crate) fn new(file: &str, boot: u64) -> Arc<Self> {
         let directory = Path::new(file).parent().unwrap_or(Path::new("."));
         let socket = directory.join(".nuda").join(SOCKET);
         Arc::new(Self {
-            file: file.to_owned(),
+            file: Arc::from(file),
             socket: socket.clone(),
             state: Mutex::new(State {
                 client: Client::new(socket),
@@ -128,6 +135,16 @@ impl Session {
                 accepted: None,
             }),
         })
+    }
+
+    /// The connection has taken its file's write lock, or released it.
+    pub(crate) fn write_lock(&self, is_held: bool) {
+        let session = std::ptr::from_ref(self).addr();
+        if is_held {
+            holders::taken(&self.file, session);
+        } else {
+            holders::released(session);
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

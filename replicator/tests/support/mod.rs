@@ -5,6 +5,7 @@
 
 #![allow(dead_code)]
 
+pub(crate) mod definitions;
 pub(crate) mod power;
 
 use std::collections::HashMap;

@@ -265,6 +265,7 @@ unsafe fn lock_for_writing(
         if slot == WAL_WRITE_LOCK && request == UNLOCK_EXCLUSIVE {
             // Before the release: the next writer may be in there right after it.
             let commits = wrapped.commits.wal_write_unlocked(wrapped.wal_header(file));
+            tell_write_lock(wrapped, false);
             let rc = inner(file, slot, count, request);
             report(wrapped, commits);
             return rc;
@@ -279,6 +280,7 @@ unsafe fn lock_for_writing(
         if rc == sqlite::SQLITE_OK && request == LOCK_EXCLUSIVE {
             if slot == WAL_WRITE_LOCK {
                 wrapped.commits.wal_write_locked(wrapped.wal_header(file));
+                tell_write_lock(wrapped, true);
             }
             if slot <= WAL_RECOVER_LOCK && WAL_RECOVER_LOCK < slot + count {
                 wrapped.commits.wal_recovery_locked();
@@ -320,6 +322,7 @@ unsafe fn begin_write(
         wrapped
             .commits
             .wal_write_locked(unsafe { wrapped.wal_header(file) });
+        tell_write_lock(wrapped, true);
     } else if rc & 0xff == sqlite::SQLITE_BUSY {
         // SQLite goes on with a read mark, and asks for this lock again afterwards.
         wrapped.pass.keep(pass);
@@ -378,6 +381,12 @@ fn report(wrapped: &WrappedFile, commits: u32) {
     if commits > 0 {
         guard((), || wrapped.shared.report_commits(commits));
     }
+}
+
+/// Tells who holds the write lock; a panic there must not turn into a failed lock or unlock.
+#[inline]
+fn tell_write_lock(wrapped: &WrappedFile, is_held: bool) {
+    guard((), || wrapped.shared.report_write_lock(is_held));
 }
 
 unsafe extern "C" fn file_control(file: *mut sqlite3_file, op: c_int, arg: *mut c_void) -> c_int {
