@@ -24,7 +24,7 @@ SELECT name, version, columns FROM nuda_tables;
 SELECT * FROM tt ORDER BY id;
 --> on b
 SELECT name, version, columns FROM nuda_tables;
-SELECT sql FROM sqlite_schema WHERE tbl_name = 'tt' AND type <> 'trigger' AND sql IS NOT NULL ORDER BY name;
+SELECT sql FROM sqlite_schema WHERE tbl_name = 'tt' AND type <> 'trigger' AND sql IS NOT NULL AND name NOT LIKE 'nuda%' ORDER BY name;
 SELECT * FROM tt ORDER BY id;
 UPDATE tt SET "the a" = 'never' WHERE id = '1';
 UPDATE tt SET "the a" = 'later', n = n + 1, d = d + 1, s = '[]' WHERE id IN ('1', '4');
