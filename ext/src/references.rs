@@ -174,9 +174,7 @@ impl Reference {
             parent.quoted(),
             same.join(" AND ")
         ));
-        let columns: Vec<String> = (0..child.columns.len())
-            .map(|n| format!("c.{}", name_of(child, n)))
-            .collect();
+        let columns: Vec<String> = child.columns.iter().map(|c| c.read("c.")).collect();
         format!(
             "SELECT {} FROM {} c WHERE {}",
             columns.join(", "),
