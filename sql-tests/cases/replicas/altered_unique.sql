@@ -23,6 +23,7 @@ SELECT nuda_exec('ALTER TABLE p DROP COLUMN gone; ALTER TABLE p ADD COLUMN fresh
 --> on b
 UPDATE p SET n = n + 100, gone = 'never seen again' WHERE id = 'b1';
 INSERT INTO p VALUES ('b3', 'm3', 'cy', 'gb3', 30);
+--> later
 --> on c
 INSERT INTO p VALUES ('c3', 'm3', 'dan', 'gc3', 300);
 --> sync
@@ -70,6 +71,7 @@ SELECT nuda_exec('CREATE UNIQUE INDEX q_fresh ON q(fresh)');
 --> later
 --> on b
 INSERT INTO q(id, fresh) VALUES ('b6', 6), ('b8', 8), ('b9', 8), ('b10', 10);
+--> later
 --> on c
 INSERT INTO q(id, fresh) VALUES ('c8', 8), ('c11', 11);
 --> ship b c
