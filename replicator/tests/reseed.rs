@@ -63,6 +63,14 @@ fn away() -> Away {
         insert(&a, id);
     }
     nodes.verify("a", "org");
+    // What is collected is in the partition's log first, and that is founded while all are there.
+    for node in ["a", "b", "c"] {
+        nodes.eventually("the partition has a log", |nodes| {
+            let status = nodes.status(node);
+            let leader = &status["partitions"][0]["log"]["leader"];
+            leader.as_str().map(str::to_owned)
+        });
+    }
     nodes.stop("c");
 
     app.execute_batch(
