@@ -13,30 +13,19 @@ import sqlite3
 import sys
 import tempfile
 
-EXTENSION, FIRST, COUNT = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+from replica import collect, decoded, opened, value
+
+FIRST, COUNT = int(sys.argv[2]), int(sys.argv[3])
 NAMES = "abc"
 TABLES = ["person", "seat"]
 # Key columns, and the constraints besides: columns by position.
 UNIQUE = {"person": (1, [(1,), (2,)]), "seat": (2, [(2, 3)])}
 
 
-def opened(path):
-    c = sqlite3.connect(path, isolation_level=None)
-    c.enable_load_extension(True)
-    c.load_extension(EXTENSION)
-    # Else a REPLACE would not fire the trigger that keeps what is derived.
-    c.execute("pragma recursive_triggers = on")
-    return c
-
-
-def value(c, sql, *args):
-    return c.execute(sql, args).fetchone()[0]
-
-
 class Replicas:
     def __init__(self, folder):
         self.folder, self.open = folder, {}
-        a = self.open["a"] = opened(self.path("a"))
+        a = self.open["a"] = opened(self.path("a"), "recursive_triggers")
         a.execute("select nuda_init('p')")
         a.execute("select nuda_join('a')")
         a.execute("create table person(id text primary key, mail text unique collate nocase, "
@@ -55,7 +44,7 @@ class Replicas:
         a.execute("pragma wal_checkpoint(truncate)")
         for name in NAMES[1:]:
             shutil.copy(self.path("a"), self.path(name))
-            self.open[name] = opened(self.path(name))
+            self.open[name] = opened(self.path(name), "recursive_triggers")
             self.open[name].execute(f"select nuda_join('{name}')")
         for c in self.open.values():
             c.execute("select nuda_set_members(1, 'a,b,c')")
@@ -68,7 +57,7 @@ class Replicas:
 
     def restart(self, name):
         self.open[name].close()
-        self.open[name] = opened(self.path(name))
+        self.open[name] = opened(self.path(name), "recursive_triggers")
 
 
 def statement(rnd, c):
@@ -125,43 +114,6 @@ def ship(x, y, limit):
     for (changeset,) in rows[:limit]:
         answer = json.loads(value(y, "select nuda_apply(?)", changeset))
         assert answer["status"] in ("applied", "duplicate", "waiting"), answer
-
-
-def collect(rnd, replicas):
-    vectors = {n: value(c, "select nuda_version_vector()") for n, c in replicas.open.items()}
-    for name, c in replicas.open.items():
-        for other, vector in vectors.items():
-            if other != name and rnd.random() < 0.7:
-                c.execute("select nuda_acknowledge(?,?)", (other, vector))
-        c.execute("select nuda_collect()")
-
-
-def decoded(row):
-    """The values of a hidden row, as far as this test writes such."""
-    values, at = [], 0
-    while at < len(row):
-        tag = row[at]
-        at += 1
-        if tag == 0:
-            values.append(None)
-        elif 0x10 <= tag <= 0x18:
-            values.append(int.from_bytes(row[at:at + tag - 0x10], "big", signed=True))
-            at += tag - 0x10
-        elif 0x40 <= tag < 0x80:
-            values.append(row[at:at + tag - 0x40].decode())
-            at += tag - 0x40
-        elif tag == 2:
-            length, shift = 0, 0
-            while True:
-                length |= (row[at] & 127) << shift
-                shift, at = shift + 7, at + 1
-                if row[at - 1] < 128:
-                    break
-            values.append(row[at:at + length].decode())
-            at += length
-        else:
-            raise AssertionError(row)
-    return tuple(values)
 
 
 def folded(value):

@@ -16,7 +16,9 @@ import sqlite3
 import sys
 import tempfile
 
-EXTENSION, FIRST, COUNT = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+from replica import collect, decoded, opened, value
+
+FIRST, COUNT = int(sys.argv[2]), int(sys.argv[3])
 NAMES = "abc"
 SCHEMA = """
 create table org(id text primary key, name, n counter);
@@ -42,22 +44,10 @@ TABLES = {
 }
 
 
-def opened(path):
-    c = sqlite3.connect(path, isolation_level=None)
-    c.enable_load_extension(True)
-    c.load_extension(EXTENSION)
-    c.execute("pragma foreign_keys = on")
-    return c
-
-
-def value(c, sql, *args):
-    return c.execute(sql, args).fetchone()[0]
-
-
 class Replicas:
     def __init__(self, folder, rnd):
         self.folder, self.open = folder, {}
-        a = self.open["a"] = opened(self.path("a"))
+        a = self.open["a"] = opened(self.path("a"), "foreign_keys")
         a.execute("select nuda_init('p')")
         a.execute("select nuda_join('a')")
         a.executescript(SCHEMA)
@@ -73,7 +63,7 @@ class Replicas:
         a.execute("pragma wal_checkpoint(truncate)")
         for name in NAMES[1:]:
             shutil.copy(self.path("a"), self.path(name))
-            self.open[name] = opened(self.path(name))
+            self.open[name] = opened(self.path(name), "foreign_keys")
             self.open[name].execute(f"select nuda_join('{name}')")
         for c in self.open.values():
             c.execute("select nuda_set_members(1, 'a,b,c')")
@@ -86,7 +76,7 @@ class Replicas:
 
     def restart(self, name):
         self.open[name].close()
-        self.open[name] = opened(self.path(name))
+        self.open[name] = opened(self.path(name), "foreign_keys")
 
 
 def statement(rnd, c):
@@ -177,34 +167,6 @@ def ship(x, y, limit):
         assert answer["status"] in ("applied", "duplicate", "waiting"), answer
         if random.random() < 0.05:
             json.loads(value(y, "select nuda_apply(?)", changeset))
-
-
-def collect(rnd, replicas):
-    vectors = {n: value(c, "select nuda_version_vector()") for n, c in replicas.open.items()}
-    for name, c in replicas.open.items():
-        for other, vector in vectors.items():
-            if other != name and rnd.random() < 0.7:
-                c.execute("select nuda_acknowledge(?,?)", (other, vector))
-        c.execute("select nuda_collect()")
-
-
-def decoded(row):
-    """The values of a hidden row, as far as this test writes such."""
-    values, at = [], 0
-    while at < len(row):
-        tag = row[at]
-        at += 1
-        if tag == 0:
-            values.append(None)
-        elif 0x10 <= tag <= 0x18:
-            values.append(int.from_bytes(row[at:at + tag - 0x10], "big", signed=True))
-            at += tag - 0x10
-        elif 0x40 <= tag < 0x80:
-            values.append(row[at:at + tag - 0x40].decode())
-            at += tag - 0x40
-        else:
-            raise AssertionError(row)
-    return tuple(values)
 
 
 def folded(row, columns):

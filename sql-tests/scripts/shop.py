@@ -14,7 +14,8 @@ import sqlite3
 import sys
 import tempfile
 
-EXTENSION = sys.argv[1]
+from replica import opened, value
+
 FILE = sys.argv[2] if len(sys.argv) > 2 else None
 TURNS = 600
 SCHEMA = """
@@ -49,18 +50,6 @@ create index line_track on invoiceline(trackid);
 # Parents before children; the last ones are those of which most are written.
 ORDER = ["artist", "genre", "mediatype", "employee", "playlist", "album", "customer", "track",
          "invoice", "playlisttrack", "invoiceline"]
-
-
-def opened(path):
-    c = sqlite3.connect(path, isolation_level=None)
-    c.enable_load_extension(True)
-    c.load_extension(EXTENSION)
-    c.execute("pragma foreign_keys = on")
-    return c
-
-
-def value(c, sql, *args):
-    return c.execute(sql, args).fetchone()[0]
 
 
 def filled(c):
@@ -149,7 +138,7 @@ def run(seed, folder):
     path = lambda n: f"{folder}/{n}.db"
     if FILE:
         shutil.copy(FILE, path(0))
-    a = opened(path(0))
+    a = opened(path(0), "foreign_keys")
     a.execute("select nuda_init('shop')")
     a.execute("select nuda_join('n0')")
     if not FILE:
@@ -164,7 +153,7 @@ def run(seed, folder):
     every.append(a)
     for n in (1, 2):
         shutil.copy(path(0), path(n))
-        every.append(opened(path(n)))
+        every.append(opened(path(n), "foreign_keys"))
         every[n].execute(f"select nuda_join('n{n}')")
     hidden = 0
     for turn in range(TURNS):

@@ -28,3 +28,11 @@ pub fn run(script: &str, args: &[&str]) {
         }
     }
 }
+
+/// The same with the seeds of `NUDA_SEEDS`, as in `1000:500` for 500 from 1000 on, or else the `usual`
+/// ones; then `options`.
+pub fn run_seeds(script: &str, usual: &str, options: &[&str]) {
+    let seeds = std::env::var("NUDA_SEEDS").unwrap_or_else(|_| usual.to_owned());
+    let (first, count) = seeds.split_once(':').unwrap_or((&seeds, "1"));
+    run(script, &[&[first, count], options].concat());
+}

@@ -4,7 +4,7 @@
 //! `NUDA_SEEDS=1000:500` runs 500 seeds from 1000 on instead of the usual thirty.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use nuda_sql_tests::script::run;
+use nuda_sql_tests::script::{run, run_seeds};
 
 #[test]
 fn hidden_rows_survive_what_happens_to_a_file() {
@@ -13,7 +13,5 @@ fn hidden_rows_survive_what_happens_to_a_file() {
 
 #[test]
 fn constraints_hold_on_all_replicas_whatever_was_exchanged_when() {
-    let seeds = std::env::var("NUDA_SEEDS").unwrap_or_else(|_| "1:30".to_owned());
-    let (first, count) = seeds.split_once(':').unwrap_or((&seeds, "1"));
-    run("constraints.py", &[first, count]);
+    run_seeds("constraints.py", "1:30", &[]);
 }
