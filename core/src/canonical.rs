@@ -6,6 +6,7 @@
 
 use crate::json::put_real;
 use crate::limits;
+use crate::plain::plain;
 
 /// Whether the text is certainly one canonical array or object, no deeper than documents are.
 #[must_use]
@@ -127,9 +128,7 @@ impl Check<'_> {
         self.at += 1;
         loop {
             let rest = self.text.get(self.at..)?;
-            let plain = rest
-                .iter()
-                .position(|c| matches!(c, b'"' | b'\\' | 0..0x20))?;
+            let plain = plain(rest);
             self.at += plain + 1;
             match rest.get(plain)? {
                 b'"' => return Some(()),

@@ -10,6 +10,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::limits;
+use crate::plain::plain;
 
 /// Why a text is not taken as JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -393,13 +394,13 @@ impl Scanner<'_> {
         out.push(b'"');
         loop {
             let rest = self.text.get(self.at..).unwrap_or_default();
-            let plain = rest
-                .iter()
-                .position(|c| matches!(c, b'"' | b'\\' | 0..0x20))
-                .ok_or(Invalid {
+            let plain = plain(rest);
+            if plain == rest.len() {
+                return Err(Invalid {
                     what: "a string does not end",
                     at: self.text.len() + 1,
-                })?;
+                });
+            }
             let piece = rest.get(..plain).unwrap_or_default();
             if let Err(error) = std::str::from_utf8(piece) {
                 self.at += error.valid_up_to();

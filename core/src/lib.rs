@@ -8,7 +8,7 @@
 //!    untrusted bytes.
 //! 4. [`merge`]: what concurrent changes of one row amount to; [`types`]: what those of one
 //!    column do; [`diff`]: how an edit is read off two values; [`json`] and [`canonical`]: the
-//!    form that some of them compare; [`visibility`] and [`references`]: which rows UNIQUE constraints
+//!    form that some of them compare (`plain` reads its strings); [`visibility`] and [`references`]: which rows UNIQUE constraints
 //!    and FOREIGN KEYs let be shown; [`sorted`]: sorting, compiled once.
 //! 5. [`schema`]: the shadow tables that both the extension and the daemon know.
 //! 6. [`protocol`]: replication as events in, commands out.
@@ -30,6 +30,7 @@ pub mod merge;
 pub mod moves;
 mod ordered;
 mod outcomes;
+mod plain;
 pub mod protocol;
 pub mod references;
 pub mod row;

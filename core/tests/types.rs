@@ -6,6 +6,7 @@ use nuda_core::codec::Reader;
 use nuda_core::json::{canonical, compare, elements};
 use nuda_core::row::Cell;
 use nuda_core::types::ColumnType;
+use nuda_core::types::doc::column::NO_DOCUMENT;
 use nuda_core::types::doc::rules::Rules;
 use nuda_core::types::orset::{Net, Step};
 use nuda_core::value::{OwnedValue, Value};
@@ -252,6 +253,41 @@ proptest! {
             let mut cell = Vec::new();
             prop_assert!(ColumnType::OrSet.edit(old.as_ref(), new.as_ref(), &Rules::default(), &mut cell).unwrap());
             prop_assert_eq!(applied(&cell, old.as_ref()), new);
+        }
+    }
+}
+
+/// Who knows that two documents are in their form is told the same as who does not.
+#[test]
+fn the_edit_of_two_forms_is_that_of_their_spellings() {
+    let doc = ColumnType::Doc;
+    let spelled = [
+        Value::Null,
+        Value::Int(1),
+        Value::Text(b"no document"),
+        Value::Text(b"{\"a\": 1}"),
+        Value::Text(b"{\"b\":[1,2,{\"c\":\"x\"}],\"a\":1}"),
+        Value::Text(b"{\"a\":1,\"b\":[1,3,{\"c\":\"y\"}]}"),
+        Value::Text(b"[1, 2]"),
+        Value::Text(b"[1,2,[3]]"),
+    ];
+    let rules = Rules::default();
+    for old in spelled {
+        for new in spelled {
+            let (mut edit, mut of_forms) = (Vec::new(), Vec::new());
+            let edited = doc.edit(old, new, &rules, &mut edit);
+            let Ok(form) = doc.stored(new) else {
+                assert!(edited.is_err(), "{old:?} {new:?}");
+                continue;
+            };
+            let new = form.as_ref().map_or(new, OwnedValue::as_ref);
+            let before = doc.stored(old);
+            let old = match &before {
+                Ok(form) => form.as_ref().map_or(old, OwnedValue::as_ref),
+                Err(_) => NO_DOCUMENT,
+            };
+            let found = doc.edit_forms(old, new, &rules, &mut of_forms);
+            assert_eq!((edited, edit), (found, of_forms), "{old:?} {new:?}");
         }
     }
 }

@@ -189,10 +189,14 @@ fn stored(connection: &Connection, args: Args<'_>) -> Result<Option<OwnedValue>>
     };
     let table = connection.table(number)?;
     match table.columns.get(column as usize) {
-        Some(column) => column
-            .kind
-            .stored(args.get(2))
-            .map_err(|why| unfit(&table, column, &why)),
+        Some(column) => {
+            let (kind, value) = (column.kind, args.get(2));
+            let form = match connection.idle_capture() {
+                Some(mut capture) => capture.known.stored(kind, value),
+                None => kind.stored(value),
+            };
+            form.map_err(|why| unfit(&table, column, &why))
+        }
         None => Err(Error::refused(format!("{} has no such column", table.name))),
     }
 }

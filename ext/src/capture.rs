@@ -27,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::event::{self, Scratch};
 use crate::ffi::db::Db;
 use crate::ffi::value::Args;
+use crate::forms::Known;
 use crate::identity;
 use crate::images;
 use crate::keys::{self, Keys};
@@ -111,6 +112,8 @@ pub(crate) struct Capture {
     /// The hash over the parts that are in the log, unless a rollback took some back.
     hasher: Option<ChainHasher>,
     pub(crate) scratch: Scratch,
+    /// Of columns with one canonical form.
+    pub(crate) known: Known,
     /// Pieces of a wide row: old values, new values.
     pieces: (Vec<OwnedValue>, Vec<OwnedValue>),
     /// Tables that got columns since their triggers were made: their rows are read again.
@@ -411,7 +414,8 @@ pub(crate) fn touched_row(
 /// Writes a part of a large transaction early.
 fn spill(connection: &Connection, capture: &mut Capture) -> Result<()> {
     let rowid = connection.db().last_insert_rowid();
-    write_part(connection, capture, false)?;
+    let tables = connection.tables()?;
+    write_part(connection, capture, &tables, false)?;
     connection.db().set_last_insert_rowid(rowid);
     Ok(())
 }
@@ -424,7 +428,7 @@ pub(crate) fn flush(connection: &Connection) -> Result<()> {
         return Ok(());
     }
     let rowid = connection.db().last_insert_rowid();
-    let tables = connection.tables()?;
+    let mut tables = connection.tables()?;
     let written = capture.buffer.tables();
     for table in written.iter().filter_map(|n| tables.get(*n)) {
         check_drift(connection, table)?;
@@ -439,23 +443,28 @@ pub(crate) fn flush(connection: &Connection) -> Result<()> {
         let grown = early::carry(connection, &changed, &written, level)?;
         capture = connection.capture()?;
         capture.grown.extend(grown);
+        tables = connection.tables()?;
     }
-    write_part(connection, &mut capture, true)?;
+    write_part(connection, &mut capture, &tables, true)?;
     connection.db().set_last_insert_rowid(rowid);
     Ok(())
 }
 
-fn write_part(connection: &Connection, capture: &mut Capture, last: bool) -> Result<()> {
-    let tables = connection.tables()?;
-    let mut net = net_effect(connection.db(), &capture.buffer, &tables, &capture.grown)?;
+fn write_part(
+    connection: &Connection,
+    capture: &mut Capture,
+    tables: &Tables,
+    last: bool,
+) -> Result<()> {
+    let mut net = net_effect(connection.db(), &capture.buffer, tables, &capture.grown)?;
     if net.body.is_empty() && last && capture.record.is_none() {
         capture.buffer.reset();
         return Ok(());
     }
     if last {
-        keep_alive(connection, capture, &tables, &mut net)?;
+        keep_alive(connection, capture, tables, &mut net)?;
     }
-    let level = level(connection, capture, &tables)?;
+    let level = level(connection, capture, tables)?;
     let record = match &capture.record {
         Some(record) => record.clone(),
         None if level == Level::Eventual => record::begin(connection)?,
@@ -484,7 +493,7 @@ fn write_part(connection: &Connection, capture: &mut Capture, last: bool) -> Res
     }
     insert_part(connection, &record, part, &net, hash)?;
     if tables.may_hide() {
-        note_births(connection, &record, &tables, &net.body)?;
+        note_births(connection, &record, tables, &net.body)?;
         if last && !capture.is_made_again {
             visible::refuse_taken(connection, &record)?;
         }

@@ -7,6 +7,7 @@
 use nuda_core::codec::put_varint;
 use nuda_core::limits;
 use nuda_core::row::Cell;
+use nuda_core::types::doc::column::NO_DOCUMENT;
 use nuda_core::value::{OwnedValue, Value};
 
 use crate::buffer::Kind;
@@ -38,11 +39,8 @@ pub(crate) fn insert<'a>(
     for (n, column) in table.columns.iter().enumerate().skip(table.at.key_columns) {
         let value = new(n);
         checked_size(table, column, value)?;
-        match column
-            .kind
-            .stored(value)
-            .map_err(|why| unfit(table, column, &why))?
-        {
+        let form = capture.known.stored(column.kind, value);
+        match form.map_err(|why| unfit(table, column, &why))? {
             None => column.kind.initial(value).encode(payload),
             Some(stored) => column.kind.initial(stored.as_ref()).encode(payload),
         }
@@ -96,6 +94,7 @@ pub(crate) fn update<'a>(
             cells,
             undo,
         },
+        known,
         ..
     } = capture;
     cells.clear();
@@ -110,20 +109,21 @@ pub(crate) fn update<'a>(
         let (old, new) = (old(n), new(n));
         checked_size(table, column, new)?;
         // The way back leads from form to form, whatever was spelled between.
-        let forms = if column.kind.has_state() && column.kind.has_canonical_form() {
-            let form = column
-                .kind
-                .stored(new)
-                .map_err(|why| unfit(table, column, &why))?;
-            (column.kind.stored(old).unwrap_or_default(), form)
-        } else {
-            (None, None)
+        let (mut form, mut form_before) = (None, Ok(None));
+        if column.kind.has_state() && column.kind.has_canonical_form() {
+            let found = known.stored(column.kind, new);
+            form = found.map_err(|why| unfit(table, column, &why))?;
+            form_before = known.stored(column.kind, old);
+        }
+        let new = form.as_ref().map_or(new, OwnedValue::as_ref);
+        let (old, from) = match &form_before {
+            Ok(Some(form)) => (form.as_ref(), form.as_ref()),
+            Ok(None) => (old, old),
+            Err(_) => (old, NO_DOCUMENT),
         };
-        let old = forms.0.as_ref().map_or(old, OwnedValue::as_ref);
-        let new = forms.1.as_ref().map_or(new, OwnedValue::as_ref);
         let before = cells.len();
         put_varint(cells, (n - previous) as u64);
-        let edited = column.kind.edit(old, new, &column.rules, cells);
+        let edited = column.kind.edit_forms(from, new, &column.rules, cells);
         if edited.map_err(|why| unfit(table, column, &why))? {
             count += 1;
             previous = n;

@@ -6,7 +6,7 @@
 //!
 //! - `triggers` hand rows to `ffi::capture_table`, `capture` buffers them (`event`, `buffer`), and at the
 //!   commit writes the `net` effect as one `record` of the `log`; `keys` sees to it that two
-//!   sites never invent the same key, `canonical` that sets have one form, `blob_writes` that nothing gets past the triggers in pieces, and `undo` that several edits of
+//!   sites never invent the same key, `canonical` that sets have one form (`forms`: what is known to be in it), `blob_writes` that nothing gets past the triggers in pieces, and `undo` that several edits of
 //!   one text become one;
 //! - `changes` reads records, `apply` delivers them elsewhere, in order and whole; `arrive`
 //!   brings tables (`replaced`: those that come again), `fits` says whether a change is one of theirs, `rows` changes rows, asking `concurrent` what the change had not seen and
@@ -55,6 +55,7 @@ mod excess;
 mod ffi;
 mod fits;
 mod foreign_keys;
+mod forms;
 mod functions;
 mod guard;
 mod hidden;

@@ -12,6 +12,7 @@
 //! ```
 
 use nuda_core::codec::{Reader, put_sized, put_varint};
+use nuda_core::diff::ends;
 use nuda_core::error::DecodeError;
 use nuda_core::limits;
 use nuda_core::value::{OwnedValue, Value};
@@ -43,16 +44,12 @@ pub(crate) fn put(out: &mut Vec<u8>, column: usize, old: Value<'_>, new: Value<'
     };
     out.push(1);
     let new = bytes(new);
-    let head = equal(old.iter().zip(new));
+    let head = ends::head(old, new);
     let rest = old.get(head..).unwrap_or_default();
-    let tail = equal(rest.iter().rev().zip(new.iter().skip(head).rev()));
+    let tail = ends::tail(rest, new.get(head..).unwrap_or_default());
     put_varint(out, head as u64);
     put_varint(out, tail as u64);
     put_sized(out, rest.get(..rest.len() - tail).unwrap_or_default());
-}
-
-fn equal<'b>(pairs: impl Iterator<Item = (&'b u8, &'b u8)>) -> usize {
-    pairs.take_while(|(a, b)| a == b).count()
 }
 
 /// One step back.

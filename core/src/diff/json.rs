@@ -34,6 +34,24 @@ const COMPARED_BYTES: usize = 8 << 20;
 /// What was done to the document `old` to make it `new`, both canonical; `None` if nothing.
 #[must_use]
 pub fn between(old: &str, new: &str, rules: &Rules) -> Option<Change> {
+    found(old, new, rules).map(|(change, _)| change)
+}
+
+/// The same, encoded.
+#[must_use]
+pub fn encoded(old: &str, new: &str, rules: &Rules) -> Option<Vec<u8>> {
+    let (change, measured) = found(old, new, rules)?;
+    Some(measured.unwrap_or_else(|| bytes_of(&change)))
+}
+
+fn bytes_of(change: &Change) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    change.encode(&mut bytes);
+    bytes
+}
+
+/// The change, and what it is encoded, if that had to be known.
+fn found(old: &str, new: &str, rules: &Rules) -> Option<(Change, Option<Vec<u8>>)> {
     if old == new {
         return None;
     }
@@ -42,15 +60,17 @@ pub fn between(old: &str, new: &str, rules: &Rules) -> Option<Change> {
     let change = match narrow::place(old, new, named) {
         Some(place) => within(&place, rules),
         None if old.len() + new.len() > COMPARED_BYTES => None,
-        None => return diff(&parsed(old)?, &parsed(new)?, rules, STEPS),
+        None => {
+            let change = diff(&parsed(old)?, &parsed(new)?, rules, STEPS)?;
+            return Some((change, None));
+        }
     };
-    let whole = || parsed(new).map(Change::Set);
+    let whole = || parsed(new).map(|new| (Change::Set(new), None));
     match change {
         Some(change) => {
-            let mut bytes = Vec::new();
-            change.encode(&mut bytes);
+            let bytes = bytes_of(&change);
             if bytes.len() <= new.len() + SLACK_BYTES || counts(&change) {
-                Some(change)
+                Some((change, Some(bytes)))
             } else {
                 whole()
             }
@@ -140,12 +160,7 @@ pub fn diff(old: &Json, new: &Json, rules: &Rules, steps: u64) -> Option<Change>
     };
     let change = differ.change(old, new)?;
     let whole = Change::Set(new.clone());
-    let bytes = |change: &Change| {
-        let mut out = Vec::new();
-        change.encode(&mut out);
-        out.len()
-    };
-    if counts(&change) || bytes(&change) <= bytes(&whole) + SLACK_BYTES {
+    if counts(&change) || bytes_of(&change).len() <= bytes_of(&whole).len() + SLACK_BYTES {
         Some(change)
     } else {
         Some(whole)

@@ -5,6 +5,7 @@
 //! its author touched. The work is bounded in steps, not in time, so that it is the same
 //! everywhere: what exceeds the bound is shipped as one replacement.
 
+pub mod ends;
 pub mod json;
 mod longest;
 mod narrow;

@@ -6,6 +6,10 @@
 //! texts, whatever their depth. What is found is sound for canonical texts only; where it is not
 //! found, whoever asks compares the trees.
 
+use crate::plain::plain;
+
+use super::ends;
+
 /// A container that is open at some place.
 #[derive(Debug, Clone, Copy)]
 struct Frame {
@@ -50,9 +54,9 @@ pub(super) fn place<'t>(
     new: &'t str,
     stops: impl Fn(&[Into<'t>]) -> bool,
 ) -> Option<Place<'t>> {
-    let head = equal(old.bytes().zip(new.bytes()));
+    let head = ends::head(old.as_bytes(), new.as_bytes());
     let most = old.len().min(new.len()) - head;
-    let tail = equal(old.bytes().rev().zip(new.bytes().rev())).min(most);
+    let tail = ends::tail(old.as_bytes(), new.as_bytes()).min(most);
     let ends = (old.len() - tail, new.len() - tail);
     let mut frames = Vec::new();
     let at = opened(old, head, &mut frames)?;
@@ -81,10 +85,6 @@ pub(super) fn place<'t>(
         old,
         new,
     })
-}
-
-fn equal(pairs: impl Iterator<Item = (u8, u8)>) -> usize {
-    pairs.take_while(|(a, b)| a == b).count()
 }
 
 /// Reads the tokens before `until`; answers where the one begins that reaches beyond.
@@ -145,9 +145,9 @@ fn token_end(text: &str, at: usize) -> Option<usize> {
             let mut at = at + 1;
             loop {
                 let rest = bytes.get(at..)?;
-                let next = rest.iter().position(|c| matches!(c, b'"' | b'\\'))?;
+                let next = plain(rest);
                 at += next + 1;
-                if rest.get(next) == Some(&b'"') {
+                if *rest.get(next)? == b'"' {
                     return Some(at);
                 }
                 at += 1;

@@ -13,6 +13,7 @@ use std::ops::Range;
 use crate::types::sequence::Delta;
 use crate::types::text::{TextDelta, count};
 
+use super::ends;
 use super::longest::common;
 
 /// Steps that suffice for what people do to a text, and take a few milliseconds at most.
@@ -240,16 +241,9 @@ fn is_of_word(c: char) -> bool {
     c.is_alphanumeric() && !spaceless
 }
 
-/// Bytes compared at once.
-const STRIDE: usize = 64;
-
 /// How many bytes are equal at the beginning, up to the end of a character.
 fn equal_head(a: &str, b: &str) -> usize {
-    let (x, y) = (a.as_bytes(), b.as_bytes());
-    let strides = x.chunks_exact(STRIDE).zip(y.chunks_exact(STRIDE));
-    let mut n = strides.take_while(|(x, y)| x == y).count() * STRIDE;
-    let rest = x.iter().skip(n).zip(y.iter().skip(n));
-    n += rest.take_while(|(x, y)| x == y).count();
+    let mut n = ends::head(a.as_bytes(), b.as_bytes());
     while !(a.is_char_boundary(n) && b.is_char_boundary(n)) {
         n -= 1;
     }
@@ -258,11 +252,7 @@ fn equal_head(a: &str, b: &str) -> usize {
 
 /// How many bytes are equal at the end, down to the beginning of a character.
 fn equal_tail(a: &str, b: &str) -> usize {
-    let (x, y) = (a.as_bytes(), b.as_bytes());
-    let strides = x.rchunks_exact(STRIDE).zip(y.rchunks_exact(STRIDE));
-    let mut n = strides.take_while(|(x, y)| x == y).count() * STRIDE;
-    let rest = x.iter().rev().skip(n).zip(y.iter().rev().skip(n));
-    n += rest.take_while(|(x, y)| x == y).count();
+    let mut n = ends::tail(a.as_bytes(), b.as_bytes());
     while !(a.is_char_boundary(a.len() - n) && b.is_char_boundary(b.len() - n)) {
         n -= 1;
     }

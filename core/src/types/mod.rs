@@ -172,6 +172,24 @@ impl ColumnType {
         Ok(true)
     }
 
+    /// The same, of values that are known to be in the form in which [`ColumnType::stored`] leaves
+    /// them; an old one that the column cannot hold is [`doc::column::NO_DOCUMENT`].
+    ///
+    /// # Errors
+    /// As [`ColumnType::edit`].
+    pub fn edit_forms(
+        self,
+        old: Value<'_>,
+        new: Value<'_>,
+        rules: &Rules,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, Unfit> {
+        match self {
+            Self::Doc => doc::column::edit_forms(old, new, rules, out),
+            _ => self.edit(old, new, rules, out),
+        }
+    }
+
     /// What becomes of a column that shows `now`, if its row is there, when a write that had
     /// not seen it is made again after it. A counter's difference is for the caller to add, and
     /// so is an edit that says only where.

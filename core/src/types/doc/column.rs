@@ -69,13 +69,33 @@ pub fn edit(
     let made = stored(new)?;
     let new = made.as_ref().map_or(new, OwnedValue::as_ref);
     let before = text(old);
-    match (before.as_deref(), shown(new)) {
+    let old = match (&before, old) {
+        (Some(text), _) => Value::Text(text.as_bytes()),
+        (None, Value::Text(_)) => NO_DOCUMENT,
+        (None, old) => old,
+    };
+    edit_forms(old, new, rules, out)
+}
+
+/// Stands for a text that is no document, of which no edit leads to another one.
+pub const NO_DOCUMENT: Value<'static> = Value::Blob(&[]);
+
+/// The same of values that are in the form in which [`stored`] leaves them; nobody looks again. The old
+/// one may also be none that the column can hold, unless it is a text.
+///
+/// # Errors
+/// None; as of the other types.
+pub fn edit_forms(
+    old: Value<'_>,
+    new: Value<'_>,
+    rules: &Rules,
+    out: &mut Vec<u8>,
+) -> Result<bool, Unfit> {
+    match (shown(old), shown(new)) {
         (Some(old), Some(new)) => {
-            let Some(change) = diff::json::between(old, new, rules) else {
+            let Some(bytes) = diff::json::encoded(old, new, rules) else {
                 return Ok(false);
             };
-            let mut bytes = Vec::new();
-            change.encode(&mut bytes);
             Cell::Doc(&bytes).encode(out);
         }
         _ if old == new => return Ok(false),
