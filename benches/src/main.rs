@@ -22,6 +22,7 @@ mod live;
 mod measure;
 mod probe;
 mod proxy;
+mod references;
 mod report;
 mod strong;
 mod table;
@@ -42,6 +43,10 @@ fn main() -> ExitCode {
     let outcome = match args.split_first() {
         Some((first, rest)) if first == "child" => child(rest),
         Some((first, rest)) if first == "typed" => typed::answer(rest),
+        Some((first, _)) if first == "--help" || first == "-h" => {
+            print!("{}", help());
+            Ok(())
+        }
         _ => parent(&args),
     };
     match outcome {
@@ -76,6 +81,23 @@ fn child(args: &[String]) -> Result<()> {
     Ok(())
 }
 
+fn help() -> String {
+    let list = |names: &mut dyn Iterator<Item = &'static str>| names.collect::<Vec<_>>().join(" ");
+    format!(
+        "NUDA beside plain SQLite; docs/benchmarks.md says what each measure is.\n\n\
+         nuda-benches [--quick] [--json] [--only NAME]\n\n\
+         --quick      a tenth of the rows and partitions, fewer repetitions\n\
+         --json       for programs\n\
+         --only NAME  one of\n  \
+         tables:       {}\n  \
+         column types: {}\n  \
+         with daemons: {}\n",
+        list(&mut Measure::ALL.into_iter().map(Measure::name)),
+        list(&mut typed::NAMES.into_iter()),
+        list(&mut live::NAMES.into_iter()),
+    )
+}
+
 /// What the caller asked for.
 struct Options {
     quick: bool,
@@ -96,10 +118,7 @@ fn options(args: &[String]) -> Result<Options> {
             "--json" => options.json = true,
             "--only" => options.only = Some(args.next().ok_or("--only needs a name")?.clone()),
             other => {
-                return Err(format!(
-                    "unknown argument {other}; there are --quick, --json and --only NAME"
-                )
-                .into());
+                return Err(format!("unknown argument {other}; see --help").into());
             }
         }
     }
@@ -110,7 +129,7 @@ fn options(args: &[String]) -> Result<Options> {
         .chain(live::NAMES);
     match &options.only {
         Some(only) if names.all(|name| name != only) => {
-            Err(format!("there is no measure {only}; docs/benchmarks.md has the names").into())
+            Err(format!("there is no measure {only}; --help has the names").into())
         }
         _ => Ok(options),
     }

@@ -150,7 +150,7 @@ pub(crate) fn run(
 }
 
 /// CPU microseconds of `body`.
-fn timed(body: impl FnOnce() -> Result<()>) -> Result<f64> {
+pub(crate) fn timed(body: impl FnOnce() -> Result<()>) -> Result<f64> {
     let before = cpu_time();
     body()?;
     Ok((cpu_time() - before).as_secs_f64() * 1e6)

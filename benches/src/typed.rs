@@ -12,13 +12,21 @@ use nuda_sql_tests::{friends, trace};
 use rusqlite::{Connection, params};
 
 use crate::Result;
-use crate::ffi::cpu_time;
 use crate::finding::Finding;
+use crate::measure::timed;
 use crate::table::{Engine, open};
+use crate::{median, references};
 
 /// In the order of the table.
-pub(crate) const NAMES: [&str; 7] = [
-    "document", "edit", "paper", "friends", "rewrite", "state", "columns",
+pub(crate) const NAMES: [&str; 8] = [
+    "document",
+    "edit",
+    "paper",
+    "friends",
+    "rewrite",
+    "state",
+    "columns",
+    "references",
 ];
 
 /// What a child prints instead of a number.
@@ -27,85 +35,121 @@ const SKIPPED: &str = "skipped: ";
 /// Measures one of them.
 pub(crate) fn run(name: &'static str, quick: bool) -> Result<Vec<Finding>> {
     let count = count(name, quick);
-    let numbers = |engine: Engine| child(name, engine, count);
+    let measured = if has_plain_side(name) {
+        both(name, count, repetitions(name, quick))?
+    } else {
+        child(name, Engine::Nuda, count)?.map(|nuda| (Vec::new(), nuda))
+    };
+    let (plain, nuda) = match measured {
+        Ok(numbers) => numbers,
+        Err(why) => return Ok(vec![Finding::skipped(name, name, &why)]),
+    };
     let finding =
         |what: &str, unit: &'static str, value: f64| Finding::new(name, what, unit, value);
-    let ratio = |what: &str| -> Result<Finding> {
-        Ok(match (numbers(Engine::Plain)?, numbers(Engine::Nuda)?) {
-            (Ok(plain), Ok(nuda)) => finding(what, "", first(&nuda) / first(&plain)),
-            (Err(why), _) | (_, Err(why)) => Finding::skipped(name, what, &why),
-        })
-    };
-    let single = |what: &str, unit: &'static str| -> Result<Finding> {
-        Ok(match numbers(Engine::Nuda)? {
-            Ok(nuda) => finding(what, unit, first(&nuda)),
-            Err(why) => Finding::skipped(name, what, &why),
-        })
-    };
+    let number = |n: usize| nuda.get(n).copied().unwrap_or(f64::NAN);
+    let ratio = |n: usize| number(n) / plain.get(n).copied().unwrap_or(f64::NAN);
     Ok(match name {
         "document" => {
             let what = format!("{count} edits at one path of a DOC of 1 kB, times plain");
-            vec![ratio(&what)?.must(3.0).aim(2.0)]
+            vec![finding(&what, "", ratio(0)).must(3.0).aim(2.0)]
         }
         "edit" => {
             let what = "payload of an edit at one path of a DOC of 20 kB";
-            vec![single(what, "bytes")?.must(120.0).aim(60.0)]
+            vec![finding(what, "bytes", number(0)).must(120.0).aim(60.0)]
         }
         "paper" => {
-            let plain = numbers(Engine::Plain)?;
-            match (plain, numbers(Engine::Nuda)?) {
-                (Ok(plain), Ok(nuda)) => {
-                    let own = first(&plain);
-                    let merging = nuda.get(1).copied().unwrap_or(f64::NAN);
-                    let what =
-                        format!("{count} keystrokes of a paper: diff and merge, times SQLite");
-                    let whole = format!("{count} keystrokes of a paper, all of it, times plain");
-                    vec![
-                        finding(&what, "", merging / own).must(1.0),
-                        finding(&whole, "", first(&nuda) / own),
-                    ]
-                }
-                (Err(why), _) | (_, Err(why)) => vec![Finding::skipped(name, "a paper", &why)],
-            }
+            let merging = number(1) / plain.first().copied().unwrap_or(f64::NAN);
+            let what = format!("{count} keystrokes of a paper: diff and merge, times SQLite");
+            let whole = format!("{count} keystrokes of a paper, all of it, times plain");
+            vec![
+                finding(&what, "", merging).must(1.0),
+                finding(&whole, "", ratio(0)),
+            ]
         }
-        "friends" => vec![single(
-            "two people's text of 26,078 edits, replayed and equal",
-            "s CPU",
-        )?],
+        "friends" => {
+            let what = "two people's text of 26,078 edits, replayed and equal";
+            vec![finding(what, "s CPU", number(0))]
+        }
         "rewrite" => {
             let what = "total rewrite of a TEXTDOC of 50,000 characters, one UPDATE";
-            vec![single(what, "ms")?.must(100.0).aim(30.0)]
+            vec![finding(what, "ms", number(0)).must(100.0).aim(30.0)]
         }
-        "state" => {
-            let what = format!("bookkeeping after {count} acknowledged edits of a text of 1 kB");
-            vec![single(&what, "bytes")?.must(4_096.0).aim(2_048.0)]
-        }
+        "state" => ["text", "document"]
+            .iter()
+            .enumerate()
+            .map(|(n, kind)| {
+                let what =
+                    format!("bookkeeping after {count} acknowledged edits of a {kind} of 1 kB");
+                finding(&what, "bytes", number(n))
+                    .must(4_096.0)
+                    .aim(2_048.0)
+            })
+            .collect(),
+        "references" => ["insert", "another parent for every tenth of", "delete"]
+            .iter()
+            .enumerate()
+            .map(|(n, doing)| {
+                let what = format!("{doing} {count} rows that refer to others, times plain");
+                finding(&what, "", ratio(n))
+            })
+            .collect(),
         _ => {
             let what = format!("file of {count} rows, typed columns never edited, times LWW");
-            vec![ratio(&what)?.must(1.05).aim(1.0)]
+            vec![finding(&what, "", ratio(0)).must(1.05).aim(1.0)]
         }
     })
+}
+
+/// Whether the number is one times another.
+fn has_plain_side(name: &str) -> bool {
+    ["document", "paper", "columns", "references"].contains(&name)
+}
+
+/// How often each side is measured. Bytes are always the same.
+fn repetitions(name: &str, quick: bool) -> usize {
+    match (name, quick) {
+        ("columns", _) => 1,
+        ("paper", _) | (_, true) => 3,
+        _ => 7,
+    }
+}
+
+/// Numbers of one side, or why there are none.
+type Numbers<T> = std::result::Result<T, String>;
+
+/// Both sides, measured alternately: the medians.
+fn both(name: &str, count: usize, times: usize) -> Result<Numbers<(Vec<f64>, Vec<f64>)>> {
+    let (mut plain, mut nuda) = (Vec::new(), Vec::new());
+    for _ in 0..times {
+        for (engine, all) in [(Engine::Plain, &mut plain), (Engine::Nuda, &mut nuda)] {
+            match child(name, engine, count)? {
+                Ok(numbers) => all.push(numbers),
+                Err(why) => return Ok(Err(why)),
+            }
+        }
+    }
+    Ok(Ok((medians(&plain), medians(&nuda))))
+}
+
+/// Of each number, the median of all runs.
+fn medians(runs: &[Vec<f64>]) -> Vec<f64> {
+    let width = runs.first().map_or(0, Vec::len);
+    let of_all = |n: usize| runs.iter().filter_map(|run| run.get(n).copied()).collect();
+    (0..width).map(|n| median(of_all(n))).collect()
 }
 
 fn count(name: &str, quick: bool) -> usize {
     let whole = match name {
         "paper" => 50_000,
         "columns" => 100_000,
+        "references" => 50_000,
         _ => 10_000,
     };
     if quick { whole / 10 } else { whole }
 }
 
-fn first(numbers: &[f64]) -> f64 {
-    numbers.first().copied().unwrap_or(f64::NAN)
-}
-
-/// Numbers of one side, or why there are none.
-fn child(
-    name: &str,
-    engine: Engine,
-    count: usize,
-) -> Result<std::result::Result<Vec<f64>, String>> {
+/// Measures one side in a process of its own.
+fn child(name: &str, engine: Engine, count: usize) -> Result<Numbers<Vec<f64>>> {
     let directory = tempfile::tempdir()?;
     let output = Command::new(std::env::current_exe()?)
         .args(["typed", name, engine.name(), &count.to_string()])
@@ -145,6 +189,7 @@ pub(crate) fn answer(args: &[String]) -> Result<()> {
         "friends" => two_people(directory),
         "rewrite" => rewrite(directory),
         "state" => state(count, directory),
+        "references" => references::measure(engine, count, directory),
         _ => columns(engine, count, directory),
     };
     match numbers {
@@ -173,13 +218,6 @@ fn table(directory: &Path, engine: Engine, columns: &str) -> Result<Connection> 
         db.query_row("SELECT nuda_track('note')", [], |_| Ok(()))?;
     }
     Ok(db)
-}
-
-/// CPU microseconds of `body`.
-fn timed(body: impl FnOnce() -> Result<()>) -> Result<f64> {
-    let before = cpu_time();
-    body()?;
-    Ok((cpu_time() - before).as_secs_f64() * 1e6)
 }
 
 /// An object of about so many bytes: `{"k0": {"n": 0, "text": "..."}, ...}`.
@@ -295,26 +333,44 @@ fn rewrite(directory: &Path) -> Result<Vec<f64>> {
     Ok(times.get(2).copied().into_iter().collect())
 }
 
-/// Two replicas edit one text at the same time; in the end both have reported everything.
+/// Two replicas edit one text at the same time, and others one document; in the end both have
+/// reported everything.
 fn state(count: usize, directory: &Path) -> Result<Vec<f64>> {
-    let first = table(
-        directory,
-        Engine::Nuda,
-        "id INTEGER PRIMARY KEY, body TEXTDOC",
-    )?;
-    first.execute("INSERT INTO note VALUES (1, ?)", [prose(1, 1_000)])?;
+    let text = "UPDATE note SET body = substr(body, 1, ?1) || ?2 || substr(body, ?1 + 2)";
+    let document = "UPDATE note SET body = json_set(body, '$.k' || (?1 % 17) || '.n', ?1, \
+                    '$.k' || (?1 % 13) || '.text', 'what is said under ' || ?2)";
+    let (text_of, document_of) = (prose(1, 1_000), object(1_000));
+    let mut bytes = Vec::new();
+    for (kind, first_value, edit) in [
+        ("TEXTDOC", text_of, text),
+        ("DOC TEXT", document_of, document),
+    ] {
+        let place = directory.join(kind);
+        std::fs::create_dir(&place)?;
+        bytes.push(state_of(count, &place, (kind, &first_value, edit))?);
+    }
+    Ok(bytes)
+}
+
+fn state_of(
+    count: usize,
+    directory: &Path,
+    (kind, first_value, edit): (&str, &str, &str),
+) -> Result<f64> {
+    let columns = format!("id INTEGER PRIMARY KEY, body {kind}");
+    let first = table(directory, Engine::Nuda, &columns)?;
+    first.execute("INSERT INTO note VALUES (1, ?)", [first_value])?;
     first.execute_batch("SELECT nuda_set_members(2, 'a,b'); PRAGMA wal_checkpoint(TRUNCATE);")?;
     let copy = directory.join("copy.db");
     std::fs::copy(directory.join("bench.db"), &copy)?;
     let second = open(&copy)?;
     second.execute_batch("SELECT nuda_join('b')")?;
     let both = [(&first, "a"), (&second, "b")];
-    let replace = "UPDATE note SET body = substr(body, 1, ?1) || ?2 || substr(body, ?1 + 2)";
     for n in 0..count {
         let at = i64::try_from(n * 7_919 % 900)?;
         let letter = char::from(b'a' + u8::try_from(n % 26)?).to_string();
         let (db, _) = both.get(n % 2).ok_or("two replicas")?;
-        db.execute(replace, params![at, letter])?;
+        db.execute(edit, params![at, letter])?;
         if n % 100 == 99 {
             exchange(&both)?;
         }
@@ -322,9 +378,14 @@ fn state(count: usize, directory: &Path) -> Result<Vec<f64>> {
     // What was collected last is told once more, so that both know it.
     exchange(&both)?;
     exchange(&both)?;
+    let shown = "SELECT body FROM note";
+    let value = |db: &Connection| db.query_row(shown, [], |row| row.get::<_, String>(0));
+    if value(&first)? != value(&second)? {
+        return Err("two replicas that differ".into());
+    }
     let sql = "SELECT (SELECT coalesce(sum(length(cell) + length(state)), 0) FROM nuda_cell)
              + (SELECT coalesce(sum(length(body) + coalesce(length(header), 0)), 0) FROM nuda_log)";
-    Ok(vec![first.query_row(sql, [], |row| row.get(0))?])
+    Ok(first.query_row(sql, [], |row| row.get(0))?)
 }
 
 fn exchange(both: &[(&Connection, &str); 2]) -> Result<()> {
