@@ -8,6 +8,7 @@ use crate::error::DecodeError;
 
 /// Appends `n` as a varint (LEB128).
 #[allow(clippy::cast_possible_truncation)]
+#[inline(never)]
 pub fn put_varint(out: &mut Vec<u8>, mut n: u64) {
     while n >= 0x80 {
         out.push(n as u8 | 0x80);
@@ -33,6 +34,7 @@ pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Appends a length and the bytes.
+#[inline(never)]
 pub fn put_sized(out: &mut Vec<u8>, bytes: &[u8]) {
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
@@ -147,6 +149,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// As [`Reader::varint`], or too large.
+    #[inline(never)]
     pub fn bounded(&mut self, what: &'static str, limit: u64) -> Result<u64, DecodeError> {
         let n = self.varint(what)?;
         if n > limit {
@@ -164,6 +167,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Too large, or truncated.
+    #[inline(never)]
     pub fn length(&mut self, what: &'static str, limit: usize) -> Result<usize, DecodeError> {
         let n = self.bounded(what, limit as u64)?;
         match usize::try_from(n) {
@@ -176,6 +180,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// As [`Reader::length`].
+    #[inline(never)]
     pub fn sized(&mut self, what: &'static str, limit: usize) -> Result<&'a [u8], DecodeError> {
         let len = self.length(what, limit)?;
         self.take(len, what)
@@ -185,6 +190,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// As [`Reader::sized`], or not UTF-8.
+    #[inline(never)]
     pub fn text(&mut self, what: &'static str, limit: usize) -> Result<&'a str, DecodeError> {
         std::str::from_utf8(self.sized(what, limit)?)
             .map_err(|_| DecodeError::Invalid("a name that is not UTF-8"))

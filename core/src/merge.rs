@@ -42,11 +42,10 @@
 //! - Changes of one row are found under whatever spelling of the key SQLite takes for equal
 //!   ([`Value::canonical_key`], and the key's collation).
 
-use std::collections::BTreeSet;
-
 use crate::hlc::Stamp;
 use crate::row::{Cell, Change};
 use crate::site::{Dot, Seq, Site};
+use crate::sorted;
 use crate::types::standing::StrongWrites;
 use crate::types::{self, ColumnType, Write, Wrote, doc, text};
 use crate::value::Value;
@@ -88,6 +87,7 @@ impl<'a> Event<'a> {
 
     /// Whether this change was made knowing `other`.
     #[must_use]
+    #[inline(never)]
     pub fn saw(&self, other: &Self) -> bool {
         if self.dot.site == other.dot.site {
             (other.dot.seq, other.index) < (self.dot.seq, self.index)
@@ -104,6 +104,7 @@ impl<'a> Event<'a> {
 
     /// Up to where in that order it knew; a strong one counts itself.
     #[must_use]
+    #[inline(never)]
     pub fn position(&self) -> Seq {
         if self.is_strong() {
             self.dot.seq
@@ -474,13 +475,17 @@ fn writes_of<'a, 'e>(column: usize, live: &[&'e Event<'a>]) -> Vec<Wrote<'a, 'e>
 }
 
 /// The columns that the insert's author did not know yet and others have written.
-fn columns_from(first: usize, live: &[&Event<'_>]) -> BTreeSet<usize> {
-    live.iter()
+fn columns_from(first: usize, live: &[&Event<'_>]) -> Vec<usize> {
+    let mut columns: Vec<usize> = live
+        .iter()
         .flat_map(|event| match &event.change {
             Change::Insert(cells) => (0..cells.len()).collect(),
             Change::Update(cells) => cells.iter().map(|(column, _)| *column).collect(),
             Change::Delete => Vec::new(),
         })
         .filter(|column| *column >= first)
-        .collect()
+        .collect();
+    sorted::ascending(&mut columns);
+    columns.dedup();
+    columns
 }

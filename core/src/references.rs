@@ -15,6 +15,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
+use crate::sorted;
+
 /// What a row wants or offers: a table, columns of it, and their values.
 pub type Want = Vec<u8>;
 
@@ -115,10 +117,8 @@ pub fn settle<P: Present>(news: News, present: &mut P) -> Result<BTreeMap<Name, 
     }
     let shown = step.candidates.into_keys().map(|name| (name, Fate::Shown));
     let held = step.held_back.into_iter();
-    Ok(held
-        .map(|(name, want)| (name, Fate::HeldBack(want)))
-        .chain(shown)
-        .collect())
+    let held = held.map(|(name, want)| (name, Fate::HeldBack(want)));
+    Ok(sorted::map(held.chain(shown)))
 }
 
 /// One step on its way: first everything that may be shown is taken for shown, then what lacks

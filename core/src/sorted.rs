@@ -6,6 +6,7 @@
 //! look at it. Equal items keep their order.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 /// Sorts by an order.
 pub fn by<T>(items: &mut Vec<T>, mut compare: impl FnMut(&T, &T) -> Ordering) {
@@ -31,6 +32,20 @@ pub fn by<T>(items: &mut Vec<T>, mut compare: impl FnMut(&T, &T) -> Ordering) {
 /// Sorts by a key.
 pub fn by_key<T, K: Ord>(items: &mut Vec<T>, key: impl Fn(&T) -> K) {
     by(items, |a, b| key(a).cmp(&key(b)));
+}
+
+/// Sorts from the least on.
+pub fn ascending<T: Ord>(items: &mut Vec<T>) {
+    by(items, T::cmp);
+}
+
+/// A map of these, the last of those with one key. Collecting a map sorts what it is made of.
+pub fn map<K: Ord, V>(items: impl IntoIterator<Item = (K, V)>) -> BTreeMap<K, V> {
+    let mut map = BTreeMap::new();
+    for (key, value) in items {
+        map.insert(key, value);
+    }
+    map
 }
 
 /// The places of so many items in their order.

@@ -27,6 +27,7 @@ impl VersionVector {
 
     /// How many changesets of `site` have been seen.
     #[must_use]
+    #[inline(never)]
     pub fn get(&self, site: Site) -> Seq {
         self.seen.get(&site).copied().unwrap_or(0)
     }
@@ -41,6 +42,7 @@ impl VersionVector {
     }
 
     /// Raises the entry of `site` to `seq` if that is more.
+    #[inline(never)]
     pub fn raise(&mut self, site: Site, seq: Seq) {
         if seq > self.get(site) {
             self.set(site, seq);
@@ -49,6 +51,7 @@ impl VersionVector {
 
     /// Whether the changeset `dot` has been seen.
     #[must_use]
+    #[inline(never)]
     pub fn contains(&self, dot: Dot) -> bool {
         dot.seq <= self.get(dot.site)
     }

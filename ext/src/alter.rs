@@ -23,7 +23,7 @@ use crate::ffi::db::Db;
 use crate::hidden;
 use crate::inspect;
 use crate::shadow;
-use crate::sql::{self, Token};
+use crate::sql::{self, Token, same_name};
 use crate::track::{self, atomically};
 use crate::tracked::Table;
 use crate::triggers;
@@ -230,7 +230,7 @@ impl Words<'_, '_> {
     fn name(&mut self) -> Result<String> {
         let mut name = self.identifier()?;
         if let Some((Token::Other, rest)) = self.rest.split_first()
-            && name.eq_ignore_ascii_case("main")
+            && same_name(&name, "main")
         {
             self.rest = rest;
             name = self.identifier()?;

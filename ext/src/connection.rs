@@ -122,6 +122,7 @@ impl Connection {
         self.identity.get_or_init(|| identity::of_file(&self.path))
     }
 
+    #[inline(never)]
     pub(crate) fn capture(&self) -> Result<RefMut<'_, Capture>> {
         self.idle_capture()
             .ok_or_else(|| Error::internal("capture inside capture"))

@@ -14,7 +14,7 @@ use nuda_core::value::{OwnedValue, Value};
 
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
-use crate::sql::{self, Token};
+use crate::sql::{self, Token, same_name};
 use crate::tracked::{Column, Options, Table, quote};
 
 /// A UNIQUE constraint or index besides the primary key.
@@ -103,11 +103,11 @@ pub(crate) fn folded<'v>(
 ) -> Option<Value<'v>> {
     Some(match value {
         Value::Null => return None,
-        Value::Text(text) if collation.eq_ignore_ascii_case("NOCASE") => {
+        Value::Text(text) if same_name(collation, "NOCASE") => {
             *space = text.to_ascii_lowercase();
             Value::Text(space)
         }
-        Value::Text(text) if collation.eq_ignore_ascii_case("RTRIM") => Value::Text(trimmed(text)),
+        Value::Text(text) if same_name(collation, "RTRIM") => Value::Text(trimmed(text)),
         value => value.canonical_key(),
     })
 }
@@ -138,7 +138,7 @@ pub(crate) fn check_groups(tokens: &[Token<'_>], columns: &[Column]) -> Vec<Vec<
             }
             !shares
         });
-        group.sort_unstable();
+        sorted::ascending(&mut group);
         group.dedup();
         groups.push(group);
     }
@@ -191,7 +191,7 @@ pub(crate) fn refuse_unique(
     } else if !options.is_strong {
         return Err(Error::refused(not_unique(table, &first.name)));
     }
-    let is_replicated = |name: &str| columns.iter().any(|c| c.name.eq_ignore_ascii_case(name));
+    let is_replicated = |name: &str| columns.iter().any(|c| same_name(&c.name, name));
     if let Some(unique) = all
         .iter()
         .find(|u| u.columns.iter().any(Option::is_none) || !u.column_names().all(is_replicated))
@@ -238,7 +238,7 @@ fn refuse_unlike(table: &str, uniques: &[Unique], options: Options) -> Result<()
         let known = |c: &str| {
             ["BINARY", "NOCASE", "RTRIM"]
                 .iter()
-                .any(|k| k.eq_ignore_ascii_case(c))
+                .any(|k| same_name(k, c))
         };
         let mut collations = unique
             .columns
@@ -308,10 +308,10 @@ pub(crate) fn refuse_mixed_references(
     kind: impl Fn(&str) -> Option<bool>,
 ) -> Result<()> {
     for Reference { child, parent } in references(db, table)? {
-        if child.eq_ignore_ascii_case(&parent) {
+        if same_name(&child, &parent) {
             continue;
         }
-        let is_child = child.eq_ignore_ascii_case(table);
+        let is_child = same_name(&child, table);
         match (is_strong, kind(if is_child { &parent } else { &child })) {
             (true, None) if is_child => {
                 return Err(Error::refused(format!(

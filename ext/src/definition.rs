@@ -23,7 +23,7 @@ use crate::drift::Drift;
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
 use crate::ffi::own::OwnConnection;
-use crate::sql;
+use crate::sql::{self, folded_name, same_name};
 use crate::tracked::{Column, ColumnType, DocRules, Options, Table, parse_type_text};
 
 /// What a changeset says about a table.
@@ -218,7 +218,7 @@ impl Definition {
     /// Makes sure that the SQL creates this table and its indexes and does nothing else.
     /// Answers what to run: the texts as SQLite itself recorded them.
     pub(crate) fn check(&self) -> Result<Vec<String>> {
-        let name = self.table.name.to_ascii_lowercase();
+        let name = folded_name(&self.table.name);
         if name.starts_with("nuda_") || name.starts_with("sqlite_") {
             return Err(refused(&self.table.name, "a reserved name"));
         }
@@ -252,7 +252,7 @@ impl Definition {
             else {
                 return Err(refused(&self.table.name, "an unreadable schema"));
             };
-            let is_ours = String::from_utf8_lossy(table).eq_ignore_ascii_case(&self.table.name);
+            let is_ours = same_name(&String::from_utf8_lossy(table), &self.table.name);
             if !is_ours || !matches!(kind.as_slice(), b"table" | b"index") {
                 return Err(refused(&self.table.name, "something besides the table"));
             }

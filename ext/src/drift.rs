@@ -9,7 +9,7 @@ use crate::blob_writes;
 use crate::constraints;
 use crate::error::Result;
 use crate::ffi::db::Db;
-use crate::sql;
+use crate::sql::{self, folded_name, same_name};
 use crate::tracked::Table;
 
 /// What plain DDL did to a tracked table.
@@ -90,7 +90,7 @@ impl Present {
 
     /// The columns of an eventual table that are written and won together.
     pub(crate) fn groups(&self, table: &Table) -> Vec<Vec<usize>> {
-        match self.checked.get(&table.name.to_ascii_lowercase()) {
+        match self.checked.get(&folded_name(&table.name)) {
             Some(definitions) if !table.options.is_strong => definitions
                 .iter()
                 .flat_map(|text| constraints::check_groups(&sql::tokens(text), &table.columns))
@@ -101,7 +101,7 @@ impl Present {
 
     /// How a table differs. Indexes of a node that may not define tables are its own.
     pub(crate) fn drift(&self, table: &Table, may_define: bool) -> Drift {
-        let name = table.name.to_ascii_lowercase();
+        let name = folded_name(&table.name);
         let Some(columns) = self.columns.get(&name) else {
             return Drift::Broken(format!("{} was dropped or renamed", table.name));
         };
@@ -115,7 +115,7 @@ impl Present {
                 table.name
             ));
         }
-        let is_there = |name: &str| columns.iter().any(|c| c.eq_ignore_ascii_case(name));
+        let is_there = |name: &str| columns.iter().any(|c| same_name(c, name));
         if let Some(gone) = table.live().find(|c| !is_there(&c.name)) {
             return Drift::Broken(format!("{} lost its column {}", table.name, gone.name));
         }
@@ -146,10 +146,7 @@ fn pairs(db: Db, sql: &str) -> Result<HashMap<String, Vec<String>>> {
     query.bind(&[])?;
     while query.step()? {
         if let (Some(table), Some(text)) = (query.text(0), query.text(1)) {
-            by_table
-                .entry(table.to_ascii_lowercase())
-                .or_default()
-                .push(text);
+            by_table.entry(folded_name(&table)).or_default().push(text);
         }
     }
     Ok(by_table)

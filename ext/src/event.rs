@@ -190,6 +190,7 @@ fn differs(old: Value<'_>, new: Value<'_>) -> bool {
 }
 
 /// Refuses what is too large to travel.
+#[inline(never)]
 fn checked_size(table: &Table, column: &Column, value: Value<'_>) -> Result<()> {
     if let Value::Text(bytes) | Value::Blob(bytes) = value
         && bytes.len() > limits::VALUE_BYTES

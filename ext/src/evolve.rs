@@ -12,7 +12,7 @@ use crate::drift::Drift;
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
 use crate::inspect::Shape;
-use crate::sql;
+use crate::sql::{self, folded_name, same_name};
 use crate::tracked::{Column, ColumnType, DocRules, Table};
 
 /// Gives a column its new name.
@@ -34,7 +34,7 @@ fn named<'t>(table: &'t mut Table, name: &str) -> Result<&'t mut Column> {
     let of = table.name.clone();
     let mut columns = table.columns.iter_mut();
     columns
-        .find(|c| !c.is_gone && c.name.eq_ignore_ascii_case(name))
+        .find(|c| !c.is_gone && same_name(&c.name, name))
         .ok_or_else(|| {
             Error::refused(format!(
                 "{name} is a generated column of {of}, which is not replicated by itself; drop and \
@@ -97,15 +97,14 @@ pub(crate) fn to_shape(table: &Table, shape: &Shape) -> Result<Table> {
 }
 
 fn is_same(column: &Column, here: &Column) -> bool {
-    column.name.eq_ignore_ascii_case(&here.name) && column.is_key == here.is_key
+    same_name(&column.name, &here.name) && column.is_key == here.is_key
 }
 
 /// What `nuda_column` said of columns goes where their names go, and not to later ones of the same
 /// name. `new` is `None` for a table that was dropped.
 pub(crate) fn choices_follow(db: Db, old: &Table, new: Option<&Table>) -> Result<()> {
-    let name = |table: &Table, column: &Column| {
-        format!("{}.{}", table.name, column.name).to_ascii_lowercase()
-    };
+    let name =
+        |table: &Table, column: &Column| folded_name(&format!("{}.{}", table.name, column.name));
     let mut moved = Vec::new();
     for (n, column) in old.columns.iter().enumerate().filter(|(_, c)| !c.is_gone) {
         let was = name(old, column);

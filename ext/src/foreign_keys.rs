@@ -8,12 +8,14 @@
 
 use std::collections::HashSet;
 
+use nuda_core::sorted;
 use nuda_core::value::{OwnedValue, Value};
 
 use crate::constraints::Unique;
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
 use crate::hidden;
+use crate::sql::{folded_name, same_name};
 use crate::tracked::{ColumnType, Options, Table, Tables};
 
 /// A FOREIGN KEY as the schema has it.
@@ -69,14 +71,14 @@ impl ForeignKey {
 /// Whether FOREIGN KEYs lead from one table to another, over whatever tables.
 fn leads_to(db: Db, from: &str, to: &str) -> Result<bool> {
     let mut seen = HashSet::new();
-    let mut next = vec![from.to_ascii_lowercase()];
+    let mut next = vec![folded_name(from)];
     while let Some(table) = next.pop() {
-        if table.eq_ignore_ascii_case(to) {
+        if same_name(&table, to) {
             return Ok(true);
         }
         if seen.insert(table.clone()) {
             let keys = ForeignKey::all(db, &table)?;
-            next.extend(keys.iter().map(|key| key.parent.to_ascii_lowercase()));
+            next.extend(keys.iter().map(|key| folded_name(&key.parent)));
         }
     }
     Ok(false)
@@ -124,7 +126,7 @@ pub(crate) fn refuse(db: Db, table: &Table, tables: &Tables) -> Result<Vec<Strin
     for key in keys.iter().filter(|_| table.options.foreign_keys) {
         refuse_columns(table, &key.columns, |(from, _)| from)?;
         let parent = &key.parent;
-        if parent.eq_ignore_ascii_case(name) {
+        if same_name(parent, name) {
             refuse_target(db, table, table, key)?;
         } else if let Some(parent) = tables.by_name(parent) {
             refuse_target(db, table, parent, key)?;
@@ -172,7 +174,7 @@ fn refuse_targets_of_children(db: Db, table: &Table, tables: &Tables) -> Result<
     let mut children = Vec::new();
     for child in tables.sorted().iter().filter(|c| c.options.foreign_keys) {
         for key in ForeignKey::all(db, &child.name)? {
-            if key.parent.eq_ignore_ascii_case(&table.name) {
+            if same_name(&key.parent, &table.name) {
                 refuse_target(db, child, table, &key)?;
                 children.push(child.name.clone());
             }
@@ -209,21 +211,17 @@ fn refuse_columns(
 /// What is referred to is there once: the key, or what `unique=keep_first` keeps.
 fn refuse_target(db: Db, child: &Table, parent: &Table, key: &ForeignKey) -> Result<()> {
     refuse_columns(parent, &key.columns, |(_, to)| to)?;
-    let mut wanted: Vec<String> = key
-        .columns
-        .iter()
-        .map(|(_, to)| to.to_ascii_lowercase())
-        .collect();
-    wanted.sort();
-    let sorted = |names: &mut dyn Iterator<Item = &str>| {
-        let mut names: Vec<String> = names.map(str::to_ascii_lowercase).collect();
-        names.sort();
+    let mut wanted: Vec<String> = key.columns.iter().map(|(_, to)| folded_name(to)).collect();
+    sorted::ascending(&mut wanted);
+    let names = |names: &mut dyn Iterator<Item = &str>| {
+        let mut names: Vec<String> = names.map(folded_name).collect();
+        sorted::ascending(&mut names);
         names
     };
-    let is_key = sorted(&mut parent.key().map(|c| c.name.as_str())) == wanted;
+    let is_key = names(&mut parent.key().map(|c| c.name.as_str())) == wanted;
     let uniques = Unique::all(db, &parent.name)?;
     let mut uniques = uniques.iter().filter(|unique| !unique.is_partial);
-    let is_unique = uniques.any(|unique| sorted(&mut unique.column_names()) == wanted);
+    let is_unique = uniques.any(|unique| names(&mut unique.column_names()) == wanted);
     if is_key || (is_unique && parent.options.keep_first) {
         return Ok(());
     }

@@ -100,6 +100,7 @@ fn text(text: impl Into<String>) -> Result<OwnedValue> {
     Ok(OwnedValue::Text(text.into().into_bytes()))
 }
 
+#[inline(never)]
 fn required<'a>(args: &Args<'a>, n: usize, what: &str) -> Result<&'a str> {
     args.text(n)
         .ok_or_else(|| Error::refused(format!("{what} is missing; it is a text")))

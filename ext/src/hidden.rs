@@ -43,6 +43,7 @@ pub(crate) fn prepare(db: Db) -> Result<()> {
 }
 
 /// Whether rows of a table are hidden.
+#[inline(never)]
 pub(crate) fn any(db: Db, table: &Table) -> Result<bool> {
     if !table.may_hide() {
         return Ok(false);

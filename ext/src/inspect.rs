@@ -11,7 +11,7 @@ use crate::blob_writes;
 use crate::constraints;
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
-use crate::sql::{self, Token};
+use crate::sql::{self, Token, folded_name, same_name};
 use crate::tracked::{Column, ColumnType, DocRules, INDEXES, Options, parse_type_text};
 
 /// A table that can be tracked.
@@ -58,7 +58,7 @@ pub(crate) fn shape(db: Db, name: &str, options: Options) -> Result<Shape> {
             "{real} is a view; track the tables behind it"
         )));
     }
-    let prefix = real.to_ascii_lowercase();
+    let prefix = folded_name(&real);
     if prefix.starts_with("nuda_") || prefix.starts_with("sqlite_") {
         return Err(Error::refused(format!(
             "{real} is bookkeeping and is not replicated as a table"
@@ -159,7 +159,7 @@ fn columns(db: Db, table: &str, all: &[Declared]) -> Result<(Vec<Column>, bool)>
     let mut columns = Vec::with_capacity(all.len());
     for column in &key {
         if let Some(collation) = db.collation(table, &column.name)
-            && !collation.eq_ignore_ascii_case("BINARY")
+            && !same_name(&collation, "BINARY")
         {
             return Err(Error::refused(format!(
                 "{table}.{}: with COLLATE {collation} two nodes may write one key in two spellings, \
@@ -201,7 +201,7 @@ fn columns(db: Db, table: &str, all: &[Declared]) -> Result<(Vec<Column>, bool)>
         )));
     }
     let invents_keys = match key.as_slice() {
-        [one] => one.declared.eq_ignore_ascii_case("INTEGER") && has_rowid(db, table)?,
+        [one] => same_name(&one.declared, "INTEGER") && has_rowid(db, table)?,
         _ => false,
     };
     Ok((columns, invents_keys))
@@ -301,7 +301,7 @@ fn refuse_narrow_types(
         let fits = declared
             .iter()
             .filter(|d| d.name == column.name)
-            .all(|d| wanted.iter().any(|w| d.declared.eq_ignore_ascii_case(w)));
+            .all(|d| wanted.iter().any(|w| same_name(&d.declared, w)));
         if !fits {
             return Err(Error::refused(format!(
                 "{table}.{}: in a STRICT table a {} is declared {} or ANY",

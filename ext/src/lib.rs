@@ -93,7 +93,7 @@ mod undo;
 mod visible;
 mod waiting;
 
-pub use error::Error;
+pub use error::{Error, Failure};
 pub use ffi::entry::{AutoExtension, sqlite3_nuda_init};
 
 /// Makes every connection that this program opens from here on load the extension.

@@ -106,14 +106,14 @@ pub(crate) fn begin_in_log(connection: &Connection, level: Level) -> Result<Reco
         ],
     )?;
     if waits != 0 {
-        return Err(Error {
-            code: ffi::SQLITE_BUSY_SNAPSHOT,
-            message: format!(
+        return Err(Error::new(
+            ffi::SQLITE_BUSY_SNAPSHOT,
+            format!(
                 "{} write not committed: another transaction was first, and waits here for what it \
                  follows; nothing was changed; run the transaction again",
                 level.word()
             ),
-        });
+        ));
     }
     let mut seen = sites.vector((state.site_id, own.seq));
     seen.set(site, 0);

@@ -16,6 +16,7 @@ use std::rc::Rc;
 
 use nuda_core::codec::{Reader, put_varint};
 use nuda_core::references::{Name, Node, Want};
+use nuda_core::sorted;
 use nuda_core::value::{OwnedValue, Value};
 
 use crate::births::key_bytes;
@@ -23,6 +24,7 @@ use crate::constraints::folded;
 use crate::error::Result;
 use crate::ffi::db::Db;
 use crate::foreign_keys::ForeignKey;
+use crate::sql::same_name;
 use crate::tracked::{Table, quote};
 
 /// Begins what a row wants, where else the key of a row stands: no value begins with it.
@@ -207,14 +209,14 @@ impl References {
         let mut references = Self::default();
         let mut children: Vec<&Rc<Table>> = tables.values().collect();
         children.retain(|table| table.options.foreign_keys);
-        children.sort_by_key(|table| table.at.number);
+        sorted::by_key(&mut children, |table| table.at.number);
         for child in children {
             if child.drift.problem().is_some() {
                 continue;
             }
             for key in ForeignKey::all(db, &child.name)? {
                 let mut parents = tables.values();
-                let parent = parents.find(|table| table.name.eq_ignore_ascii_case(&key.parent));
+                let parent = parents.find(|table| same_name(&table.name, &key.parent));
                 if let Some(parent) = parent
                     .filter(|parent| !parent.options.is_strong && parent.drift.problem().is_none())
                 {
@@ -235,7 +237,7 @@ impl References {
         let Some(mut pairs) = positions.collect::<Option<Vec<(usize, TargetColumn)>>>() else {
             return;
         };
-        pairs.sort_by_key(|(_, (position, _))| *position);
+        sorted::by_key(&mut pairs, |(_, (position, _))| *position);
         let (columns, target): (Vec<usize>, Vec<TargetColumn>) = pairs.into_iter().unzip();
         let target = Target {
             table: parent.at.number,

@@ -398,6 +398,8 @@ pub(crate) fn hash_from(bytes: &[u8]) -> Result<ChainHash> {
 }
 
 /// The bookkeeping contradicts itself.
+#[cold]
+#[inline(never)]
 pub(crate) fn damaged(what: &str) -> Error {
     Error::corrupt(format!(
         "the bookkeeping in {what} is damaged; restore this replica from another node's snapshot"

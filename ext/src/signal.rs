@@ -11,6 +11,7 @@ use std::time::Instant;
 use nuda_vfs::{BarrierRefused, ConnectionHooks};
 
 use crate::ffi::db::{Db, SharedDb};
+use crate::sql::same_name;
 use crate::strong::Session;
 
 /// Shared between a connection and its file.
@@ -136,7 +137,7 @@ impl ConnectionHooks for Signal {
             _ => return self.db.pragma(name, arg),
         };
         let arg = arg.unwrap_or_default();
-        let is_kept = arg.eq_ignore_ascii_case(keeps) || !self.replica.load(Ordering::Relaxed);
+        let is_kept = same_name(arg, keeps) || !self.replica.load(Ordering::Relaxed);
         (!is_kept).then(|| Err(refused(name, keeps)))
     }
 

@@ -29,6 +29,7 @@ use crate::inspect::{self, Shape};
 use crate::keys;
 use crate::net::Grown;
 use crate::shadow::{self, LAYOUT};
+use crate::sql::folded_name;
 use crate::tracked::{Column, GONE, Options, Table, encode_indexes, quote};
 use crate::triggers;
 
@@ -140,7 +141,7 @@ pub(crate) fn trackable(
         let table = table_of(&shape, 0, 1, options);
         foreign_keys::refuse(db, &table, &*connection.tables()?)
     });
-    Ok(looked.err().map(|error| error.message))
+    Ok(looked.err().map(Error::into_message))
 }
 
 /// `nuda_track(table[, kind[, options]])`. Answers a sentence.
@@ -492,7 +493,7 @@ pub(crate) fn problems(connection: &Connection) -> Result<Option<String>> {
                 (Drift::Added, _) if authority == Authority::Founder => {
                     format!("{} has columns that other nodes do not have", table.name)
                 }
-                (Drift::Added | Drift::Indexed, _) => proposal(db, table).err()?.message,
+                (Drift::Added | Drift::Indexed, _) => proposal(db, table).err()?.into_message(),
                 _ => return None,
             };
             Some(format!("{what}; {}", way_out(&table.name, authority)))
@@ -634,7 +635,7 @@ pub(crate) fn set_column(
         return Err(Error::refused(format!("no such column: {table}.{column}")));
     }
     let chosen = inspect::chosen_type(column, kind, rules)?;
-    let name = format!("{table}.{column}").to_ascii_lowercase();
+    let name = folded_name(&format!("{table}.{column}"));
     evolve::choose(db, &name, &chosen)?;
     Ok(format!("{table}.{column} is {chosen}"))
 }

@@ -22,6 +22,7 @@ use crate::error::Result;
 use crate::ffi::db::Db;
 use crate::references::References;
 use crate::shadow::damaged;
+use crate::sql::same_name;
 
 /// One replicated column. Its number never changes its meaning: one that was dropped stays, as a
 /// register without a value, so that changes of before name what they meant.
@@ -153,8 +154,9 @@ impl Table {
     }
 
     /// Where a column of this name is.
+    #[inline(never)]
     pub(crate) fn position(&self, column: &str) -> Option<usize> {
-        let is_it = |c: &Column| !c.is_gone && c.name.eq_ignore_ascii_case(column);
+        let is_it = |c: &Column| !c.is_gone && same_name(&c.name, column);
         self.columns.iter().position(is_it)
     }
 
@@ -244,11 +246,13 @@ fn fnv(bytes: &[u8]) -> u64 {
 }
 
 /// An identifier in double quotes.
+#[inline(never)]
 pub(crate) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// A text in single quotes.
+#[inline(never)]
 pub(crate) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
@@ -301,7 +305,7 @@ impl Tables {
     pub(crate) fn by_name(&self, name: &str) -> Option<&Rc<Table>> {
         self.by_number
             .values()
-            .find(|table| table.name.eq_ignore_ascii_case(name))
+            .find(|table| same_name(&table.name, name))
     }
 
     /// Whether a table may hide rows.

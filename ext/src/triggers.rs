@@ -6,8 +6,6 @@
 //! collide; and it tells of keys that SQLite is about to invent. Rows too wide for one call are
 //! handed over in pieces.
 
-use std::collections::BTreeSet;
-
 use nuda_core::value::{OwnedValue, Value};
 
 use crate::canonical;
@@ -197,7 +195,7 @@ struct Calls {
     number: u32,
     tables: Tables,
     /// Widths of the capture tables that are there.
-    widths: BTreeSet<usize>,
+    widths: Vec<usize>,
 }
 
 impl Calls {
@@ -227,14 +225,16 @@ impl Calls {
 
     /// The width of a capture table that takes calls of `width` values, if there can be one.
     fn width(&mut self, width: usize) -> Result<Option<usize>> {
-        if self.tables == Tables::Create && width <= WIDEST && self.widths.insert(width) {
+        if self.tables == Tables::Create && width <= WIDEST && !self.widths.contains(&width) {
             self.db.exec(&format!(
                 "CREATE VIRTUAL TABLE IF NOT EXISTS main.{} USING {}({width})",
                 capture_table(width),
                 quote(MODULE)
             ))?;
+            self.widths.push(width);
         }
-        Ok(self.widths.range(width..).next().copied())
+        let fitting = self.widths.iter().filter(|there| **there >= width);
+        Ok(fitting.min().copied())
     }
 
     /// One call, if there is a capture table for it. `from` says of which rows; empty: of the
@@ -277,7 +277,8 @@ impl Calls {
         // A piece begins with the call and the side.
         let fits = self
             .widths
-            .last()
+            .iter()
+            .max()
             .map_or(0, |widest| widest.saturating_sub(2));
         if fits == 0 {
             return Err(Error::internal("no capture table"));

@@ -15,6 +15,7 @@ use nuda_core::codec::{Reader, put_sized, put_varint};
 use nuda_core::diff::ends;
 use nuda_core::error::DecodeError;
 use nuda_core::limits;
+use nuda_core::sorted;
 use nuda_core::value::{OwnedValue, Value};
 
 use crate::index::fingerprint;
@@ -99,12 +100,12 @@ impl Path {
             let step = steps.remove(last);
             at = step.undone(&at).filter(|v| name(v.as_ref()) == step.old)?;
         }
-        let sorted = |name: fn(&Step) -> u64| {
+        let names = |name: fn(&Step) -> u64| {
             let mut names: Vec<u64> = steps.iter().map(name).collect();
-            names.sort_unstable();
+            sorted::ascending(&mut names);
             names
         };
-        (sorted(|step| step.old) == sorted(|step| step.new)).then_some(at)
+        (names(|step| step.old) == names(|step| step.new)).then_some(at)
     }
 }
 

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
+use crate::sorted;
 use crate::types::doc::document::Json;
 use crate::types::doc::edit::{Change, ListChange};
 use crate::types::doc::rules::{Rules, Step};
@@ -122,8 +123,8 @@ fn within(place: &narrow::Place<'_>, rules: &Rules) -> Option<Change> {
 }
 
 fn members_between(place: &narrow::Place<'_>, rules: &Rules, is_large: bool) -> Option<Change> {
-    let old: BTreeMap<&str, &str> = place.old.iter().copied().collect();
-    let new: BTreeMap<&str, &str> = place.new.iter().copied().collect();
+    let old: BTreeMap<&str, &str> = sorted::map(place.old.iter().copied());
+    let new: BTreeMap<&str, &str> = sorted::map(place.new.iter().copied());
     let mut changes = BTreeMap::new();
     for key in old.keys().filter(|key| !new.contains_key(*key)) {
         changes.insert((*key).to_owned(), Change::Remove);

@@ -134,6 +134,7 @@ impl ColumnType {
 
     /// What an INSERT ships for a stored value.
     #[must_use]
+    #[inline(never)]
     pub fn initial(self, value: Value<'_>) -> Cell<'_> {
         match (self, value) {
             (Self::Counter, Value::Int(n)) => Cell::Add(i128::from(n)),

@@ -198,6 +198,7 @@ impl TextDelta {
 
 /// Characters in valid UTF-8: bytes that do not continue one.
 #[must_use]
+#[inline(never)]
 pub fn count(bytes: &[u8]) -> u64 {
     // Sums of a byte's width let the compiler count many bytes at once.
     bytes
@@ -220,6 +221,7 @@ pub(crate) fn is_continuation(byte: u8) -> bool {
 }
 
 /// Where the `n`-th character begins, or the end if there are exactly `n`.
+#[inline(never)]
 fn offset(text: &str, n: u64) -> Option<usize> {
     let bytes = text.as_bytes();
     let mut rest = n;
@@ -245,6 +247,7 @@ fn offset(text: &str, n: u64) -> Option<usize> {
 }
 
 /// Takes the first `n` characters off `text`.
+#[inline(never)]
 fn take<'t>(text: &mut &'t str, n: u64) -> Option<&'t str> {
     if n == 0 {
         return Some("");

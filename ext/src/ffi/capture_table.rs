@@ -18,6 +18,7 @@ use super::value::Args;
 use super::{guarded, leave_message, owned_message};
 use crate::connection::Connection;
 use crate::error::{Error, Result};
+use crate::sql::same_name;
 
 /// The module's name. It is chosen so that SQLite's message to a connection without the
 /// extension says what to do: "no such module: nuda (load the extension: .load ./libnuda)".
@@ -137,7 +138,7 @@ unsafe extern "C" fn connect(
                         zErrMsg: ptr::null_mut(),
                     },
                     connection: Rc::clone(connection),
-                    is_main: arg(1).is_some_and(|schema| schema.eq_ignore_ascii_case("main")),
+                    is_main: arg(1).is_some_and(|schema| same_name(&schema, "main")),
                 }))
                 .cast();
                 super::kept::connected(connection.db());

@@ -71,13 +71,11 @@ impl Db {
     }
 
     /// The error that the connection remembers.
+    #[cold]
     pub(crate) fn error(self, code: c_int) -> Error {
         // SAFETY: the handle is open; the message is copied before the next call.
         let message = unsafe { CStr::from_ptr(ffi::sqlite3_errmsg(self.0)) };
-        Error {
-            code,
-            message: message.to_string_lossy().into_owned(),
-        }
+        Error::new(code, message.to_string_lossy())
     }
 
     /// Prepares a statement, or takes one that is kept (see [`super::kept`]).
@@ -324,6 +322,7 @@ pub(crate) struct Stmt {
 
 impl Stmt {
     /// Starts over with these values for the parameters; they are copied.
+    #[inline(never)]
     pub(crate) fn bind(&mut self, values: &[Value<'_>]) -> Result<()> {
         self.reset();
         for (n, value) in values.iter().enumerate() {
@@ -375,6 +374,7 @@ impl Stmt {
     }
 
     /// Runs to the next row; `false` at the end.
+    #[inline(never)]
     pub(crate) fn step(&mut self) -> Result<bool> {
         // SAFETY: the statement is alive.
         match unsafe { ffi::sqlite3_step(self.raw) } {
@@ -460,6 +460,7 @@ impl Stmt {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn blob(&self, n: usize) -> &[u8] {
         match self.value(n) {
             Value::Blob(b) => b,

@@ -168,34 +168,31 @@ impl State {
         match outcome {
             Outcome::Stale(number) if level == Level::Quorum => {
                 self.after.raise(site, number);
-                Error {
-                    code: ffi::SQLITE_BUSY_SNAPSHOT,
-                    message: "quorum write not committed: an earlier one of this file, whose outcome \
-                              was unknown, is committed and must be applied here first; nothing was \
-                              changed; run the transaction again"
-                        .to_owned(),
-                }
+                Error::new(
+                    ffi::SQLITE_BUSY_SNAPSHOT,
+                    "quorum write not committed: an earlier one of this file, whose outcome \
+                     was unknown, is committed and must be applied here first; nothing was \
+                     changed; run the transaction again",
+                )
             }
             Outcome::Refused(Flaw::Chain) if level == Level::Quorum => {
                 self.leaves_lane = true;
-                Error {
-                    code: ffi::SQLITE_BUSY_SNAPSHOT,
-                    message:
-                        "quorum write not committed: the partition's log is another one than at \
-                              this file's last quorum write; nothing was changed; run the \
-                              transaction again"
-                            .to_owned(),
-                }
+                Error::new(
+                    ffi::SQLITE_BUSY_SNAPSHOT,
+                    "quorum write not committed: the partition's log is another one than at \
+                     this file's last quorum write; nothing was changed; run the \
+                     transaction again",
+                )
             }
             Outcome::Stale(position) => {
                 self.after.raise(site, position);
-                Error {
-                    code: ffi::SQLITE_BUSY_SNAPSHOT,
-                    message: format!(
+                Error::new(
+                    ffi::SQLITE_BUSY_SNAPSHOT,
+                    format!(
                         "strong write not committed: another strong transaction was first \
                          (position {position}); nothing was changed; run the transaction again"
                     ),
-                }
+                )
             }
             Outcome::Accepted(position) => Error::internal(format!(
                 "the log has {id} as number {position}, which is not where this file put it; \

@@ -109,7 +109,7 @@ pub(crate) fn exec(connection: &Connection, sql: &str, arguments: Args<'_>) -> R
                 }
                 Ok(answer(id, position, is_here, result))
             }
-            Some(Reply::Failed { code, why }) => Err(Error { code, message: why }),
+            Some(Reply::Failed { code, why }) => Err(Error::new(code, why)),
             Some(Reply::Decided(Answer::Expired, _)) => continue,
             Some(Reply::Decided(Answer::Decided(Outcome::Aborted), _)) => Err(not_committed(
                 Level::Strong,

@@ -23,6 +23,7 @@ use crate::error::DecodeError;
 use crate::hlc::Stamp;
 use crate::limits;
 use crate::site::{Dot, Site};
+use crate::sorted;
 use crate::types::sequence::Sequence;
 
 use super::document::{DEPTH, Json};
@@ -71,7 +72,7 @@ impl Merge {
         reader.end("a document state")?;
         Ok(Self {
             root,
-            edits: edits.into_iter().collect(),
+            edits: sorted::map(edits),
         })
     }
 }
@@ -115,11 +116,12 @@ fn put_node(out: &mut Vec<u8>, node: &Node, dots: &[Dot]) {
     let mut bytes = Vec::new();
     order.encode(&mut bytes);
     put_sized(out, &bytes);
-    let elements: BTreeMap<u64, &Node> = list
+    let mut elements: Vec<(u64, &Node)> = list
         .elements
         .iter()
         .filter_map(|(id, node)| Some((numbers.of(*id)?, node)))
         .collect();
+    sorted::by_key(&mut elements, |(id, _)| *id);
     put_varint(out, elements.len() as u64);
     let mut previous = 0;
     for (id, element) in elements {

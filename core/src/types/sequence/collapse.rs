@@ -3,6 +3,7 @@
 //! The module doc of [`super`] says why this changes no answer. Elements are numbered anew in
 //! the order of the list, so that neighbours can become one run.
 
+use crate::sorted;
 use crate::version_vector::VersionVector;
 
 use super::Sequence;
@@ -76,7 +77,7 @@ impl Sequence {
             spans.push((run.id, run.len, next));
             next = next.saturating_add(run.len);
         }
-        spans.sort_unstable();
+        sorted::ascending(&mut spans);
         let numbers = Numbers { spans };
         let mut next = 0u64;
         for run in &mut self.runs {

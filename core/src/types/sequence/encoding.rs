@@ -94,7 +94,8 @@ impl Sequence {
     }
 
     fn sites(&self) -> BTreeSet<Site> {
-        let mut sites: BTreeSet<Site> = self.edits.iter().map(|(site, _)| site).collect();
+        let mut sites = BTreeSet::new();
+        sites.extend(self.edits.iter().map(|(site, _)| site));
         for run in &self.runs {
             match &run.author {
                 Author::Stable => {}

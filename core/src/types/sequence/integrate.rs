@@ -7,6 +7,7 @@
 //! the gap, only their origins and sites decide.
 
 use crate::site::{Dot, Site};
+use crate::sorted;
 use crate::version_vector::VersionVector;
 
 use super::Sequence;
@@ -38,7 +39,7 @@ impl Sequence {
         }
         let mut walk = Walk::begin(self, dot, view);
         walk.killers = killers.iter().copied().map(Dots::one).collect();
-        walk.killers.sort_unstable();
+        sorted::ascending(&mut walk.killers);
         walk.killers.dedup();
         for edit in delta.edits() {
             walk.keep(edit.keep);
@@ -319,7 +320,7 @@ impl<'s, 'v> Walk<'s, 'v> {
     fn place(&self, end: usize, right: Origin, mine: &Tie) -> usize {
         let gap = self.state.runs.get(self.at..end).unwrap_or_default();
         let mut spans: Vec<(u64, u64)> = gap.iter().map(|r| (r.id, r.last_id())).collect();
-        spans.sort_unstable();
+        sorted::ascending(&mut spans);
         let in_gap = |origin: Origin| {
             origin.is_some_and(|id| {
                 let after = spans.partition_point(|(first, _)| *first <= id);
@@ -359,7 +360,7 @@ impl<'s, 'v> Walk<'s, 'v> {
             match &mut run.author {
                 Author::Shared { key: other, dots } if same_place && *other == key => {
                     dots.push(self.dot);
-                    dots.sort_unstable();
+                    sorted::ascending(dots);
                     found = true;
                 }
                 _ => {}

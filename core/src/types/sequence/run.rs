@@ -8,6 +8,7 @@
 use std::cell::Cell;
 
 use crate::site::{Dot, Seq, Site};
+use crate::sorted;
 use crate::version_vector::VersionVector;
 
 /// The number of an element, or `None` for the beginning (left) or the end (right).
@@ -150,7 +151,7 @@ impl Run {
 
     /// One changeset may delete twice: a part of it what an earlier part did.
     fn order_deletes(&mut self) {
-        self.deletes.sort_unstable();
+        sorted::ascending(&mut self.deletes);
         self.deletes.dedup();
     }
 
@@ -240,7 +241,7 @@ impl Run {
                 for dot in dots.iter_mut() {
                     moved(&mut dot.site, &mut dot.seq);
                 }
-                dots.sort_unstable();
+                sorted::ascending(dots);
             }
         }
         for dots in &mut self.deletes {
