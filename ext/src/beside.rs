@@ -85,7 +85,7 @@ pub(crate) fn find_old(
     );
     let row = db.first(&sql, key)?;
     let is_there = "SELECT count(*) FROM nuda_old.sqlite_schema WHERE name = 'nuda_hidden'";
-    if row.is_some() || !table.options.keep_first || db.int(is_there, &[])? == 0 {
+    if row.is_some() || !table.may_hide() || db.int(is_there, &[])? == 0 {
         return Ok(row);
     }
     hidden::peek_old(db, table, key)

@@ -436,6 +436,7 @@ pub(crate) fn flush(connection: &Connection) -> Result<()> {
     if let Some(table) = tables.rebuilt() {
         check_drift(connection, table)?;
     }
+    connection.signal().schema_is_checked();
     let changed = tables.changed();
     if !changed.is_empty() {
         let level = level(connection, &capture, &tables)?;

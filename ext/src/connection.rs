@@ -225,6 +225,7 @@ impl Connection {
 
     pub(crate) fn capture_rolled_back(&self) {
         self.rolled_back.set(true);
+        self.signal.rolled_back();
         drop(self.idle_capture());
         // A new site may have gone with it.
         self.recorded.set(false);
@@ -326,12 +327,17 @@ impl Connection {
                  cannot be kept; {name} stays eventual"
             )));
         }
+        // What the file says of itself is read without the level that is left: it may be one that
+        // cannot be kept just now.
+        if let (Some(_), Some(Ok(attached))) = (value, &*self.attached.borrow()) {
+            attached.arm_barrier(false);
+        }
         let answer = self
             .session
             .setting(self.db, name, value)
-            .ok_or_else(|| Error::refused(format!("no such setting: {name}")))?;
+            .ok_or_else(|| Error::refused(format!("no such setting: {name}")));
         self.arm_barrier();
-        answer
+        answer?
     }
 
     /// Why the last read was refused: SQLite itself can only say "interrupted".
@@ -402,6 +408,7 @@ impl Connection {
     /// none of them is the user's.
     pub(crate) fn set_dedicated(&self, on: bool) -> Result<()> {
         self.dedicated.set(on);
+        self.signal.set_dedicated(on);
         self.guard.look_again();
         self.db.switch(Setting::Triggers, true)?;
         Ok(())

@@ -160,3 +160,50 @@ pub(crate) fn forget_cells(db: Db, old: &Table, new: &Table) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tracked::Options;
+
+    fn column(name: &str, is_key: bool) -> Column {
+        Column {
+            name: name.to_owned(),
+            kind: ColumnType::Lww,
+            rules: DocRules::default(),
+            is_key,
+            is_gone: false,
+        }
+    }
+
+    fn shape(columns: Vec<Column>) -> Shape {
+        Shape {
+            name: "t".to_owned(),
+            sql: "CREATE TABLE t(id, k, v)".to_owned(),
+            columns,
+            invents_keys: false,
+            groups: Vec::new(),
+            indexes: Vec::new(),
+            advice: Vec::new(),
+        }
+    }
+
+    /// Drift says so first; this is what keeps the definition right if it ever misses something.
+    #[test]
+    fn a_table_of_another_key_or_without_a_column_is_no_next_version() {
+        let columns = vec![column("id", true), column("v", false)];
+        let table = crate::track::table_of(&shape(columns), 1, 4, Options::default());
+        let next = |columns| to_shape(&table, &shape(columns)).map_err(|e| e.message);
+        let added = vec![column("id", true), column("w", false), column("v", false)];
+        let next_version = next(added).expect("a column was added");
+        assert_eq!(next_version.at.version, 5);
+        let names: Vec<&str> = next_version.columns.iter().map(|c| &*c.name).collect();
+        assert_eq!(names, ["id", "v", "w"], "numbers stay");
+        let other_key = vec![column("id", true), column("k", true), column("v", false)];
+        assert!(next(other_key).is_err_and(|why| why.contains("another primary key (k)")));
+        let without = vec![column("id", true), column("w", false)];
+        assert!(next(without).is_err_and(|why| why.contains("no column v like the one")));
+        let no_key_any_more = vec![column("id", false), column("v", false)];
+        assert!(next(no_key_any_more).is_err_and(|why| why.contains("no column id like")));
+    }
+}

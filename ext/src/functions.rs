@@ -25,6 +25,7 @@ use crate::identity;
 use crate::json;
 use crate::mend;
 use crate::noticed;
+use crate::rebuilt;
 use crate::renumber;
 use crate::shadow::{self, Sites};
 use crate::strong::{exec as execution, levels};
@@ -243,8 +244,10 @@ fn propose(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
 /// `SELECT nuda_altered()`: 1 if plain DDL altered tables in a way that waits for `nuda_propose()`.
 fn altered(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
     let db = connection.db();
-    let is_altered =
-        shadow::is_replica(db)? && (!track::altered(connection)?.is_empty() || early::is_any(db)?);
+    let is_altered = shadow::is_replica(db)?
+        && (rebuilt::is_open(connection)?
+            || !track::altered(connection)?.is_empty()
+            || early::is_any(db)?);
     Ok(OwnedValue::Int(i64::from(is_altered)))
 }
 

@@ -354,7 +354,7 @@ pub(crate) fn set_aside(db: Db, table: &Rc<Table>) -> Result<Option<String>> {
 
 /// The table goes with all its rows.
 pub(crate) fn forget(db: Db, table: &Table) -> Result<()> {
-    if !table.options.keep_first {
+    if !table.may_hide() {
         return Ok(());
     }
     for shadow in ["nuda_hidden", "nuda_birth"] {

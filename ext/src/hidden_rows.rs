@@ -153,7 +153,8 @@ fn line(
 /// A row as JSON; a BLOB as its first bytes in hexadecimal.
 fn object(table: &Table, values: &[OwnedValue]) -> String {
     let mut out = String::from("{");
-    for (column, value) in table.columns.iter().zip(values) {
+    let columns = table.columns.iter().zip(values);
+    for (column, value) in columns.filter(|(column, _)| !column.is_gone) {
         let shown = match value {
             OwnedValue::Null => "null".to_owned(),
             OwnedValue::Int(n) => n.to_string(),

@@ -21,6 +21,7 @@
 //! - `strong` asks the replicated log for a place before a strong transaction commits, and waits
 //!   before a strong read begins;
 //! - `track`, `alter`, `inspect`, `definition`, `evolve`, `drift` and `shadow` hold what is replicated and as what;
+//!   `rebuilt` closes a table that plain SQL made anew;
 //!   `authority` says who may change that, `early` what becomes of columns that have no definition yet;
 //!   `functions` is the SQL surface; `connection` is what is remembered between calls.
 //!
@@ -75,6 +76,7 @@ mod net;
 mod noticed;
 mod parked;
 mod placed;
+mod rebuilt;
 mod record;
 mod references;
 mod renumber;

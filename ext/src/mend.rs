@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::event;
 use crate::excess::clamped;
 use crate::ffi::db::Db;
+use crate::fits;
 use crate::guard::{self, Write};
 use crate::hidden;
 use crate::local;
@@ -335,8 +336,9 @@ fn reissue_rows(connection: &Rc<Connection>) -> Result<u64> {
             match item {
                 Item::Table(at) => table = tables.get(at.number),
                 Item::Schema(_) => {}
-                Item::Row(row) => {
+                Item::Row(mut row) => {
                     let Some(table) = table else { continue };
+                    fits::of_live_columns(table, &mut row);
                     let name = row_fingerprint(table.at.number, &row.key);
                     if !whole.contains(&name) {
                         let here = beside::find(db, table, &row.key)?;

@@ -5,12 +5,13 @@
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use nuda_vfs::{BarrierRefused, ConnectionHooks};
 
 use crate::ffi::db::{Db, SharedDb};
+use crate::rebuilt::{self, Lookout};
 use crate::sql::same_name;
 use crate::strong::Session;
 
@@ -27,6 +28,12 @@ pub(crate) struct Signal {
     /// Whether the file is known to be a replica.
     replica: AtomicBool,
     socket: Mutex<Socket>,
+    /// The connection only applies, and defines tables in NUDA's own way only.
+    dedicated: AtomicBool,
+    /// The running transaction was found to leave no table that is written without being captured.
+    checked: AtomicBool,
+    /// Looks for such tables after the commits that did not look themselves.
+    lookout: Mutex<Option<Lookout>>,
     /// The connection, for pragmas only.
     db: SharedDb,
     session: Arc<Session>,
@@ -48,6 +55,9 @@ impl Signal {
             captured: AtomicU64::new(0),
             replica: AtomicBool::new(false),
             socket: Mutex::default(),
+            dedicated: AtomicBool::new(false),
+            checked: AtomicBool::new(false),
+            lookout: Mutex::new(None),
             db: SharedDb::new(db),
             session,
         }
@@ -63,6 +73,38 @@ impl Signal {
     /// The file is a replica, or no longer one.
     pub(crate) fn set_replica(&self, is_replica: bool) {
         self.replica.store(is_replica, Ordering::Relaxed);
+        if !is_replica {
+            // An open file would stay in others' way.
+            drop(self.lookout().take());
+        }
+    }
+
+    /// See [`Self::dedicated`].
+    pub(crate) fn set_dedicated(&self, on: bool) {
+        self.dedicated.store(on, Ordering::Relaxed);
+    }
+
+    /// The running transaction, which captured something, leaves no table open that was rebuilt.
+    pub(crate) fn schema_is_checked(&self) {
+        self.checked.store(true, Ordering::Relaxed);
+    }
+
+    /// The running transaction is gone.
+    pub(crate) fn rolled_back(&self) {
+        self.checked.store(false, Ordering::Relaxed);
+    }
+
+    fn lookout(&self) -> MutexGuard<'_, Option<Lookout>> {
+        self.lookout.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// After a commit that may have rebuilt a table, or written to one.
+    fn look(&self) {
+        let is_checked = self.checked.swap(false, Ordering::Relaxed);
+        let looks = self.replica.load(Ordering::Relaxed) && !self.dedicated.load(Ordering::Relaxed);
+        if looks && !is_checked {
+            rebuilt::look(&mut self.lookout(), &self.path);
+        }
     }
 
     /// Commits that carried a record.
@@ -146,6 +188,7 @@ impl ConnectionHooks for Signal {
     }
 
     fn committed(&self) {
+        self.look();
         self.commit();
     }
 

@@ -28,6 +28,7 @@ use crate::identity;
 use crate::inspect::{self, Shape};
 use crate::keys;
 use crate::net::Grown;
+use crate::rebuilt;
 use crate::shadow::{self, LAYOUT};
 use crate::sql::folded_name;
 use crate::tracked::{Column, GONE, Options, Table, encode_indexes, quote};
@@ -339,8 +340,8 @@ pub(crate) fn altered(connection: &Connection) -> Result<Vec<Rc<Table>>> {
     }
     let tables = connection.tables()?;
     let mut altered = tables.changed();
-    let may_define = || Ok::<bool, Error>(authority::read(db)? != Authority::Founder);
-    if altered.is_empty() || !may_define()? || tables.rebuilt().is_some() {
+    let is_asked = !altered.is_empty() && tables.rebuilt().is_none();
+    if !is_asked || authority::read(db)? == Authority::Founder {
         return Ok(Vec::new());
     }
     // What cannot be proposed is the next writer's to hear of, and no reason to stop the rest.
@@ -352,6 +353,7 @@ pub(crate) fn altered(connection: &Connection) -> Result<Vec<Rc<Table>>> {
 /// next write to one. Answers how many tables changed.
 pub(crate) fn propose(connection: &Connection) -> Result<usize> {
     let db = connection.db();
+    rebuilt::close_open(connection)?;
     if shadow::is_replica(db)? && early::is_any(db)? {
         atomically(db, || early::write_again(connection))?;
     }
@@ -616,9 +618,8 @@ pub(crate) fn set_column(
         init(connection, None)?;
     }
     let tables = connection.tables()?;
-    let replicated = tables.by_name(table).and_then(|t| t.position(column));
-    let is_replicated = replicated.is_some();
-    if is_replicated {
+    let is_replicated = |table: &Rc<Table>| table.position(column).is_some();
+    if tables.by_name(table).is_some_and(is_replicated) {
         return Err(Error::refused(format!(
             "{table}.{column} is replicated already, and a column keeps its type; set it before \
              nuda_track('{table}'), or in the transaction that adds the column"

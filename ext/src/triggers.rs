@@ -14,6 +14,7 @@ use crate::constraints::Unique;
 use crate::error::{Error, Result};
 use crate::ffi::capture_table::MODULE;
 use crate::ffi::db::Db;
+use crate::rebuilt;
 use crate::tracked::{Table, literal, quote};
 
 /// Values in one call; SQLite allows 2,000 columns in a virtual table.
@@ -139,6 +140,7 @@ pub(crate) fn drop_all(db: Db, number: u32) -> Result<()> {
         db.exec(&format!("DROP TRIGGER IF EXISTS main.{name}"))?;
     }
     canonical::drop_all(db, number)?;
+    rebuilt::open_again(db, number)?;
     let guard = db.text(
         "SELECT name FROM main.sqlite_schema WHERE type = 'trigger' AND name GLOB ? || ' *'",
         &[Value::Text(guard_name(number).as_bytes())],

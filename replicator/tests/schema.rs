@@ -332,6 +332,15 @@ fn a_strong_table_gets_a_unique_index_that_holds_everywhere() {
             .contains("of statements that change a schema"),
         "{error}"
     );
+    // The leader's own function is no way round the order.
+    b.execute_batch("BEGIN; INSERT INTO page VALUES ('x', 'before it', 0)")
+        .unwrap();
+    let error = text(&b, "SELECT nuda_alter('ALTER TABLE page ADD COLUMN y')").unwrap_err();
+    assert!(
+        error.to_string().contains("a transaction of its own"),
+        "{error}"
+    );
+    b.execute_batch("ROLLBACK").unwrap();
     nodes.verify("a", "org");
 }
 

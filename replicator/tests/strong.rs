@@ -215,6 +215,45 @@ fn without_a_majority_it_fails_in_time_and_says_who_is_away() {
 }
 
 #[test]
+fn a_level_can_be_left_where_it_cannot_be_kept() {
+    let mut nodes = bank();
+    let conns = [
+        strong(&nodes, "a"),
+        strong(&nodes, "a"),
+        strong(&nodes, "a"),
+    ];
+    nodes.kill("b");
+    nodes.kill("c");
+    let [a, by_pragma, other] = &conns;
+    nodes.eventually("a is alone", |_| balance(a, "x").err());
+    // These need nobody.
+    assert_eq!(level(a, "read", "session").unwrap(), "session");
+    assert_eq!(balance(a, "x").unwrap(), 100);
+    assert_eq!(level(a, "read", "eventual").unwrap(), "eventual");
+    let session = "PRAGMA nuda_read_consistency = session";
+    let answer: String = by_pragma.query_row(session, [], |row| row.get(0)).unwrap();
+    assert_eq!(answer, "session");
+    // These need a leader that is known: if there is none, the answer says so, and what is in force.
+    for (which, to) in [("read", "bounded"), ("write", "quorum")] {
+        match level(other, which, to) {
+            Ok(now) => assert_eq!(now, to),
+            Err(e) => {
+                let error = e.to_string();
+                assert!(
+                    error.contains(&format!("{to} cannot be kept now")),
+                    "{error}"
+                );
+                assert!(error.contains("consistency stays strong"), "{error}");
+            }
+        }
+    }
+    // Whichever is in force is kept: nobody can be asked.
+    nodes.eventually("no read that needs a majority", |_| {
+        balance(other, "x").err()
+    });
+}
+
+#[test]
 fn the_leader_killed_in_mid_work_loses_nothing_acknowledged() {
     let mut nodes = bank();
     let leader = nodes.eventually("a leader", |nodes| {

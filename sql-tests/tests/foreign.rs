@@ -218,3 +218,30 @@ fn what_does_not_fit_its_column_is_refused() {
     let good = file.insert("[1,2]");
     assert!(file.apply(&good).unwrap().contains("\"applied\""));
 }
+
+#[test]
+fn a_definition_that_forgets_columns_is_refused() {
+    let mut file = opened();
+    // Version 2 of a table of that number, with two columns only: as another file has it.
+    let folder = tempfile::tempdir().unwrap();
+    let other = Connection::open(folder.path().join("other.db")).unwrap();
+    other
+        .execute_batch(
+            "SELECT nuda_init('p'); CREATE TABLE t(id TEXT PRIMARY KEY, tags ORSET); \
+             SELECT nuda_track('t'); SELECT nuda_exec('CREATE INDEX i ON t(tags)');",
+        )
+        .unwrap();
+    let body: Vec<u8> = other
+        .query_row(
+            "SELECT body FROM nuda_log ORDER BY id DESC LIMIT 1",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    let error = file.apply(&body).unwrap_err();
+    assert!(
+        error.contains("a definition that forgets columns"),
+        "{error}"
+    );
+    assert_eq!(file.row(), "[1,2]|5|7");
+}

@@ -46,6 +46,7 @@ INSERT INTO other VALUES ('refused');
 COMMIT;
 SELECT problems FROM nuda_status;
 SELECT nuda_untrack('t');
+INSERT INTO t SELECT *, 'while untracked' FROM kept;
 SELECT nuda_track('t');
 INSERT INTO other VALUES ('fine again');
 SELECT problems IS NULL FROM nuda_status;
