@@ -499,6 +499,7 @@ fn apply_body(
             }
             Item::Schema(bytes) => match SchemaChange::decode(bytes)? {
                 Some(change) => {
+                    arrive::refuse_alone(connection, &change, applying.header.dot.site)?;
                     let out = arrive::schema(connection, &change)?;
                     guard::prepare(connection, connection.is_dedicated())?;
                     *applying.statements = RowStatements::default();

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use nuda_core::changeset::ChainHash;
 use nuda_core::row::TableRef;
-use nuda_core::site::{Dot, Seq};
+use nuda_core::site::{Dot, Seq, Site};
 use nuda_core::value::{OwnedValue, Value};
 use sqlite3_ext::ffi;
 
@@ -28,7 +28,7 @@ use crate::hidden;
 use crate::inspect;
 use crate::log;
 use crate::replaced;
-use crate::shadow::{Sites, to_i64};
+use crate::shadow::{self, Sites, to_i64};
 use crate::sql;
 use crate::track;
 use crate::tracked::{Column, Table, literal, quote};
@@ -88,6 +88,26 @@ pub(crate) fn local_table(
         ))));
     }
     Ok(Some(Rc::clone(table)))
+}
+
+/// Once definitions go through the log, whatever defines a table otherwise waits for good. All that
+/// the founder defined alone came before its word that it leaves them to the log; so this is from its
+/// file as it was before that, put back from a backup, and has numbers that others have given since.
+pub(crate) fn refuse_alone(
+    connection: &Connection,
+    change: &SchemaChange,
+    site: Site,
+) -> std::result::Result<(), NotHere> {
+    let is_ordered = || Ok::<bool, Error>(shadow::state(connection.db())?.is_ordered);
+    if site == Site::LOG_STRONG || *change == SchemaChange::HandOver || !is_ordered()? {
+        return Ok(());
+    }
+    Err(NotHere::Wait(
+        "the founding node changed tables alone, in a file that was put back from before it left them \
+         to the log, so nothing more of that file is taken; remove that node from the partition and add \
+         it again (nuda members NAME --remove NODE, nuda create NAME --on ...)"
+            .to_owned(),
+    ))
 }
 
 /// Carries out a schema change.

@@ -193,7 +193,7 @@ mod tests {
     fn a_table_of_another_key_or_without_a_column_is_no_next_version() {
         let columns = vec![column("id", true), column("v", false)];
         let table = crate::track::table_of(&shape(columns), 1, 4, Options::default());
-        let next = |columns| to_shape(&table, &shape(columns)).map_err(|e| e.message);
+        let next = |columns| to_shape(&table, &shape(columns)).map_err(|e| e.to_string());
         let added = vec![column("id", true), column("w", false), column("v", false)];
         let next_version = next(added).expect("a column was added");
         assert_eq!(next_version.at.version, 5);

@@ -614,3 +614,31 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
         .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The founder's word that it leaves tables to the log survives a power cut, or it would define
+    /// tables beside the log.
+    #[test]
+    fn the_hand_over_is_fsynced() {
+        crate::extension::register().expect("the extension");
+        let folder = tempfile::tempdir().expect("a directory");
+        let replica = Replica::create(&folder.path().join("org.db")).expect("a file");
+        replica.init("org").expect("a replica");
+        replica.join("a").expect("a node's");
+        let conn = replica.connection();
+        conn.execute_batch(
+            "CREATE TEMP TABLE seen(synchronous);
+             CREATE TEMP TRIGGER watch AFTER UPDATE OF ordered ON main.nuda_state BEGIN
+               INSERT INTO seen SELECT synchronous FROM pragma_synchronous;
+             END;",
+        )
+        .expect("a trigger");
+        assert!(replica.hand_over().expect("the founder's word"));
+        let seen = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0));
+        assert_eq!(seen("SELECT synchronous FROM seen"), Ok(2));
+        assert_eq!(seen("SELECT synchronous FROM pragma_synchronous"), Ok(1));
+    }
+}

@@ -92,3 +92,40 @@ fn a_removed_member_is_added_again() {
     });
     nodes.verify("a", "org");
 }
+
+/// Without the founder nobody could change tables any more, until it has left them to the log.
+#[test]
+fn the_founder_stays_until_tables_are_left_to_the_log() {
+    let mut nodes = Nodes::start(&["a", "b", "c"]);
+    nodes.nuda_ok("a", &["create", "old", "--on", "a,b,c"]);
+    nodes.kill("c");
+    nodes.nuda_ok("a", &["create", "org", "--on", "a,b,c"]);
+    nodes.eventually("b has it", |nodes| {
+        nodes.file("b", "org").exists().then_some(())
+    });
+    let refused = nodes.eventually("a stays", |nodes| {
+        let refused = nodes.nuda("b", &["members", "org", "--remove", "a"]);
+        assert!(!refused.status.success());
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        // b may not have opened the file yet.
+        said.contains("a founded org").then_some(said)
+    });
+    assert!(
+        refused.contains("remove those first, and then a"),
+        "{refused}"
+    );
+    // As it says.
+    nodes.nuda_ok("b", &["members", "org", "--remove", "c"]);
+    let b = nodes.open("b", "org");
+    nodes.eventually("definitions go through the log", |_| {
+        let ordered = b.query_row("SELECT ordered FROM nuda_state", [], |row| row.get(0));
+        (ordered == Ok(1)).then_some(())
+    });
+    nodes.nuda_ok("b", &["members", "org", "--remove", "a"]);
+    b.execute_batch("CREATE TABLE later(id TEXT PRIMARY KEY)")
+        .unwrap();
+    nodes.eventually("b changes tables", |_| {
+        b.query_row("SELECT nuda_track('later')", [], |_| Ok(()))
+            .ok()
+    });
+}

@@ -45,6 +45,7 @@ pub(crate) async fn run(
     let at = node.partitions.expect_name(name)?;
     let members = create::members(node, &at).await?;
     if !remove.is_empty() {
+        keep_founder(node, &at, remove).await?;
         check(node, &at, &members, remove).await?;
         take_away(node, &at, remove).await?;
         progress.say(format!("{} left {name}", remove.join(", ")));
@@ -84,6 +85,26 @@ fn is_behind(node: &Node, at: &Partition, remove: &[String]) -> bool {
         .id()
         .is_some_and(|id| node.consensus.of_partition(id).is_none());
     known.is_some_and(|k| is_moving || remove.iter().any(|name| k.charter.names(name)))
+}
+
+/// A founder that still is to leave tables to the log stays while it can be asked for that.
+async fn keep_founder(node: &Arc<Node>, at: &Arc<Partition>, remove: &[String]) -> Result<()> {
+    let Some(id) = at.id() else { return Ok(()) };
+    let (founder, is_ordered) = node
+        .on_partition(Arc::clone(at), |_, at, host| {
+            let replica = host.replica(at)?;
+            Ok((replica.founder()?, replica.is_ordered()?))
+        })
+        .await?;
+    if is_ordered || !remove.contains(&founder) || !found::answers(node, &founder, id).await {
+        return Ok(());
+    }
+    Err(Error::refused(format!(
+        "{founder} founded {} and alone changes its tables until the partition has its log, which is made \
+         when all members are reachable; without {founder} nobody could; start the members that are \
+         away, or remove those first, and then {founder}",
+        at.name
+    )))
 }
 
 /// What can be refused before anything is changed.
