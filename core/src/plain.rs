@@ -3,6 +3,7 @@
 /// How many bytes are before the first quote, backslash or control character, of which strings
 /// consist that are written as they are; all, if there is none.
 #[must_use]
+#[inline]
 pub(crate) fn plain(text: &[u8]) -> usize {
     const ONES: u64 = u64::MAX / 0xff;
     const HIGH: u64 = ONES * 0x80;

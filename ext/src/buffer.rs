@@ -69,19 +69,24 @@ impl Buffer {
 
     /// Appends an event.
     pub(crate) fn push(&mut self, kind: Kind, table: u32, row: u64, payload: &[u8], undo: &[u8]) {
-        self.events.push(match kind {
+        let kind = match kind {
             Kind::Insert => 1,
             Kind::Update => 2,
             Kind::Delete => 3,
             Kind::Definition => 4,
-        });
-        self.events.extend_from_slice(&table.to_le_bytes());
-        self.events.extend_from_slice(&row.to_le_bytes());
+        };
         // A row is bounded by SQLite at 2^31 bytes.
-        for bytes in [payload, undo] {
-            let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-            self.events.extend_from_slice(&length.to_le_bytes());
-        }
+        let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let room = HEADER + payload.len() + undo.len();
+        self.events.reserve(room);
+        let [t0, t1, t2, t3] = table.to_le_bytes();
+        let [r0, r1, r2, r3, r4, r5, r6, r7] = row.to_le_bytes();
+        let [l0, l1, l2, l3] = length(payload).to_le_bytes();
+        let [u0, u1, u2, u3] = length(undo).to_le_bytes();
+        let header: [u8; HEADER] = [
+            kind, t0, t1, t2, t3, r0, r1, r2, r3, r4, r5, r6, r7, l0, l1, l2, l3, u0, u1, u2, u3,
+        ];
+        self.events.extend_from_slice(&header);
         self.events.extend_from_slice(payload);
         self.events.extend_from_slice(undo);
     }

@@ -439,7 +439,7 @@ pub(crate) fn flush(connection: &Connection) -> Result<()> {
     connection.signal().schema_is_checked();
     let changed = tables.changed();
     if !changed.is_empty() {
-        let level = level(connection, &capture, &tables)?;
+        let level = level(connection, &capture, (&tables, &written))?;
         drop(capture);
         let grown = early::carry(connection, &changed, &written, level)?;
         capture = connection.capture()?;
@@ -462,10 +462,11 @@ fn write_part(
         capture.buffer.reset();
         return Ok(());
     }
+    let written = capture.buffer.tables();
     if last {
-        keep_alive(connection, capture, tables, &mut net)?;
+        keep_alive(connection, capture, (tables, &written), &mut net)?;
     }
-    let level = level(connection, capture, tables)?;
+    let level = level(connection, capture, (tables, &written))?;
     let record = match &capture.record {
         Some(record) => record.clone(),
         None if level == Level::Eventual => record::begin(connection)?,
@@ -509,7 +510,7 @@ fn write_part(
         commit::advance(connection.db(), &candidate, &hash.0, &record.seen, stamp)?;
         commit::propose(connection, &candidate)?;
     }
-    if capture.buffer.tables().contains(&0) {
+    if written.contains(&0) {
         capture.defined = capture.definitions();
     }
     capture.record = Some(record);
@@ -524,12 +525,12 @@ fn write_part(
 fn keep_alive(
     connection: &Connection,
     capture: &Capture,
-    tables: &Tables,
+    (tables, written): (&Tables, &[u32]),
     net: &mut NetEffect,
 ) -> Result<()> {
     let references = tables.references();
-    let mut written = capture.buffer.tables().into_iter();
-    let is_concerned = capture.record.is_some() || written.any(|n| references.concern(n));
+    let mut written = written.iter();
+    let is_concerned = capture.record.is_some() || written.any(|n| references.concern(*n));
     if references.is_empty() || !is_concerned {
         return Ok(());
     }
@@ -558,8 +559,12 @@ fn note_births(
     attached::wake(connection.db(), tables, body)
 }
 
-/// The level of the running transaction's commit.
-fn level(connection: &Connection, capture: &Capture, tables: &Tables) -> Result<Level> {
+/// The level of the running transaction's commit, which writes the tables of these numbers.
+fn level(
+    connection: &Connection,
+    capture: &Capture,
+    (tables, numbers): (&Tables, &[u32]),
+) -> Result<Level> {
     let session = connection.session();
     if session.is_accepted() {
         return Err(Error::refused(
@@ -567,7 +572,6 @@ fn level(connection: &Connection, capture: &Capture, tables: &Tables) -> Result<
              after a ROLLBACK",
         ));
     }
-    let numbers = capture.buffer.tables();
     // Definitions belong to table 0.
     let may_define = !capture.defined.is_empty() || numbers.contains(&0);
     let is_ordered = may_define && authority::read(connection.db())? == Authority::Log;
@@ -640,13 +644,12 @@ pub(crate) fn present_state(connection: &Connection) -> Result<(State, Sites)> {
     let state = {
         let query = statements.state(db)?;
         query.bind(&[])?;
-        let row = if query.step()? {
-            query.row()
-        } else {
-            Vec::new()
-        };
+        let columns = if query.step()? { query.columns() } else { 0 };
+        let row: Vec<Value<'_>> = (0..columns).map(|n| query.value(n)).collect();
+        let state = State::from_row(&row);
+        drop(row);
         query.reset();
-        State::from_row(&row)?
+        state?
     };
     let sites = Sites::read(statements.sites(db)?)?;
     Ok((state, sites))

@@ -14,7 +14,7 @@ use crate::buffer::Kind;
 use crate::capture::Capture;
 use crate::drift::Drift;
 use crate::error::{Error, Result};
-use crate::tracked::{Column, Table};
+use crate::tracked::{Column, ColumnType, Table};
 use crate::undo;
 
 /// Space that is used again for every event.
@@ -39,6 +39,11 @@ pub(crate) fn insert<'a>(
     for (n, column) in table.columns.iter().enumerate().skip(table.at.key_columns) {
         let value = new(n);
         checked_size(table, column, value)?;
+        if column.kind == ColumnType::Lww {
+            // The usual case.
+            value.encode(payload);
+            continue;
+        }
         let form = capture.known.stored(column.kind, value);
         match form.map_err(|why| unfit(table, column, &why))? {
             None => column.kind.initial(value).encode(payload),

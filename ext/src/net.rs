@@ -60,6 +60,9 @@ impl Hasher for Spread {
     }
 }
 
+/// For how many rows room is made at once.
+const USUAL_EVENT_BYTES: usize = 128;
+
 type RowSet = HashSet<u64, BuildHasherDefault<Spread>>;
 
 /// Computes the net effect of the buffered events. The rows of `grown` tables are read again
@@ -71,6 +74,7 @@ pub(crate) fn net_effect(
     grown: &[Grown],
 ) -> Result<NetEffect> {
     let mut seen = RowSet::default();
+    seen.reserve(buffer.len() / USUAL_EVENT_BYTES);
     let mut repeated = RowSet::default();
     // What triggers could not tell of rows whose table has columns of this node's own is read.
     let ahead: Vec<u32> = tables.ahead().map(|table| table.at.number).collect();

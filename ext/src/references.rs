@@ -11,7 +11,6 @@
 //! that the rows agree with it by then, is seen to when a table is tracked
 //! ([`crate::foreign_keys`]).
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use nuda_core::codec::{Reader, put_varint};
@@ -205,17 +204,14 @@ fn select(table: &Table, terms: &[String]) -> String {
 
 impl References {
     /// Reads those of the tracked tables.
-    pub(crate) fn load(db: Db, tables: &HashMap<u32, Rc<Table>>) -> Result<Self> {
+    pub(crate) fn load(db: Db, tables: &[Rc<Table>]) -> Result<Self> {
         let mut references = Self::default();
-        let mut children: Vec<&Rc<Table>> = tables.values().collect();
-        children.retain(|table| table.options.foreign_keys);
-        sorted::by_key(&mut children, |table| table.at.number);
-        for child in children {
+        for child in tables.iter().filter(|table| table.options.foreign_keys) {
             if child.drift.problem().is_some() {
                 continue;
             }
             for key in ForeignKey::all(db, &child.name)? {
-                let mut parents = tables.values();
+                let mut parents = tables.iter();
                 let parent = parents.find(|table| same_name(&table.name, &key.parent));
                 if let Some(parent) = parent
                     .filter(|parent| !parent.options.is_strong && parent.drift.problem().is_none())

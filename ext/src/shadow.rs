@@ -143,21 +143,21 @@ impl State {
     /// The query that [`State::from_row`] reads.
     pub(crate) const QUERY: &str = "SELECT partition, node, founder, ordered, site, identity, stamp, layout FROM main.nuda_state";
 
-    pub(crate) fn from_row(row: &[OwnedValue]) -> Result<Self> {
+    pub(crate) fn from_row(row: &[Value<'_>]) -> Result<Self> {
         let [
-            OwnedValue::Blob(partition),
-            OwnedValue::Text(node),
-            OwnedValue::Text(founder),
-            OwnedValue::Int(ordered),
-            OwnedValue::Int(site_id),
-            OwnedValue::Text(identity),
-            OwnedValue::Int(stamp),
-            OwnedValue::Int(layout),
-        ] = row
+            Value::Blob(partition),
+            Value::Text(node),
+            Value::Text(founder),
+            Value::Int(ordered),
+            Value::Int(site_id),
+            Value::Text(identity),
+            Value::Int(stamp),
+            Value::Int(layout),
+        ] = *row
         else {
             return Err(damaged("nuda_state"));
         };
-        if *layout != LAYOUT {
+        if layout != LAYOUT {
             return Err(Error::refused(format!(
                 "this file was written by another version (layout {layout}, this build knows \
                  {LAYOUT}); use the newest extension on it"
@@ -165,18 +165,13 @@ impl State {
         }
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(Self {
-            partition: PartitionId(
-                partition
-                    .as_slice()
-                    .try_into()
-                    .map_err(|_| damaged("nuda_state"))?,
-            ),
+            partition: PartitionId(partition.try_into().map_err(|_| damaged("nuda_state"))?),
             node: text(node),
             founder: text(founder),
-            is_ordered: *ordered != 0,
-            site_id: *site_id,
+            is_ordered: ordered != 0,
+            site_id,
             identity: text(identity),
-            stamp: stamp_from(*stamp)?,
+            stamp: stamp_from(stamp)?,
         })
     }
 }
@@ -186,7 +181,10 @@ pub(crate) fn state(db: Db) -> Result<State> {
     // Whether the file is a replica at all is asked once that is the question: this runs in every
     // commit.
     match db.first(State::QUERY, &[]) {
-        Ok(Some(row)) => State::from_row(&row),
+        Ok(Some(row)) => {
+            let row: Vec<Value<'_>> = row.iter().map(OwnedValue::as_ref).collect();
+            State::from_row(&row)
+        }
         Ok(None) => Err(damaged("nuda_state")),
         Err(error) => match is_replica(db)? {
             true => Err(error),

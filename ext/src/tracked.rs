@@ -10,7 +10,6 @@ use nuda_core::codec::{Reader, put_sized};
 use nuda_core::limits;
 use nuda_core::merge::Rules;
 use nuda_core::row::TableRef;
-use nuda_core::sorted;
 pub(crate) use nuda_core::types::ColumnType;
 pub(crate) use nuda_core::types::doc::rules::Rules as DocRules;
 use nuda_core::value::{OwnedValue, Value};
@@ -263,7 +262,8 @@ pub(crate) const GONE: i64 = 2;
 /// All tracked tables, by number.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tables {
-    by_number: HashMap<u32, Rc<Table>>,
+    /// Ascending.
+    by_number: Vec<Rc<Table>>,
     references: References,
 }
 
@@ -272,10 +272,10 @@ impl Tables {
         let may_define = authority::read(db)? != Authority::Founder;
         let present = Present::read(db)?;
         let mut columns = load_columns(db)?;
-        let mut by_number = HashMap::new();
+        let mut by_number = Vec::new();
         let rows = db.all(
             "SELECT number, name, version, definition, options, indexes FROM main.nuda_table \
-             WHERE kind <> 'untracked'",
+             WHERE kind <> 'untracked' ORDER BY number",
             &[],
         )?;
         for row in rows {
@@ -285,7 +285,7 @@ impl Tables {
             if table.options.keep_first && table.drift.problem().is_none() {
                 table.uniques = Unique::all(db, &table.name)?;
             }
-            by_number.insert(table.at.number, Rc::new(table));
+            by_number.push(Rc::new(table));
         }
         Ok(Self {
             references: References::load(db, &by_number)?,
@@ -299,18 +299,21 @@ impl Tables {
     }
 
     pub(crate) fn get(&self, number: u32) -> Option<&Rc<Table>> {
-        self.by_number.get(&number)
+        let found = self
+            .by_number
+            .binary_search_by_key(&number, |t| t.at.number);
+        found.ok().and_then(|at| self.by_number.get(at))
     }
 
     pub(crate) fn by_name(&self, name: &str) -> Option<&Rc<Table>> {
         self.by_number
-            .values()
+            .iter()
             .find(|table| same_name(&table.name, name))
     }
 
     /// Whether a table may hide rows.
     pub(crate) fn may_hide(&self) -> bool {
-        let mut tables = self.by_number.values();
+        let mut tables = self.by_number.iter();
         tables.any(|table| table.may_hide())
     }
 
@@ -323,22 +326,20 @@ impl Tables {
 
     /// Tables with columns that have no definition yet.
     pub(crate) fn ahead(&self) -> impl Iterator<Item = &Rc<Table>> {
-        let mut tables = self.by_number.values();
+        let mut tables = self.by_number.iter();
         std::iter::from_fn(move || tables.find(|table| table.drift == Drift::Added))
     }
 
     /// A table whose writes nobody captures: nothing is written until that is mended.
     pub(crate) fn rebuilt(&self) -> Option<&Rc<Table>> {
         self.by_number
-            .values()
+            .iter()
             .find(|table| matches!(table.drift, Drift::Rebuilt(_)))
     }
 
     /// All tables, by number.
     pub(crate) fn sorted(&self) -> Vec<Rc<Table>> {
-        let mut tables: Vec<Rc<Table>> = self.by_number.values().cloned().collect();
-        sorted::by_key(&mut tables, |table| table.at.number);
-        tables
+        self.by_number.clone()
     }
 }
 

@@ -87,36 +87,40 @@ pub(super) fn place<'t>(
     })
 }
 
-/// Reads the tokens before `until`; answers where the one begins that reaches beyond.
+/// Reads what is before `until`; answers that place, or where the string begins that reaches beyond.
+/// A word or number may be left in its midst: it neither opens nor closes anything.
 fn opened(text: &str, until: usize, frames: &mut Vec<Frame>) -> Option<usize> {
+    let bytes = text.as_bytes();
     let mut at = 0;
     while at < until {
-        let end = token_end(text, at)?;
-        if end > until {
-            break;
-        }
-        match text.as_bytes().get(at)? {
+        match bytes.get(at)? {
+            b'"' => {
+                let end = string_end(bytes, at)?;
+                if end > until {
+                    break;
+                }
+                let frame = frames.last_mut()?;
+                if frame.is_object && frame.start == at {
+                    frame.key = (at, end);
+                }
+                at = end;
+                continue;
+            }
             open @ (b'{' | b'[') => frames.push(Frame {
                 is_object: *open == b'{',
-                start: end,
+                start: at + 1,
                 index: 0,
-                key: (end, end),
+                key: (at + 1, at + 1),
             }),
             b'}' | b']' => drop(frames.pop()),
             b',' => {
                 let frame = frames.last_mut()?;
                 frame.index += 1;
-                frame.start = end;
-            }
-            b'"' => {
-                let frame = frames.last_mut()?;
-                if frame.is_object && frame.start == at {
-                    frame.key = (at, end);
-                }
+                frame.start = at + 1;
             }
             _ => {}
         }
-        at = end;
+        at += 1;
     }
     Some(at)
 }
@@ -137,22 +141,25 @@ fn closed(text: &str, from: usize, until: usize) -> Option<usize> {
     Some(left)
 }
 
+/// Behind the string that begins at `at`.
+fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut at = at + 1;
+    loop {
+        let rest = bytes.get(at..)?;
+        let next = plain(rest);
+        at += next + 1;
+        if *rest.get(next)? == b'"' {
+            return Some(at);
+        }
+        at += 1;
+    }
+}
+
 fn token_end(text: &str, at: usize) -> Option<usize> {
     let bytes = text.as_bytes();
     match bytes.get(at)? {
         b'{' | b'[' | b'}' | b']' | b',' | b':' => Some(at + 1),
-        b'"' => {
-            let mut at = at + 1;
-            loop {
-                let rest = bytes.get(at..)?;
-                let next = plain(rest);
-                at += next + 1;
-                if *rest.get(next)? == b'"' {
-                    return Some(at);
-                }
-                at += 1;
-            }
-        }
+        b'"' => string_end(bytes, at),
         _ => {
             let rest = bytes.get(at..)?;
             let is_end = |c: &u8| matches!(c, b',' | b'}' | b']');

@@ -433,9 +433,10 @@ impl Stmt {
             match ffi::sqlite3_column_type(self.raw, n) {
                 ffi::SQLITE_INTEGER => Value::Int(ffi::sqlite3_column_int64(self.raw, n)),
                 ffi::SQLITE_FLOAT => Value::Real(ffi::sqlite3_column_double(self.raw, n)),
+                // In this order, and as a BLOB: see the arguments of callbacks.
                 ffi::SQLITE_TEXT => {
-                    let text = ffi::sqlite3_column_text(self.raw, n);
-                    Value::Text(bytes(text.cast(), ffi::sqlite3_column_bytes(self.raw, n)))
+                    let len = ffi::sqlite3_column_bytes(self.raw, n);
+                    Value::Text(bytes(ffi::sqlite3_column_blob(self.raw, n), len))
                 }
                 ffi::SQLITE_BLOB => {
                     let blob = ffi::sqlite3_column_blob(self.raw, n);

@@ -72,9 +72,11 @@ unsafe fn read<'a>(value: *mut ffi::sqlite3_value) -> Value<'a> {
         match ffi::sqlite3_value_type(value) {
             ffi::SQLITE_INTEGER => Value::Int(ffi::sqlite3_value_int64(value)),
             ffi::SQLITE_FLOAT => Value::Real(ffi::sqlite3_value_double(value)),
+            // Asked for its length, a text of another encoding becomes UTF-8. Asked for as a BLOB, it is
+            // not copied for the NUL that a C string ends with.
             ffi::SQLITE_TEXT => {
-                let text = ffi::sqlite3_value_text(value);
-                Value::Text(bytes(text.cast(), ffi::sqlite3_value_bytes(value)))
+                let len = ffi::sqlite3_value_bytes(value);
+                Value::Text(bytes(ffi::sqlite3_value_blob(value), len))
             }
             ffi::SQLITE_BLOB => {
                 let blob = ffi::sqlite3_value_blob(value);
