@@ -299,7 +299,8 @@ impl Calls {
     }
 
     /// The call before an INSERT whose row can collide by its key only: what is there is read if,
-    /// and only if, the statement replaces. To look each time costs more than to tell of each row.
+    /// and only if, the statement replaces. To look each time costs more than to tell of each row, and
+    /// so does a capture table that is wider than what there is to tell.
     fn announcement(&mut self, table: &Table, invents_keys: bool) -> Result<Option<String>> {
         let mut values: Vec<String> = table
             .key()
@@ -307,10 +308,6 @@ impl Calls {
             .collect();
         if invents_keys {
             values.push("1".to_owned());
-        }
-        if table.columns.len() < WIDEST {
-            // Through the capture table that the AFTER trigger uses, too.
-            values.resize(values.len().max(table.columns.len()), "NULL".to_owned());
         }
         self.one(Call::Announce, &values, "")
     }
