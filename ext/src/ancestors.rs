@@ -18,12 +18,12 @@ use nuda_core::changeset::{ChainHash, ChainHasher};
 use nuda_core::row::{Change, RowChange};
 use nuda_core::value::{OwnedValue, Value};
 
-use crate::attached::{TableRow, shown};
+use crate::attached::{TableRow, row_query, shown};
 use crate::births::key_bytes;
 use crate::concurrent::for_each_row;
 use crate::conflicts::display;
 use crate::error::{Error, Result};
-use crate::ffi::db::{Db, Setting};
+use crate::ffi::db::{Db, Setting, Stmt};
 use crate::log;
 use crate::net::NetEffect;
 use crate::record::Record;
@@ -46,6 +46,10 @@ pub(crate) fn keep_alive(
     let mut climb = Climb::new(db, tables);
     let asks = !is_made_again && !db.is_on(Setting::ForeignKeys)?;
     let mut gone = Vec::new();
+    let mut rows = Rows {
+        db,
+        queries: Vec::new(),
+    };
     each_row(db, (record, &net.body), &mut |number, row| {
         let is_parent = references.to(number).next().is_some();
         if let Some(table) = tables.get(number).filter(|_| is_parent) {
@@ -62,7 +66,7 @@ pub(crate) fn keep_alive(
     each_row(db, (record, &net.body), &mut |number, row| {
         let refers = references.of(number).next().is_some() && is_written(&row.change);
         match tables.get(number).filter(|_| refers) {
-            Some(table) => match shown(db, table, &row.key)? {
+            Some(table) => match rows.shown(table, &row.key)? {
                 Some(values) => climb.from(Rc::clone(table), values),
                 None => Ok(()),
             },
@@ -78,6 +82,31 @@ pub(crate) fn keep_alive(
         net.keep_alive(table, row);
     }
     Ok(lacks.is_some())
+}
+
+/// Rows in their tables: many are asked for, by one statement for each table.
+struct Rows {
+    db: Db,
+    /// By the table's number.
+    queries: Vec<(u32, Stmt)>,
+}
+
+impl Rows {
+    fn shown(&mut self, table: &Table, key: &[Value<'_>]) -> Result<Option<Vec<OwnedValue>>> {
+        let number = table.at.number;
+        if !self.queries.iter().any(|(of, _)| *of == number) {
+            let query = self.db.prepare(&row_query(table))?;
+            self.queries.push((number, query));
+        }
+        let mut queries = self.queries.iter_mut();
+        let Some((_, query)) = queries.find(|(of, _)| *of == number) else {
+            return Ok(None);
+        };
+        query.bind(key)?;
+        let row = query.step()?.then(|| query.row());
+        query.reset();
+        Ok(row)
+    }
 }
 
 /// Calls `each` for every row of a changeset: of its parts that are in the log, and of the last.

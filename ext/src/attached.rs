@@ -163,13 +163,17 @@ impl Noted {
 
 /// A row in its table.
 pub(crate) fn shown(db: Db, table: &Table, key: &[Value<'_>]) -> Result<Option<Vec<OwnedValue>>> {
-    let sql = format!(
+    db.first(&row_query(table), key)
+}
+
+/// The query of a row in its table, by its key.
+pub(crate) fn row_query(table: &Table) -> String {
+    format!(
         "SELECT {} FROM {} WHERE {}",
         table.column_list(),
         table.quoted(),
         table.key_condition()
-    );
-    db.first(&sql, key)
+    )
 }
 
 /// Whether a row refers to something that is not there.
