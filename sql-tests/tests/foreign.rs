@@ -245,3 +245,17 @@ fn a_definition_that_forgets_columns_is_refused() {
     );
     assert_eq!(file.row(), "[1,2]|5|7");
 }
+
+#[test]
+fn a_change_of_a_later_version_of_its_table_waits_for_that() {
+    let mut file = opened();
+    file.table.version += 1;
+    let body = file.update(3, &encoded(Cell::Add(1)));
+    let answer = file.apply(&body).unwrap();
+    assert!(answer.contains("\"waiting\""), "{answer}");
+    assert!(
+        answer.contains("is version 1 here, the changeset needs 2"),
+        "{answer}"
+    );
+    assert_eq!(file.row(), "[1,2]|5|7");
+}

@@ -134,6 +134,15 @@ SELECT nuda_exec('ALTER TABLE u DROP COLUMN gone; ALTER TABLE u ADD COLUMN fresh
 --> sync
 --> on b
 SELECT id, h."key", h.row FROM u, nuda_hidden_rows h;
+-- A row of before that has no place here has nothing in a dropped column, also where a later one has its name.
+--> on a
+INSERT INTO u(id, mail) VALUES ('a2', 'm2');
+SELECT nuda_exec('ALTER TABLE u ADD COLUMN x DEFAULT 1; ALTER TABLE u DROP COLUMN x; ALTER TABLE u ADD COLUMN x DEFAULT 2');
+--> later
+--> on b
+INSERT INTO u(id, mail) VALUES ('b2', 'm2');
+--> sync
+SELECT h.row FROM nuda_hidden_rows h WHERE h."key" = 'b2';
 -- A table with rows that lack what they refer to goes whole.
 --> on a
 PRAGMA foreign_keys = on;
