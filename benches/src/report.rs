@@ -15,9 +15,11 @@ pub(crate) struct Target {
     aim: Option<f64>,
 }
 
-/// Peak memory that a transaction may add, and size of the library, in bytes.
+/// Peak memory that a transaction may add, in bytes.
 const MEMORY: f64 = 64.0 * MIB;
-const LIBRARY: u64 = 1_500_000;
+/// Size of the library with all types, in bytes, and what it is to become.
+const LIBRARY: u64 = 2_200_000;
+const LIBRARY_AIM: u64 = 1_600_000;
 const MIB: f64 = 1024.0 * 1024.0;
 
 impl Target {
@@ -168,6 +170,7 @@ fn ratios(lines: &[Line], library: Option<u64>) -> String {
         );
     }
     let (size, verdict) = match library {
+        Some(bytes) if bytes <= LIBRARY_AIM => (megabytes(bytes), "aim met"),
         Some(bytes) if bytes <= LIBRARY => (megabytes(bytes), "met"),
         Some(bytes) => (megabytes(bytes), "MISSED"),
         None => (
@@ -177,8 +180,9 @@ fn ratios(lines: &[Line], library: Option<u64>) -> String {
     };
     let _ = writeln!(
         out,
-        "| size of libnuda.so | - | {} | - | {size} | {verdict} |",
-        megabytes(LIBRARY)
+        "| size of libnuda.so | - | {} | {} | {size} | {verdict} |",
+        megabytes(LIBRARY),
+        megabytes(LIBRARY_AIM)
     );
     out
 }

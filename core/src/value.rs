@@ -117,6 +117,7 @@ impl<'a> Value<'a> {
 
 impl PartialEq for Value<'_> {
     /// Equal exactly if the encoded forms are: reals by their bits.
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Null, Self::Null) => true,

@@ -38,6 +38,7 @@ impl<'a> Args<'a> {
     }
 
     /// The `i`-th argument; NULL where there is none.
+    #[inline]
     pub(crate) fn get(&self, i: usize) -> Value<'a> {
         match self.values.get(i) {
             // SAFETY: the constructor's caller vouched for the values.
