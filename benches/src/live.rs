@@ -4,11 +4,11 @@ use std::path::Path;
 
 use crate::cluster;
 use crate::finding::Finding;
-use crate::{Result, beside, distance, failover, fair, idle, latency, strong};
+use crate::{Result, beside, clients, distance, failover, fair, idle, latency, strong};
 
 /// In the order of the table.
-pub(crate) const NAMES: [&str; 7] = [
-    "latency", "idle", "strong", "failover", "fair", "beside", "distance",
+pub(crate) const NAMES: [&str; 8] = [
+    "latency", "idle", "strong", "clients", "failover", "fair", "beside", "distance",
 ];
 
 /// Runs one of them. Without the program it says so and measures nothing.
@@ -25,6 +25,7 @@ fn measure(name: &'static str, program: &Path, quick: bool) -> Result<Vec<Findin
         "latency" => latency::run(program),
         "idle" => idle::run(program, quick),
         "strong" => strong::run(program),
+        "clients" => clients::run(program),
         "failover" => failover::run(program),
         "fair" => fair::run(program),
         "beside" => beside::run(program),

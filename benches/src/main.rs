@@ -9,6 +9,7 @@
 //! [`cluster`]), in units of its own ([`finding`]).
 
 mod beside;
+mod clients;
 mod cluster;
 mod distance;
 mod etcd;
@@ -224,7 +225,7 @@ fn spawn(measure: Measure, engine: Engine, key: Key, quick: bool) -> Result<f64>
     Ok(String::from_utf8(output.stdout)?.trim().parse()?)
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
