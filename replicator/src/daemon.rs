@@ -62,6 +62,8 @@ pub(crate) async fn run(dir: DataDir, config: Config) -> Result<()> {
         metrics,
         ordered,
     ));
+    // At the start nobody else needs this thread.
+    task::scan::begin(&node);
     tracing::info!(
         node = %node.me().name,
         address = %node.me().address,

@@ -51,6 +51,15 @@ impl Seen {
     }
 }
 
+/// Makes the partitions known whose files are there, before anybody asks for one.
+pub(crate) fn begin(node: &Node) {
+    for name in Seen::default().changed(&node.dir) {
+        if let Err(e) = node.partitions.enter(&node.dir, &name) {
+            tracing::warn!(file = name, error = %e, "ignored a file");
+        }
+    }
+}
+
 /// Adds a partition whose file has appeared.
 pub(crate) fn enter(node: &Arc<Node>, name: &str) {
     let Ok(path) = node.dir.partition_file(name) else {
