@@ -7,6 +7,7 @@
 //! in one transaction.
 
 use nuda_core::changeset::{ChainHash, Header, Part};
+use nuda_core::hlc::Stamp;
 use nuda_core::merge::Rank;
 use nuda_core::row::{BodyReader, Item};
 use nuda_core::site::{Dot, Seq, Site};
@@ -180,6 +181,7 @@ fn deliver(
     let row = sites
         .by_site(part.dot.site)
         .ok_or_else(|| damaged("nuda_site"))?;
+    let ours = || Ours::of(connection, state);
     if row.stopped {
         return Ok(Outcome::Fork(format!("site {} is stopped", part.dot.site)));
     }
@@ -190,9 +192,10 @@ fn deliver(
     let is_next = part.dot.seq == row.applied + 1;
     if let (true, Some(whole)) = (is_next, Whole::arrived(part)?) {
         waiting::drop_changeset(db, site_id, part.dot.seq)?;
-        return match apply_whole(connection, &mut sites, &whole, must_cover) {
+        let ours = ours()?;
+        return match apply_whole(connection, &mut sites, &ours, &whole, must_cover) {
             Ok(()) => {
-                let drained = drain(connection, &mut sites)?;
+                let drained = drain(connection, &mut sites, &ours)?;
                 Ok(Outcome::Applied(1 + drained.applied))
             }
             Err(Stop::Fork(why)) => Ok(Outcome::Fork(why)),
@@ -216,7 +219,7 @@ fn deliver(
         // The rest follows; looking at what waits for every part would read it all each time.
         return Ok(Outcome::Waiting(need, why.to_owned()));
     }
-    let drained = drain(connection, &mut sites)?;
+    let drained = drain(connection, &mut sites, &ours()?)?;
     Ok(match drained {
         Drained { corrupt, .. } if corrupt.contains(&part.dot) => Outcome::Corrupt(format!(
             "the content of {} does not match its hash; refused",
@@ -225,6 +228,24 @@ fn deliver(
         Drained { applied: 0, .. } => Outcome::Waiting(need, why.to_owned()),
         Drained { applied, .. } => Outcome::Applied(applied),
     })
+}
+
+/// What others' changesets do not change: what this file wrote itself.
+struct Ours {
+    site_id: i64,
+    head: log::Head,
+    /// See [`State`].
+    stamp: Stamp,
+}
+
+impl Ours {
+    fn of(connection: &Connection, state: &State) -> Result<Self> {
+        Ok(Self {
+            site_id: state.site_id,
+            head: own_head(connection, state)?,
+            stamp: state.stamp,
+        })
+    }
 }
 
 /// The latest changeset of the own site.
@@ -260,7 +281,7 @@ pub(crate) struct Drained {
 }
 
 /// Applies what waits and can be applied now.
-pub(crate) fn drain(connection: &Connection, sites: &mut Sites) -> Result<Drained> {
+fn drain(connection: &Connection, sites: &mut Sites, ours: &Ours) -> Result<Drained> {
     let db = connection.db();
     let mut drained = Drained::default();
     loop {
@@ -273,7 +294,7 @@ pub(crate) fn drain(connection: &Connection, sites: &mut Sites) -> Result<Draine
                     drained.corrupt.push(dot);
                     break;
                 }
-                match apply_whole(connection, sites, &whole, &VersionVector::new()) {
+                match apply_whole(connection, sites, ours, &whole, &VersionVector::new()) {
                     Ok(()) => {
                         waiting::forget(db, site_id, dot.seq)?;
                         drained.applied += 1;
@@ -326,15 +347,24 @@ fn stale(
     header: &Header,
     must_cover: &VersionVector,
 ) -> Result<Option<String>> {
-    let mut frontier = frontier(db)?;
-    frontier.join(must_cover);
     let site = sites
         .by_site(header.dot.site)
         .ok_or_else(|| damaged("nuda_site"))?;
     let mut seen = sites.decode_seen(&log::collected_head(db, site.id)?.seen.0)?;
     seen.join(&header.rose);
+    lacks(db, header, seen, must_cover)
+}
+
+/// The same, of one of which it is known what others' it had `seen`.
+fn lacks(
+    db: Db,
+    header: &Header,
+    mut seen: VersionVector,
+    must_cover: &VersionVector,
+) -> Result<Option<String>> {
     seen.set(header.dot.site, header.dot.seq - 1);
-    Ok((!seen.covers(&frontier)).then(|| {
+    let is_covered = seen.covers(must_cover) && seen.covers(&frontier(db)?);
+    Ok((!is_covered).then(|| {
         format!(
             "{} was written without knowing changes that all members had; its node must be \
              re-seeded",
@@ -355,14 +385,13 @@ pub(crate) fn frontier(db: Db) -> Result<VersionVector> {
 fn apply_whole(
     connection: &Connection,
     sites: &mut Sites,
+    ours: &Ours,
     whole: &Whole<'_>,
     must_cover: &VersionVector,
 ) -> std::result::Result<(), Stop> {
     let db = connection.db();
-    let state = shadow::state(db)?;
-    let own = own_head(connection, &state)?;
-    let (head, seen) = seen_by(db, sites, &whole.header, (state.site_id, own.seq))?;
-    if let Some(stale) = stale(db, sites, &whole.header, must_cover)? {
+    let (head, seen) = seen_by(db, sites, &whole.header, (ours.site_id, ours.head.seq))?;
+    if let Some(stale) = lacks(db, &whole.header, seen.clone(), must_cover)? {
         return Err(Stop::Wait(Need::Changes, stale));
     }
     if whole.previous != head.hash {
@@ -378,7 +407,7 @@ fn apply_whole(
         return Err(Error::corrupt("a stamp that runs backwards; refused").into());
     }
     db.run("SAVEPOINT nuda_changeset", &[])?;
-    match apply_rows(connection, sites, whole, (&state, &own), &seen) {
+    match apply_rows(connection, sites, ours, whole, &seen) {
         Ok(()) => db.run("RELEASE nuda_changeset", &[])?,
         Err(stop) => {
             forget_states(connection);
@@ -391,19 +420,20 @@ fn apply_whole(
         .by_site(whole.header.dot.site)
         .ok_or_else(|| damaged("nuda_site"))?
         .id;
-    sites.set_applied(id, whole.header.dot.seq);
+    sites.set_applied(id, whole.header.dot.seq, whole.header.stamp);
     Ok(())
 }
 
 fn apply_rows(
     connection: &Connection,
     sites: &Sites,
+    ours: &Ours,
     whole: &Whole<'_>,
-    (state, own): (&State, &log::Head),
     seen: &VersionVector,
 ) -> std::result::Result<(), Stop> {
     let db = connection.db();
-    let order = state.stamp.max(own.stamp).max(whole.header.stamp);
+    let before = sites.latest().max(ours.stamp).max(ours.head.stamp);
+    let order = before.max(whole.header.stamp);
     let from = whole.header.dot.site;
     let id = sites.by_site(from).ok_or_else(|| damaged("nuda_site"))?.id;
     let mut applier = connection
@@ -411,12 +441,12 @@ fn apply_rows(
         .try_borrow_mut()
         .map_err(|_| Error::internal("apply inside apply"))?;
     let applier = &mut *applier;
-    let here = sites.vector((state.site_id, own.seq));
+    let here = sites.vector((ours.site_id, ours.head.seq));
     let is_concurrent = here
         .iter()
         .any(|(site, seq)| site != from && seq > seen.get(site));
     if is_concurrent {
-        applier.index.refresh(db, sites, state.site_id)?;
+        applier.index.refresh(db, sites, ours.site_id)?;
     }
     let seen_here = sites.encode_seen(seen);
     let (mut place, mut taken, mut parked) = (0, Images::default(), Parked::default());
@@ -458,20 +488,15 @@ fn apply_rows(
     }
     replaced::settle(connection)?;
     taken.flush(db)?;
-    let stamp = Value::Int(to_i64(whole.header.stamp.get()));
     db.run(
         "UPDATE main.nuda_site SET applied = ?, hash = ?, seen = ?, stamp = ? WHERE id = ?",
         &[
             Value::Int(to_i64(whole.header.dot.seq)),
             Value::Blob(&whole.hash.0),
             Value::Blob(&seen_here),
-            stamp,
+            Value::Int(to_i64(whole.header.stamp.get())),
             Value::Int(id),
         ],
-    )?;
-    db.run(
-        "UPDATE main.nuda_state SET stamp = ?1 WHERE stamp < ?1",
-        &[stamp],
     )?;
     Ok(())
 }

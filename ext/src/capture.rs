@@ -641,16 +641,7 @@ fn hasher_at(connection: &Connection, record: &Record, part: u32) -> Result<Chai
 pub(crate) fn present_state(connection: &Connection) -> Result<(State, Sites)> {
     let db = connection.db();
     let mut statements = connection.statements()?;
-    let state = {
-        let query = statements.state(db)?;
-        query.bind(&[])?;
-        let columns = if query.step()? { query.columns() } else { 0 };
-        let row: Vec<Value<'_>> = (0..columns).map(|n| query.value(n)).collect();
-        let state = State::from_row(&row);
-        drop(row);
-        query.reset();
-        state?
-    };
+    let state = State::read(statements.state(db)?)?;
     let sites = Sites::read(statements.sites(db)?)?;
     Ok((state, sites))
 }

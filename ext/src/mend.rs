@@ -94,7 +94,7 @@ fn rewrite_stamps(db: Db, keep: Seq, max_ms: u64) -> Result<(u64, Vec<OwnedRow>)
     let head = log::head(db, &mut last_record, state.site_id)?;
     // Stamps of one site only grow, also across what is kept as it is.
     let kept = log::stamp_of(db, state.site_id, keep)?;
-    let mut latest = state.stamp.max(kept);
+    let mut latest = state.stamp.max(Sites::load(db)?.latest()).max(kept);
     let mut previous = None;
     let (mut count, mut rows) = (0, Vec::new());
     for seq in keep + 1..=head.seq {

@@ -55,7 +55,8 @@ pub(crate) fn begin(connection: &Connection) -> Result<Record> {
         .by_id(state.site_id)
         .ok_or_else(|| damaged("nuda_site"))?;
     let (seen, rose) = sites.risen(&head.seen, state.site_id)?;
-    let stamp = Stamp::next(state.stamp.max(head.stamp), identity::now_ms())
+    let latest = state.stamp.max(sites.latest()).max(head.stamp);
+    let stamp = Stamp::next(latest, identity::now_ms())
         .ok_or_else(|| Error::refused("the logical clock is exhausted; check this node's clock"))?;
     let seq = log::next_seq(head.seq)?;
     let header = Header {
@@ -122,7 +123,7 @@ pub(crate) fn begin_in_log(connection: &Connection, level: Level) -> Result<Reco
         .iter()
         .filter(|(site, seq)| *seq > before.get(*site))
         .collect();
-    let latest = state.stamp.max(own.stamp).max(head.stamp);
+    let latest = state.stamp.max(sites.latest()).max(own.stamp);
     let stamp = Stamp::next(latest, identity::now_ms())
         .ok_or_else(|| Error::refused("the logical clock is exhausted; check this node's clock"))?;
     let seq = log::next_seq(head.seq)?;

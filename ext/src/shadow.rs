@@ -8,14 +8,14 @@
 use nuda_core::changeset::ChainHash;
 use nuda_core::hlc::Stamp;
 use nuda_core::site::{PartitionId, Seq, Site};
-use nuda_core::value::{OwnedValue, Value};
+use nuda_core::value::Value;
 use nuda_core::version_vector::VersionVector;
 
 use crate::error::{Error, Result};
 use crate::ffi::db::{Db, Stmt};
 
 /// Version of the shadow tables' layout.
-pub(crate) const LAYOUT: i64 = 4;
+pub(crate) const LAYOUT: i64 = 5;
 
 /// What `nuda_init` creates and `nuda_eject` drops, besides triggers and capture tables.
 pub(crate) const DEFINITIONS: &str = "
@@ -29,7 +29,7 @@ CREATE TABLE nuda_state(
   ordered INTEGER NOT NULL DEFAULT 0, -- whether definitions go through the replicated log
   site INTEGER NOT NULL,            -- nuda_site.id of this incarnation
   identity TEXT NOT NULL,           -- boot, device and inode for which the site holds
-  stamp INTEGER NOT NULL DEFAULT 0, -- greatest stamp applied from others or collected
+  stamp INTEGER NOT NULL DEFAULT 0, -- greatest stamp of this file's earlier sites
   members TEXT NOT NULL DEFAULT '',
   members_version INTEGER NOT NULL DEFAULT 0,
   frontier TEXT NOT NULL DEFAULT '' -- what has been collected: a version vector
@@ -40,7 +40,7 @@ CREATE TABLE nuda_site(
   applied INTEGER NOT NULL DEFAULT 0, -- changesets applied; of the own site: collected
   hash BLOB NOT NULL,               -- chain hash at `applied`
   seen BLOB NOT NULL,               -- what the changeset `applied` had seen
-  stamp INTEGER NOT NULL DEFAULT 0, -- its stamp
+  stamp INTEGER NOT NULL DEFAULT 0, -- its stamp, greater than all before it
   stopped TEXT                      -- why nothing more of this site is taken, if so
 );
 CREATE TABLE nuda_log(
@@ -99,7 +99,7 @@ CREATE VIEW nuda_status AS
     (SELECT count(*) FROM nuda_log WHERE seen IS NOT NULL) AS log_records,
     (SELECT coalesce(sum(length(body) + coalesce(length(images), 0)), 0) FROM nuda_log)
       AS log_bytes,
-    s.stamp >> 16 AS stamp_ms,
+    max(s.stamp, (SELECT max(stamp) FROM nuda_site)) >> 16 AS stamp_ms,
     (SELECT count(*) FROM nuda_conflicts) AS conflicts,
     nuda_problems() AS problems
   FROM nuda_state s;
@@ -136,43 +136,39 @@ pub(crate) struct State {
     /// `nuda_site.id` of this incarnation.
     pub(crate) site_id: i64,
     pub(crate) identity: String,
+    /// Greatest stamp of this file's earlier sites; [`Sites::latest`] has those of others.
     pub(crate) stamp: Stamp,
 }
 
 impl State {
-    /// The query that [`State::from_row`] reads.
+    /// The query that [`State::read`] reads.
     pub(crate) const QUERY: &str = "SELECT partition, node, founder, ordered, site, identity, stamp, layout FROM main.nuda_state";
 
-    pub(crate) fn from_row(row: &[Value<'_>]) -> Result<Self> {
-        let [
-            Value::Blob(partition),
-            Value::Text(node),
-            Value::Text(founder),
-            Value::Int(ordered),
-            Value::Int(site_id),
-            Value::Text(identity),
-            Value::Int(stamp),
-            Value::Int(layout),
-        ] = *row
-        else {
+    pub(crate) fn read(query: &mut Stmt) -> Result<Self> {
+        query.bind(&[])?;
+        if !query.step()? {
             return Err(damaged("nuda_state"));
-        };
+        }
+        let layout = query.int(7);
         if layout != LAYOUT {
             return Err(Error::refused(format!(
                 "this file was written by another version (layout {layout}, this build knows \
                  {LAYOUT}); use the newest extension on it"
             )));
         }
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ok(Self {
-            partition: PartitionId(partition.try_into().map_err(|_| damaged("nuda_state"))?),
-            node: text(node),
-            founder: text(founder),
-            is_ordered: ordered != 0,
-            site_id,
-            identity: text(identity),
-            stamp: stamp_from(stamp)?,
-        })
+        let text = |n| query.text(n).ok_or_else(|| damaged("nuda_state"));
+        let partition = query.blob(0).try_into();
+        let state = Self {
+            partition: PartitionId(partition.map_err(|_| damaged("nuda_state"))?),
+            node: text(1)?,
+            founder: text(2)?,
+            is_ordered: query.int(3) != 0,
+            site_id: query.int(4),
+            identity: text(5)?,
+            stamp: stamp_from(query.int(6))?,
+        };
+        query.reset();
+        Ok(state)
     }
 }
 
@@ -180,12 +176,11 @@ impl State {
 pub(crate) fn state(db: Db) -> Result<State> {
     // Whether the file is a replica at all is asked once that is the question: this runs in every
     // commit.
-    match db.first(State::QUERY, &[]) {
-        Ok(Some(row)) => {
-            let row: Vec<Value<'_>> = row.iter().map(OwnedValue::as_ref).collect();
-            State::from_row(&row)
-        }
-        Ok(None) => Err(damaged("nuda_state")),
+    let read = db
+        .prepare(State::QUERY)
+        .and_then(|mut query| State::read(&mut query));
+    match read {
+        Ok(state) => Ok(state),
         Err(error) => match is_replica(db)? {
             true => Err(error),
             false => Err(Error::refused(
@@ -210,6 +205,8 @@ pub(crate) struct SiteRow {
     pub(crate) id: i64,
     pub(crate) site: Site,
     pub(crate) applied: Seq,
+    /// Of changeset `applied`.
+    pub(crate) stamp: Stamp,
     pub(crate) stopped: bool,
 }
 
@@ -244,7 +241,7 @@ pub(crate) struct Sites {
 impl Sites {
     /// The query that [`Sites::read`] reads.
     pub(crate) const QUERY: &str =
-        "SELECT id, site, applied, stopped IS NOT NULL FROM main.nuda_site ORDER BY id";
+        "SELECT id, site, applied, stamp, stopped IS NOT NULL FROM main.nuda_site ORDER BY id";
 
     pub(crate) fn load(db: Db) -> Result<Self> {
         Self::read(&mut db.prepare(Self::QUERY)?)
@@ -258,7 +255,8 @@ impl Sites {
                 id: query.int(0),
                 site: site_from(query.int(1))?,
                 applied: u64::try_from(query.int(2)).map_err(|_| damaged("nuda_site"))?,
-                stopped: query.int(3) != 0,
+                stamp: stamp_from(query.int(3))?,
+                stopped: query.int(4) != 0,
             });
         }
         query.reset();
@@ -279,10 +277,17 @@ impl Sites {
     }
 
     /// Raises what is applied of a site, in this copy.
-    pub(crate) fn set_applied(&mut self, id: i64, seq: Seq) {
+    pub(crate) fn set_applied(&mut self, id: i64, seq: Seq, stamp: Stamp) {
         if let Some(row) = self.rows.iter_mut().find(|row| row.id == id) {
             row.applied = seq;
+            row.stamp = stamp;
         }
+    }
+
+    /// The greatest stamp of what was applied, or collected of the own site.
+    pub(crate) fn latest(&self) -> Stamp {
+        let stamps = self.rows.iter().map(|row| row.stamp);
+        stamps.max().unwrap_or(Stamp::BASELINE)
     }
 
     /// The version vector; `own` is the own site's id and its latest number in the log.
@@ -415,6 +420,7 @@ mod tests {
             // In another order than the ids.
             site: Site::from_u64(1000 - u64::try_from(id).unwrap()).unwrap(),
             applied: *applied,
+            stamp: Stamp::BASELINE,
             stopped: false,
         });
         Sites {

@@ -7,9 +7,9 @@
 //! disconnects all virtual tables before it looks for statements that keep a connection from
 //! closing. A connection that has none connected keeps nothing.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustc_hash::FxHashMap;
 use sqlite3_ext::ffi;
 
 use super::db::Db;
@@ -32,18 +32,18 @@ impl Drop for Idle {
     }
 }
 
-/// What one connection keeps.
+/// What one connection keeps. The texts are our own, so a quick hash will do.
 #[derive(Default)]
 struct Kept {
     /// Virtual tables of ours that are connected.
     connected: usize,
-    idle: HashMap<Arc<str>, Vec<Idle>>,
+    idle: FxHashMap<Arc<str>, (Arc<str>, Vec<Idle>)>,
 }
 
 /// By the connection's address. An entry is gone before its connection is.
-static ALL: Mutex<Option<HashMap<usize, Kept>>> = Mutex::new(None);
+static ALL: Mutex<Option<FxHashMap<usize, Kept>>> = Mutex::new(None);
 
-fn all() -> MutexGuard<'static, Option<HashMap<usize, Kept>>> {
+fn all() -> MutexGuard<'static, Option<FxHashMap<usize, Kept>>> {
     ALL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -97,12 +97,12 @@ pub(super) fn disconnected(db: Db) {
 pub(super) fn take(db: Db, sql: &str) -> Option<(*mut ffi::sqlite3_stmt, Arc<str>)> {
     let mut all = all();
     let kept = all.as_mut()?.get_mut(&key(db))?;
-    let text = Arc::clone(kept.idle.get_key_value(sql)?.0);
-    let idle = kept.idle.get_mut(sql)?.pop()?;
+    let (text, idle) = kept.idle.get_mut(sql)?;
+    let idle = idle.pop()?;
     let raw = idle.0;
     // It belongs to the caller from here on.
     std::mem::forget(idle);
-    Some((raw, text))
+    Some((raw, Arc::clone(text)))
 }
 
 /// Gives a statement back; finalizes it if it is not kept.
@@ -118,6 +118,7 @@ pub(super) fn give(db: Db, sql: Arc<str>, raw: *mut ffi::sqlite3_stmt) {
         if kept.idle.len() >= TEXTS {
             kept.idle.clear();
         }
-        kept.idle.entry(sql).or_default().push(idle);
+        let of_text = kept.idle.entry(Arc::clone(&sql));
+        of_text.or_insert_with(|| (sql, Vec::new())).1.push(idle);
     }
 }

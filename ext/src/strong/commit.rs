@@ -294,6 +294,9 @@ fn proposal(
     let mut since = standing.covered.clone();
     since.join(&base);
     since.set(Site::LOG_STRONG, limits::SEQ - 1);
+    if since.covers(&seen) {
+        return Ok(proposal);
+    }
     let mut walk = Walk::new(db, &since)?;
     while let Some((header, site_id)) = walk.next()? {
         // It is here because it is in the log.
@@ -362,9 +365,5 @@ pub(crate) fn advance(
             Value::Int(stamp),
             Value::Int(candidate.site_id),
         ],
-    )?;
-    db.run(
-        "UPDATE main.nuda_state SET stamp = ?1 WHERE stamp < ?1",
-        &[Value::Int(stamp)],
     )
 }
