@@ -34,6 +34,11 @@ mod status;
 mod task;
 mod transport;
 
+/// Also SQLite's, since it takes the place of `malloc`. A daemon makes very many small things on one
+/// thread and drops them on another.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     cli::run()
 }

@@ -7,6 +7,7 @@
 //! wants kept in the partition's file beside the data (its floor, the full member list, own
 //! earlier sites) is in `nuda_protocol`.
 
+use std::cell::Cell;
 use std::path::Path;
 
 use nuda_core::certify::Link;
@@ -33,7 +34,13 @@ const REISSUE_FAILED: &str = "reissue failed";
 /// A connection to one partition's file.
 pub(crate) struct Replica {
     conn: Connection,
+    /// As of when tables were last found to be as they are defined.
+    unaltered: Cell<Option<Definitions>>,
 }
+
+/// What tables and their definitions depend on: the schema's version, the definitions' versions,
+/// whether the log orders them, and whether values wait for one.
+type Definitions = (i64, i64, bool, bool);
 
 /// The row of `nuda_status`, as far as it is cheap.
 #[derive(Debug, Clone)]
@@ -149,7 +156,10 @@ impl Replica {
         conn.pragma_update(None, "wal_autocheckpoint", 0)?;
         // NORMAL: a batch is not fsynced by itself. What is reported is (see `Replica::fsync`).
         conn.pragma_update(None, "synchronous", "NORMAL")?;
-        Ok(Self { conn })
+        Ok(Self {
+            conn,
+            unaltered: Cell::default(),
+        })
     }
 
     /// The plain connection, for what is not part of the contract.
@@ -226,13 +236,22 @@ impl Replica {
     }
 
     /// Whether plain DDL altered tables in a way that is to be proposed from here; and the schema.
+    /// Comparing all tables with their definitions is left out while neither has changed.
     pub(crate) fn altered(&self) -> Result<Option<i64>> {
-        let sql = "SELECT nuda_altered(), schema_version FROM pragma_schema_version";
+        let sql = "SELECT schema_version, (SELECT coalesce(sum(version), 0) FROM nuda_table),
+                          (SELECT ordered FROM nuda_state), EXISTS (SELECT 1 FROM nuda_early)
+                   FROM pragma_schema_version";
         let mut statement = self.conn.prepare_cached(sql)?;
-        Ok(statement.query_row([], |row| {
-            let schema = row.get(1)?;
-            Ok(row.get::<_, bool>(0)?.then_some(schema))
-        })?)
+        let now: Definitions = statement.query_row([], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })?;
+        if self.unaltered.get() == Some(now) {
+            return Ok(None);
+        }
+        let mut statement = self.conn.prepare_cached("SELECT nuda_altered()")?;
+        let is_altered: bool = statement.query_row([], |row| row.get(0))?;
+        self.unaltered.set((!is_altered).then_some(now));
+        Ok(is_altered.then_some(now.0))
     }
 
     /// How long a strong transaction of this connection waits for its place.
@@ -345,6 +364,16 @@ impl Replica {
         let mut statement = self.conn.prepare_cached("SELECT nuda_site()")?;
         let text: String = statement.query_row([], |row| row.get(0))?;
         Site::parse(&text).ok_or_else(|| damaged("site"))
+    }
+
+    /// The site under which this file writes now, and what has been applied.
+    pub(crate) fn standing(&self) -> Result<(Site, VersionVector)> {
+        let sql = "SELECT nuda_site(), nuda_version_vector()";
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let (site, has): (String, String) =
+            statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let site = Site::parse(&site).ok_or_else(|| damaged("site"))?;
+        Ok((site, vector(&has)?))
     }
 
     /// The link of one changeset; `None` if it is not here or collected.

@@ -41,8 +41,12 @@ const LOOK: Duration = Duration::from_millis(100);
 const OWN: Duration = Duration::from_millis(100);
 const OWN_HURRIED: Duration = Duration::from_millis(2);
 
-/// The pause between two turns at a file for which nobody waits.
+/// The pause between two turns at a file for which nobody waits: at least this long, longer the
+/// more files are written, so that all together take less than seventy turns a second, and never longer
+/// than GATHER_MAX. A turn costs a transaction and two looks, however little it brings.
 const GATHER: Duration = Duration::from_millis(50);
+const GATHER_EACH: Duration = Duration::from_millis(15);
+const GATHER_MAX: Duration = Duration::from_millis(250);
 
 /// Where an accepted transaction lies.
 pub(crate) struct Place {
@@ -68,21 +72,21 @@ struct Queue {
     turned: Option<Instant>,
     /// How many wait for the file.
     waiting: usize,
-    /// Somebody began to wait, or there is more to apply.
+    /// Somebody began to wait, or something of others came to what this node's applications wrote.
     news: Arc<Notify>,
 }
 
 impl Queue {
-    fn next(&self, now: Instant) -> Next {
+    /// `busy` partitions have something to apply.
+    fn next(&self, now: Instant, busy: u32) -> Next {
         let Some(first) = self.places.front() else {
             return Next::End;
         };
         let hurried = self.waiting > 0;
-        let all_own = self.places.iter().all(|place| place.own_since.is_some());
         let due = match first.own_since {
-            Some(since) if all_own => since + if hurried { OWN_HURRIED } else { OWN },
+            Some(since) if self.all_own() => since + if hurried { OWN_HURRIED } else { OWN },
             _ if hurried => now,
-            _ => self.turned.map_or(now, |turned| turned + GATHER),
+            _ => self.turned.map_or(now, |turned| turned + gather(busy)),
         };
         match due.saturating_duration_since(now) {
             Duration::ZERO => {
@@ -91,6 +95,15 @@ impl Queue {
             left => Next::Wait(left),
         }
     }
+
+    /// Whether nothing of others is among it.
+    fn all_own(&self) -> bool {
+        self.places.iter().all(|place| place.own_since.is_some())
+    }
+}
+
+fn gather(busy: u32) -> Duration {
+    (GATHER_EACH * busy).clamp(GATHER, GATHER_MAX)
 }
 
 /// What is accepted and not known to be in its file.
@@ -121,7 +134,9 @@ impl Delivery {
     ) {
         let mut queues = lock(&self.queues);
         let queue = queues.entry(partition).or_default();
-        queue.news.notify_one();
+        if place.own_since.is_none() && queue.all_own() {
+            queue.news.notify_one();
+        }
         queue.places.push_back(place);
         drop(queues);
         self.begin(node, partition);
@@ -181,9 +196,10 @@ impl Delivery {
     /// What comes next for a partition, and who tells that this has changed. Places stay queued
     /// until the file has them.
     fn next(&self, partition: PartitionId) -> (Next, Arc<Notify>) {
+        let busy = u32::try_from(lock(&self.running).len()).unwrap_or(u32::MAX);
         let mut queues = lock(&self.queues);
         let queue = queues.entry(partition).or_default();
-        (queue.next(Instant::now()), Arc::clone(&queue.news))
+        (queue.next(Instant::now(), busy), Arc::clone(&queue.news))
     }
 
     /// A turn at a file is over; whether anything is done with.

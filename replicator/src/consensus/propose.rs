@@ -170,6 +170,9 @@ async fn notice(
     changes: &[Vec<u8>],
     until: Instant,
 ) -> Result<()> {
+    if changes.is_empty() {
+        return Ok(());
+    }
     let malformed = |e: DecodeError| Error::refused(format!("malformed: a proposal; {e}"));
     let mut dots = Vec::new();
     for part in changes {

@@ -94,8 +94,8 @@ pub(crate) fn config(snapshot_after: Option<u64>) -> Config {
         election_timeout_min: 300,
         election_timeout_max: 500,
         max_payload_entries: 256,
-        replication_lag_threshold: snapshot_after.unwrap_or(4_096),
-        snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(snapshot_after.unwrap_or(2_048)),
+        replication_lag_threshold: snapshot_after.unwrap_or(16_384),
+        snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(snapshot_after.unwrap_or(8_192)),
         max_in_snapshot_log_to_keep: snapshot_after.map_or(256, |_| 0),
         ..Config::default()
     }

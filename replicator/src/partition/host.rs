@@ -294,10 +294,9 @@ impl Host {
         let replica = self.replica(at)?;
         let before = replica.vector()?;
         if places.iter().any(|place| !before.contains(place.dot)) {
-            work::deliver(at, replica, places)?;
+            work::deliver(at, replica, &before, places)?;
         }
-        let now = replica.vector()?;
-        let site = replica.site()?;
+        let (site, now) = replica.standing()?;
         let Some(live) = self.live.as_mut() else {
             return Ok(now);
         };

@@ -184,16 +184,16 @@ fn apply(node: &Arc<Node>, replica: &Replica, parts: &[PartBytes], must: &MustCo
 }
 
 /// Applies accepted transactions of the replicated log, each with what travelled with it, in
-/// one transaction. What the file has already is a duplicate.
-pub(crate) fn deliver(at: &Partition, replica: &Replica, places: &[Place]) -> Result<()> {
+/// one transaction. What the file had `before` is left out; what it got since is a duplicate.
+pub(crate) fn deliver(
+    at: &Partition,
+    replica: &Replica,
+    before: &VersionVector,
+    places: &[Place],
+) -> Result<()> {
     replica.transaction(|replica| {
         let began = Instant::now();
-        // Known from inside the transaction; what is applied here comes in order.
-        let before = replica.vector()?;
-        for place in places {
-            if before.contains(place.dot) {
-                continue;
-            }
+        for place in places.iter().filter(|place| !before.contains(place.dot)) {
             let Some(proposal) = place.proposal(at)? else {
                 continue;
             };
