@@ -8,11 +8,12 @@ import sys
 EXTENSION = sys.argv[1]
 
 
-def opened(path, pragma):
+def opened(path, pragma=None):
     c = sqlite3.connect(path, isolation_level=None)
     c.enable_load_extension(True)
     c.load_extension(EXTENSION)
-    c.execute(f"pragma {pragma} = on")
+    if pragma:
+        c.execute(f"pragma {pragma} = on")
     return c
 
 

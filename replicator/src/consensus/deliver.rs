@@ -82,13 +82,9 @@ impl Queue {
         let Some(first) = self.places.front() else {
             return Next::End;
         };
-        let hurried = self.waiting > 0;
-        let due = match first.own_since {
-            Some(since) if self.all_own() => since + if hurried { OWN_HURRIED } else { OWN },
-            _ if hurried => now,
-            _ => self.turned.map_or(now, |turned| turned + gather(busy)),
-        };
-        match due.saturating_duration_since(now) {
+        let own_since = first.own_since.filter(|_| self.all_own());
+        let due = due(own_since, self.waiting > 0, self.turned, busy);
+        match due.unwrap_or(now).saturating_duration_since(now) {
             Duration::ZERO => {
                 Next::Apply(self.places.iter().take(TURN).map(Place::again).collect())
             }
@@ -102,8 +98,19 @@ impl Queue {
     }
 }
 
-fn gather(busy: u32) -> Duration {
-    (GATHER_EACH * busy).clamp(GATHER, GATHER_MAX)
+/// When the next turn is; `None`: at once. `own_since`: all of it is this node's applications'.
+fn due(
+    own_since: Option<Instant>,
+    hurried: bool,
+    turned: Option<Instant>,
+    busy: u32,
+) -> Option<Instant> {
+    match own_since {
+        Some(since) if hurried => Some(since + OWN_HURRIED),
+        Some(since) => Some(since + OWN),
+        None if hurried => None,
+        None => turned.map(|turned| turned + (GATHER_EACH * busy).clamp(GATHER, GATHER_MAX)),
+    }
 }
 
 /// What is accepted and not known to be in its file.
@@ -408,5 +415,25 @@ impl Place {
             }
             _ => Err(Error::internal("an accepted entry that is no transaction")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_take_turns_and_who_waits_is_served_at_once() {
+        let now = Instant::now();
+        let pause = |busy| due(None, false, Some(now), busy).map(|due| due - now);
+        assert_eq!(pause(1), Some(GATHER));
+        assert_eq!(pause(10), Some(GATHER_EACH * 10));
+        assert_eq!(pause(1_000), Some(GATHER_MAX));
+        assert_eq!(pause(u32::MAX), Some(GATHER_MAX));
+        assert_eq!(due(None, false, None, 1_000), None);
+        assert_eq!(due(None, true, Some(now), 1_000), None);
+        // An application's own COMMIT comes first.
+        assert_eq!(due(Some(now), true, Some(now), 1), Some(now + OWN_HURRIED));
+        assert_eq!(due(Some(now), false, Some(now), 1), Some(now + OWN));
     }
 }
