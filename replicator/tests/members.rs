@@ -100,9 +100,19 @@ fn the_founder_stays_until_tables_are_left_to_the_log() {
     nodes.nuda_ok("a", &["create", "old", "--on", "a,b,c"]);
     nodes.kill("c");
     nodes.nuda_ok("a", &["create", "org", "--on", "a,b,c"]);
-    nodes.eventually("b has it", |nodes| {
-        nodes.file("b", "org").exists().then_some(())
+    // Whoever is not on b's list yet could not be taken off it.
+    nodes.eventually("b knows of c", |nodes| {
+        let said = nodes.nuda("b", &["members", "org", "--json"]);
+        let said: serde_json::Value = serde_json::from_slice(&said.stdout).ok()?;
+        let list = said["members"].as_array()?;
+        list.contains(&"c".into()).then_some(())
     });
+    let nobody = nodes.nuda("b", &["members", "org", "--remove", "nobody"]);
+    let said = String::from_utf8_lossy(&nobody.stderr).into_owned();
+    assert!(
+        said.contains("nobody is no member of org as far as b knows"),
+        "{said}"
+    );
     let refused = nodes.eventually("a stays", |nodes| {
         let refused = nodes.nuda("b", &["members", "org", "--remove", "a"]);
         assert!(!refused.status.success());
@@ -127,5 +137,30 @@ fn the_founder_stays_until_tables_are_left_to_the_log() {
     nodes.eventually("b changes tables", |_| {
         b.query_row("SELECT nuda_track('later')", [], |_| Ok(()))
             .ok()
+    });
+}
+
+/// No other partition waits for a group that lacks a member to begin, or a majority.
+#[test]
+fn a_member_that_is_away_holds_up_its_own_partitions_only() {
+    let mut nodes = Nodes::start(&["a", "b", "c"]);
+    nodes.nuda_ok("a", &["create", "half", "--on", "a,c"]);
+    has_its_log(&nodes, "half");
+    nodes.kill("c");
+    nodes.nuda_ok("a", &["create", "away", "--on", "a,b,c"]);
+    nodes.eventually("the group of all three has not begun", |nodes| {
+        let log = nodes.logs_of("a");
+        log.contains("has no log yet partition=away").then_some(())
+    });
+    nodes.nuda_ok("a", &["create", "org", "--on", "a,b"]);
+    has_its_log(&nodes, "org");
+}
+
+/// Waits until definitions go through the log.
+fn has_its_log(nodes: &Nodes, partition: &str) {
+    let a = nodes.open("a", partition);
+    nodes.eventually("definitions go through the log", |_| {
+        let ordered = a.query_row("SELECT ordered FROM nuda_state", [], |row| row.get(0));
+        (ordered == Ok(1)).then_some(())
     });
 }

@@ -169,6 +169,8 @@ struct Facts {
     founder: String,
     /// By the time of joining; `None` if some name is not known yet.
     members: Option<Vec<String>>,
+    /// Whether the list has only grown, so that it names all who ever held the partition.
+    only_grew: bool,
     link: Link,
     base: VersionVector,
 }
@@ -179,6 +181,7 @@ async fn open(node: &Arc<Node>, partition: &Arc<Partition>, id: PartitionId) -> 
             let live = host.live(node, at)?;
             let members = live.kept.members.clone();
             let base = live.collected.clone();
+            let only_grew = members.version == members.iter().count() as u64;
             let mut members: Vec<_> = members.iter().collect();
             members.sort_by_key(|m| m.joined);
             let members = members.into_iter().map(|m| node.peers.name_of(m.node));
@@ -187,6 +190,7 @@ async fn open(node: &Arc<Node>, partition: &Arc<Partition>, id: PartitionId) -> 
             Ok(Facts {
                 founder: replica.founder()?,
                 members,
+                only_grew,
                 link: replica.strong_link()?,
                 base,
             })
@@ -221,6 +225,12 @@ async fn open(node: &Arc<Node>, partition: &Arc<Partition>, id: PartitionId) -> 
     let until = Instant::now() + OPENING;
     // After a restart this node may not know yet what its groups order.
     for other in node.consensus.all().iter().filter(|g| g.id != group.id) {
+        // One that this node alone could found, and has not founded yet, orders nothing.
+        let is_begun = other.charter.home != *me || other.is_founded().await?;
+        let held_by = |name: &String| members.contains(name);
+        if !is_begun || (facts.only_grew && !other.charter.members().all(held_by)) {
+            continue;
+        }
         if propose::has_ordered(node, other, id, until).await? {
             return Ok(());
         }

@@ -195,8 +195,13 @@ impl Group {
     }
 
     /// Whether this node has applied what its leader found committed when it began to lead. A group
-    /// that has had no leader for long is not waited for.
-    pub(crate) fn has_caught_up(&self) -> bool {
+    /// that has had no leader for long is not waited for, nor one of which nothing is here: then
+    /// this node has acknowledged nothing of it.
+    pub(crate) async fn has_caught_up(&self) -> bool {
+        self.is_current() || !self.is_founded().await.unwrap_or(true)
+    }
+
+    fn is_current(&self) -> bool {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
         let applied = metrics.last_applied.map(|id| id.leader_id.term);

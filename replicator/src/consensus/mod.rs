@@ -213,8 +213,13 @@ impl Consensus {
 
     /// Whether what this node says of its groups can be relied on: soon after a start a log is there
     /// and what it says is not known yet.
-    fn has_caught_up(&self) -> bool {
-        self.all().iter().all(|group| group.has_caught_up())
+    async fn has_caught_up(&self) -> bool {
+        for group in self.all() {
+            if !group.has_caught_up().await {
+                return false;
+            }
+        }
+        true
     }
 
     /// Leaves a partition's group as it is, until the answer is dropped.

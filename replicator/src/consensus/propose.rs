@@ -422,7 +422,7 @@ pub(crate) async fn called(node: &Arc<Node>, body: &[u8]) -> Result<Vec<u8>> {
         },
         Call::Describe { partition } => match node.consensus.describe(PartitionId(partition)) {
             Some(known) => Response::Group(known.group, known.charter, known.moves),
-            None if !node.consensus.has_caught_up() => Response::Unsure,
+            None if !node.consensus.has_caught_up().await => Response::Unsure,
             None => return Err(Error::not_found("no group here orders that partition")),
         },
         Call::Provide { charter } => {

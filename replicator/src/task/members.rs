@@ -5,7 +5,6 @@
 //! refused before anything is changed: the old group must be able to let go of it, and the new
 //! one to begin. Doing it again changes nothing.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,8 +46,17 @@ pub(crate) async fn run(
     if !remove.is_empty() {
         keep_founder(node, &at, remove).await?;
         check(node, &at, &members, remove).await?;
-        take_away(node, &at, remove).await?;
-        progress.say(format!("{} left {name}", remove.join(", ")));
+        let (left, unknown) = take_away(node, &at, remove).await?;
+        if !left.is_empty() {
+            progress.say(format!("{} left {name}", left.join(", ")));
+        }
+        if !unknown.is_empty() {
+            progress.say(format!(
+                "{} is no member of {name} as far as {} knows",
+                unknown.join(", "),
+                node.me().name
+            ));
+        }
     }
     let began = Instant::now();
     let mut told = false;
@@ -162,18 +170,20 @@ async fn silent(
     silent
 }
 
-/// Takes members off the list, until it is without them: another node may change the list at the
-/// same moment.
-async fn take_away(node: &Arc<Node>, at: &Arc<Partition>, remove: &[String]) -> Result<()> {
-    let names: BTreeMap<NodeId, String> = remove
-        .iter()
-        .map(|name| (NodeId::of_name(name), name.clone()))
-        .collect();
-    node.on_partition(Arc::clone(at), move |node, at, host| {
-        for (id, name) in &names {
+/// Takes members off the list; answers which were on it and which were not.
+async fn take_away(
+    node: &Arc<Node>,
+    at: &Arc<Partition>,
+    remove: &[String],
+) -> Result<(Vec<String>, Vec<String>)> {
+    let names = remove.to_vec();
+    let parted = node.on_partition(Arc::clone(at), move |node, at, host| {
+        let (mut left, mut unknown) = (Vec::new(), Vec::new());
+        for name in names {
+            let id = NodeId::of_name(&name);
             let list = host.live(node, at)?.machine.members().clone();
-            if list.get(*id).is_none() {
-                tracing::debug!(partition = %at.name, name, "is no member");
+            if list.get(id).is_none() {
+                unknown.push(name);
                 continue;
             }
             if list.iter().count() < 2 {
@@ -182,11 +192,12 @@ async fn take_away(node: &Arc<Node>, at: &Arc<Partition>, remove: &[String]) -> 
                     at.name
                 )));
             }
-            host.feed(node, at, Event::Members(list.without(*id)))?;
+            host.feed(node, at, Event::Members(list.without(id)))?;
+            left.push(name);
         }
-        Ok(())
-    })
-    .await?;
+        Ok((left, unknown))
+    });
+    let parted = parted.await?;
     node.consensus.look_again();
-    Ok(())
+    Ok(parted)
 }
