@@ -37,6 +37,7 @@ pub mod row;
 pub mod site;
 pub mod sorted;
 pub mod token;
+pub mod told;
 mod transaction_id;
 pub mod turns;
 pub mod types;

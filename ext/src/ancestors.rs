@@ -28,6 +28,7 @@ use crate::log;
 use crate::net::NetEffect;
 use crate::record::Record;
 use crate::references::Reference;
+use crate::told;
 use crate::tracked::{Table, Tables};
 
 /// A row's name, in few bytes: transactions may write a million of them.
@@ -124,7 +125,7 @@ fn each_row(
         })
     };
     if let Some(record) = record {
-        let mut parts = db.prepare("SELECT body FROM main.nuda_log WHERE id BETWEEN ? AND ?")?;
+        let mut parts = db.prepare(&told::bodies(""))?;
         parts.bind(&[
             Value::Int(log::key(record.site_id, record.seq, 0)),
             Value::Int(log::key(record.site_id, record.seq + 1, 0) - 1),

@@ -37,6 +37,7 @@ use crate::record::{self, Record};
 use crate::shadow::{self, Sites, State, to_i64};
 use crate::strong::commit::{self, Candidate};
 use crate::strong::decide::{Writes, decide};
+use crate::told;
 use crate::track;
 use crate::tracked::{Table, Tables};
 use crate::visible;
@@ -606,26 +607,47 @@ fn insert_part(
             Value::Null
         }
     };
-    let hash = hash.map(|h| h.0);
     let images = images::with_order(&net.images, record.stamp);
-    connection.statements()?.insert_log(connection.db())?.run(&[
-        Value::Int(log::key(record.site_id, record.seq, part)),
-        or_null(first, &record.header),
-        or_null(first && !record.follows_in_log, &record.previous.0),
-        or_null(first, &record.seen),
-        Value::Blob(&net.body),
-        hash.as_ref().map_or(Value::Null, |h| Value::Blob(h)),
-        or_null(!images.is_empty(), &images),
-    ])
+    let mut bases = connection.bases()?;
+    let told = match hash {
+        Some(_) if first => bases.tell(connection.db(), record, &net.body)?,
+        _ => None,
+    };
+    let (header, previous, body) = match &told {
+        Some(told) => (
+            Value::Blob(&told.header),
+            Value::Int(told.distance),
+            Value::Blob(&told.body),
+        ),
+        None => (
+            or_null(first, &record.header),
+            or_null(first && !record.follows_in_log, &record.previous.0),
+            Value::Blob(&net.body),
+        ),
+    };
+    connection
+        .statements()?
+        .insert_log(connection.db())?
+        .run(&[
+            Value::Int(log::key(record.site_id, record.seq, part)),
+            header,
+            previous,
+            or_null(first, &record.seen),
+            body,
+            hash.as_ref().map_or(Value::Null, |h| Value::Blob(&h.0)),
+            or_null(!images.is_empty(), &images),
+        ])?;
+    if let (true, Some(hash)) = (first && record.level == Level::Eventual, hash) {
+        bases.written(record, &net.body, hash, told.is_some());
+    }
+    Ok(())
 }
 
 /// The chain hash over the parts before `part`, read back from the log.
 fn hasher_at(connection: &Connection, record: &Record, part: u32) -> Result<ChainHasher> {
     let mut hasher = ChainHasher::new(record.previous, &record.header);
     if part > 0 {
-        let mut bodies = connection
-            .db()
-            .prepare("SELECT body FROM main.nuda_log WHERE id BETWEEN ? AND ? ORDER BY id")?;
+        let mut bodies = connection.db().prepare(&told::bodies("ORDER BY id"))?;
         bodies.bind(&[
             Value::Int(log::key(record.site_id, record.seq, 0)),
             Value::Int(log::key(record.site_id, record.seq, part) - 1),

@@ -19,6 +19,7 @@ use crate::ffi::db::Db;
 use crate::ffi::rows_table::{Rows, Source};
 use crate::log;
 use crate::shadow::{self, Sites, State, hash_from, to_i64};
+use crate::told;
 use crate::tracked::Tables;
 
 /// `SELECT site, seq, part, last, changeset FROM nuda_changes_since('site:seq,...')`.
@@ -124,7 +125,7 @@ impl Walk {
             return Ok(());
         }
         let row = self.db.first(
-            "SELECT header FROM main.nuda_log WHERE id = ?",
+            &format!("SELECT {} FROM main.nuda_log l WHERE id = ?", told::HEADER),
             &[Value::Int(log::key(cursor.site_id, cursor.next, 0))],
         )?;
         match row.as_deref() {
@@ -209,8 +210,10 @@ pub(crate) fn encoded_part(
     part: u32,
 ) -> Result<(Vec<u8>, bool)> {
     let mut query = db.prepare(&format!(
-        "SELECT header, {}, body, hash FROM main.nuda_log l WHERE id = ?",
-        log::PREVIOUS
+        "SELECT {}, {}, {}, hash FROM main.nuda_log l WHERE id = ?",
+        told::HEADER,
+        log::PREVIOUS,
+        told::BODY
     ))?;
     query.bind(&[Value::Int(log::key(site_id, dot.seq, part))])?;
     if !query.step()? {
@@ -272,10 +275,7 @@ impl Rows for Feed {
 
 impl Feed {
     fn read(&self, header: &Header, site_id: i64) -> Result<Vec<Vec<OwnedValue>>> {
-        let mut query = self
-            .walk
-            .db
-            .prepare("SELECT body FROM main.nuda_log WHERE id BETWEEN ? AND ? ORDER BY id")?;
+        let mut query = self.walk.db.prepare(&told::bodies("ORDER BY id"))?;
         query.bind(&[
             Value::Int(log::key(site_id, header.dot.seq, 0)),
             Value::Int(log::key(site_id, header.dot.seq + 1, 0) - 1),

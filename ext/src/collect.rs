@@ -23,6 +23,7 @@ use crate::images;
 use crate::kept_states;
 use crate::log;
 use crate::shadow::{self, Sites, State, damaged, to_i64};
+use crate::told;
 use crate::track::atomically;
 use crate::visible;
 
@@ -193,6 +194,7 @@ fn drop_records(
         if site.id == state.site_id {
             keep_head(db, site.id, until)?;
         }
+        told::let_go(db, site.id, until)?;
         keep_previous(db, site.id, until)?;
         let count = "SELECT count(*) FROM main.nuda_log \
                      WHERE id BETWEEN ? AND ? AND header IS NOT NULL";
@@ -205,7 +207,10 @@ fn drop_records(
 /// The own site goes on from its latest record: what is about to go is noted in its row.
 fn keep_head(db: Db, site_id: i64, seq: u64) -> Result<()> {
     let first = db.first(
-        "SELECT header, seen FROM main.nuda_log WHERE id = ?",
+        &format!(
+            "SELECT {}, seen FROM main.nuda_log l WHERE id = ?",
+            told::HEADER
+        ),
         &[Value::Int(log::key(site_id, seq, 0))],
     )?;
     let Some([OwnedValue::Blob(header), OwnedValue::Blob(seen)]) = first.as_deref() else {

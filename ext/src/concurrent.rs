@@ -23,6 +23,7 @@ use crate::index::fingerprint;
 use crate::log;
 use crate::shadow::{Sites, damaged};
 use crate::states::States;
+use crate::told;
 
 /// A row's table and key, as changes name it.
 #[derive(Debug, Clone, Copy)]
@@ -244,9 +245,10 @@ impl LogIndex {
             .until
             .get(&site_id)
             .map_or(log::key(site_id, 0, 0), |(key, _)| *key);
-        let mut query = db.prepare(
-            "SELECT id, body, images, hash FROM main.nuda_log WHERE id > ? AND id < ? ORDER BY id",
-        )?;
+        let mut query = db.prepare(&format!(
+            "SELECT id, {}, images, hash FROM main.nuda_log l WHERE id > ? AND id < ? ORDER BY id",
+            told::BODY
+        ))?;
         query.bind(&[Value::Int(after), Value::Int(end)])?;
         while query.step()? {
             let key = query.int(0);
@@ -461,7 +463,10 @@ fn open_part<'a>(
     let Some((stamp, seen)) = read_header(db, sites, site_id, seq)? else {
         return Ok(None);
     };
-    let mut query = db.prepare("SELECT body FROM main.nuda_log WHERE id = ?")?;
+    let mut query = db.prepare(&format!(
+        "SELECT {} FROM main.nuda_log l WHERE id = ?",
+        told::BODY
+    ))?;
     query.bind(&[Value::Int(key)])?;
     if !query.step()? {
         return Ok(None);
@@ -509,7 +514,10 @@ pub(crate) fn read_header(
     site_id: i64,
     seq: Seq,
 ) -> Result<Option<(Stamp, VersionVector)>> {
-    let mut query = db.prepare("SELECT header, seen FROM main.nuda_log WHERE id = ?")?;
+    let mut query = db.prepare(&format!(
+        "SELECT {}, seen FROM main.nuda_log l WHERE id = ?",
+        told::HEADER
+    ))?;
     query.bind(&[Value::Int(log::key(site_id, seq, 0))])?;
     if !query.step()? {
         return Ok(None);

@@ -26,6 +26,7 @@ use crate::replaced::Replaced;
 use crate::shadow::{self, Sites, State};
 use crate::signal::Signal;
 use crate::strong::Session;
+use crate::told::Bases;
 use crate::tracked::{Table, Tables};
 
 /// State of the extension for one connection.
@@ -38,6 +39,7 @@ pub(crate) struct Connection {
     /// statement that ran while the capture was in use.
     rolled_back: Cell<bool>,
     statements: RefCell<Statements>,
+    bases: RefCell<Bases>,
     tables: RefCell<CachedTables>,
     /// While set, triggers' calls are ignored: what is written comes from elsewhere.
     applying: Cell<bool>,
@@ -88,6 +90,7 @@ impl Connection {
             capture: RefCell::default(),
             rolled_back: Cell::new(false),
             statements: RefCell::default(),
+            bases: RefCell::default(),
             tables: RefCell::default(),
             applying: Cell::new(false),
             reissuing: Cell::new(false),
@@ -143,6 +146,13 @@ impl Connection {
         self.statements
             .try_borrow_mut()
             .map_err(|_| Error::internal("a statement inside itself"))
+    }
+
+    /// What is remembered of the records written here.
+    pub(crate) fn bases(&self) -> Result<RefMut<'_, Bases>> {
+        self.bases
+            .try_borrow_mut()
+            .map_err(|_| Error::internal("a record inside itself"))
     }
 
     /// The tracked tables, as of the present schema.

@@ -29,6 +29,7 @@ use crate::rebuilt;
 use crate::renumber;
 use crate::shadow::{self, Sites};
 use crate::strong::{exec as execution, levels};
+use crate::told;
 use crate::track;
 use crate::visible;
 
@@ -59,6 +60,7 @@ const FUNCTIONS: &[Definition] = &[
     ("nuda_nested", -1, true, nested),
     ("nuda_canonical", 3, true, canonical_form),
     ("nuda_is_canonical", 3, true, is_canonical),
+    ("nuda_told", 2, false, told_whole),
     ("nuda_head", 2, false, head),
     ("nuda_new_site", 1, false, new_site),
     ("nuda_heed_note", 0, false, heed_note),
@@ -474,6 +476,11 @@ fn collect_log(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue
         "{{\"dropped\":{dropped},\"frontier\":{}}}",
         json::text(&frontier)
     ))
+}
+
+/// `SELECT nuda_told(told, base)`: a header or body of `nuda_log` that is told by another one.
+fn told_whole(_: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    told::whole(args.get(0), args.get(1)).map(OwnedValue::Blob)
 }
 
 /// `SELECT nuda_settle()`: shows the rows that what was written here has set free; 1 if it looked.

@@ -26,6 +26,7 @@ use crate::ffi::db::Db;
 use crate::ffi::rows_table::{Rows, Source};
 use crate::log;
 use crate::shadow::{Sites, to_i64};
+use crate::told;
 use crate::tracked::Table;
 
 /// Characters of a value that are shown.
@@ -131,8 +132,10 @@ fn read(db: Db, table: &Table, key: &str) -> Result<Vec<Told>> {
     let sites = Sites::load(db)?;
     let mut walk = Walk::new(db, &crate::apply::frontier(db)?)?;
     let mut told = Vec::new();
-    let mut query =
-        db.prepare("SELECT body, seen FROM main.nuda_log WHERE id BETWEEN ? AND ? ORDER BY id")?;
+    let mut query = db.prepare(&format!(
+        "SELECT {}, seen FROM main.nuda_log l WHERE id BETWEEN ? AND ? ORDER BY id",
+        told::BODY
+    ))?;
     while let Some((header, site_id)) = walk.next()? {
         query.bind(&[
             Value::Int(log::key(site_id, header.dot.seq, 0)),

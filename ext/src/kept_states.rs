@@ -28,6 +28,7 @@ use crate::ffi::db::Db;
 use crate::log;
 use crate::shadow::{SiteRow, Sites, damaged};
 use crate::states;
+use crate::told;
 use crate::tracked::{Table, Tables};
 
 /// A cell that edits which stay in the log have in common.
@@ -188,7 +189,7 @@ fn for_each_edit(
         }
     };
     for part in db.all(
-        "SELECT body FROM main.nuda_log WHERE id BETWEEN ? AND ? ORDER BY id",
+        &told::bodies("ORDER BY id"),
         &[
             Value::Int(log::key(site_id, seq, 0)),
             Value::Int(log::key(site_id, seq + 1, 0) - 1),

@@ -5,7 +5,7 @@
 //! in which an UPDATE travels:
 //!
 //! - `triggers` hand rows to `ffi::capture_table`, `capture` buffers them (`event`, `buffer`), and at the
-//!   commit writes the `net` effect as one `record` of the `log`; `keys` sees to it that two
+//!   commit writes the `net` effect as one `record` of the `log`, `told` by an earlier one if they are alike; `keys` sees to it that two
 //!   sites never invent the same key, `canonical` that sets have one form (`forms`: what is known to be in it), `blob_writes` that nothing gets past the triggers in pieces, and `undo` that several edits of
 //!   one text become one;
 //! - `changes` reads records, `apply` delivers them elsewhere, in order and whole; `arrive`
@@ -88,6 +88,7 @@ mod sql;
 mod states;
 mod strong;
 mod texts_again;
+mod told;
 mod track;
 mod tracked;
 mod triggers;

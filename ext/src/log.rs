@@ -13,8 +13,9 @@ use nuda_core::value::{OwnedValue, Value};
 use crate::error::{Error, Result};
 use crate::ffi::db::{Db, Stmt};
 use crate::shadow::{Seen, damaged, hash_from, stamp_from};
+use crate::told;
 
-const PART_BITS: u32 = limits::PARTS.trailing_zeros();
+pub(crate) const PART_BITS: u32 = limits::PARTS.trailing_zeros();
 const SITE_SHIFT: u32 = limits::SEQ.trailing_zeros() + PART_BITS;
 
 /// The log's key. The limits keep it below 2^63.
@@ -38,6 +39,8 @@ pub(crate) fn split(key: i64) -> (i64, Seq, u32) {
 pub(crate) struct Head {
     /// Whether its record is in the log.
     pub(crate) is_in_log: bool,
+    /// How many records before it the one lies by which it is told; 0: it is whole.
+    pub(crate) told_by: Seq,
     pub(crate) seq: Seq,
     pub(crate) stamp: Stamp,
     pub(crate) seen: Seen,
@@ -50,8 +53,8 @@ pub(crate) const INSERT: &str = "INSERT INTO main.nuda_log(id, header, previous,
 
 /// The chain hash before a record, where its row is called `l`. The writer's own records do not
 /// repeat it while their predecessor, the row before them, is in the log.
-pub(crate) const PREVIOUS: &str = "coalesce(l.previous, \
-     (SELECT p.hash FROM main.nuda_log p WHERE p.id < l.id ORDER BY p.id DESC LIMIT 1))";
+pub(crate) const PREVIOUS: &str = "CASE typeof(l.previous) WHEN 'blob' THEN l.previous ELSE \
+     (SELECT p.hash FROM main.nuda_log p WHERE p.id < l.id ORDER BY p.id DESC LIMIT 1) END";
 
 /// Stores a part of a foreign changeset. `seen` is what the changeset had seen, nothing as long
 /// as it waits; `images` the rows that this part's deletes hid.
@@ -103,12 +106,22 @@ pub(crate) fn complete(db: Db, key: i64, first: bool, seen: &[u8], images: &[u8]
 }
 
 /// The query that [`head`] runs; parameters: two keys that enclose the site.
-pub(crate) const LAST_RECORD: &str = "SELECT id, header, seen, hash FROM main.nuda_log WHERE id BETWEEN ? AND ? \
+pub(crate) const LAST_RECORD: &str = "SELECT id, header, seen, hash, previous FROM main.nuda_log WHERE id BETWEEN ? AND ? \
      ORDER BY id DESC LIMIT 1";
 
 /// The latest changeset of `site_id`: the last record of the log, or what collection left in
 /// the site table.
 pub(crate) fn head(db: Db, last_record: &mut Stmt, site_id: i64) -> Result<Head> {
+    head_after(db, last_record, site_id, None)
+}
+
+/// The same, where the stamp of the record with a hash is remembered.
+pub(crate) fn head_after(
+    db: Db,
+    last_record: &mut Stmt,
+    site_id: i64,
+    remembered: Option<(ChainHash, Stamp)>,
+) -> Result<Head> {
     let bounds = [
         Value::Int(key(site_id, 0, 0)),
         Value::Int(key(site_id + 1, 0, 0) - 1),
@@ -120,19 +133,28 @@ pub(crate) fn head(db: Db, last_record: &mut Stmt, site_id: i64) -> Result<Head>
     }
     let (_, seq, part) = split(last_record.int(0));
     let hash = hash_from(last_record.blob(3))?;
+    let told_by = u64::try_from(last_record.int(4)).unwrap_or(0);
     let head = if part == 0 {
-        let header = Header::decode(last_record.blob(1))?;
+        let stamp = match remembered {
+            Some((of, stamp)) if of == hash => stamp,
+            _ if told_by == 0 => Header::decode(last_record.blob(1))?.stamp,
+            _ => stamp_of(db, site_id, seq)?,
+        };
         let seen = Seen(last_record.blob(2).to_vec());
         Head {
             is_in_log: true,
+            told_by,
             seq,
-            stamp: header.stamp,
+            stamp,
             seen,
             hash,
         }
     } else {
         let first = db.first(
-            "SELECT header, seen FROM main.nuda_log WHERE id = ?",
+            &format!(
+                "SELECT {}, seen FROM main.nuda_log l WHERE id = ?",
+                told::HEADER
+            ),
             &[Value::Int(key(site_id, seq, 0))],
         )?;
         let Some([header, seen]) = first.as_deref() else {
@@ -144,6 +166,7 @@ pub(crate) fn head(db: Db, last_record: &mut Stmt, site_id: i64) -> Result<Head>
         let stamp = Header::decode(header)?.stamp;
         Head {
             is_in_log: true,
+            told_by: 0,
             seq,
             stamp,
             seen: Seen(seen.to_vec()),
@@ -164,6 +187,7 @@ pub(crate) fn collected_head(db: Db, site_id: i64) -> Result<Head> {
     }
     Ok(Head {
         is_in_log: false,
+        told_by: 0,
         seq: u64::try_from(query.int(0)).map_err(|_| damaged("nuda_site"))?,
         stamp: stamp_from(query.int(1))?,
         seen: Seen(query.blob(2).to_vec()),
@@ -174,7 +198,7 @@ pub(crate) fn collected_head(db: Db, site_id: i64) -> Result<Head> {
 /// The stamp of changeset `seq` of `site_id`, which is in the log, or was collected the last.
 pub(crate) fn stamp_of(db: Db, site_id: i64, seq: Seq) -> Result<Stamp> {
     let first = db.first(
-        "SELECT header FROM main.nuda_log WHERE id = ?",
+        &format!("SELECT {} FROM main.nuda_log l WHERE id = ?", told::HEADER),
         &[Value::Int(key(site_id, seq, 0))],
     )?;
     match first.as_deref() {

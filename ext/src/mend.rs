@@ -29,6 +29,7 @@ use crate::local;
 use crate::log;
 use crate::shadow::{self, Sites, damaged};
 use crate::texts_again::Texts;
+use crate::told;
 use crate::track::atomically;
 use crate::tracked::{ColumnType, Table, quote};
 use crate::triggers;
@@ -97,6 +98,7 @@ fn rewrite_stamps(db: Db, keep: Seq, max_ms: u64) -> Result<(u64, Vec<OwnedRow>)
     let mut latest = state.stamp.max(Sites::load(db)?.latest()).max(kept);
     let mut previous = None;
     let (mut count, mut rows) = (0, Vec::new());
+    told::make_whole(db, state.site_id, keep)?;
     for seq in keep + 1..=head.seq {
         let parts = db.all(
             &format!(
@@ -363,11 +365,16 @@ fn lacking(db: Db) -> Result<Vec<Vec<u8>>> {
     let sites = Sites::load(db)?;
     let mut bodies = Vec::new();
     let mut stamp = Stamp::BASELINE;
+    let of_old = |column: &str| column.replace("main.", "nuda_old.");
     for record in db.all(
-        "SELECT s.site, l.id, l.header, l.body FROM nuda_old.nuda_log l \
-         JOIN nuda_old.nuda_site s ON s.id = l.id >> 48 \
-         WHERE s.id = (SELECT site FROM nuda_old.nuda_state) \
-            OR (l.id >> 14) & 0x3ffffffff <= s.applied ORDER BY l.id",
+        &format!(
+            "SELECT s.site, l.id, {}, {} FROM nuda_old.nuda_log l \
+             JOIN nuda_old.nuda_site s ON s.id = l.id >> 48 \
+             WHERE s.id = (SELECT site FROM nuda_old.nuda_state) \
+                OR (l.id >> 14) & 0x3ffffffff <= s.applied ORDER BY l.id",
+            of_old(told::HEADER),
+            of_old(told::BODY)
+        ),
         &[],
     )? {
         let [

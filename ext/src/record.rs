@@ -30,6 +30,11 @@ pub(crate) struct Record {
     pub(crate) previous: ChainHash,
     /// Whether the record with that hash is in the log, and the hash is not repeated.
     pub(crate) follows_in_log: bool,
+    /// What of its site was collected, and how far before its predecessor lies what that is told by.
+    pub(crate) collected: Seq,
+    pub(crate) last_told_by: Seq,
+    /// Whether it may be told by an earlier record (see [`crate::told`]).
+    pub(crate) may_be_told: bool,
     pub(crate) header: Vec<u8>,
     pub(crate) seen: Vec<u8>,
     pub(crate) level: Level,
@@ -46,7 +51,8 @@ pub(crate) fn begin(connection: &Connection) -> Result<Record> {
         renew_site(connection, &state)?;
         return begin(connection);
     }
-    let head = log::head(db, statements.last_record(db)?, state.site_id)?;
+    let remembered = connection.bases()?.end();
+    let head = log::head_after(db, statements.last_record(db)?, state.site_id, remembered)?;
     drop(statements);
     if connection.is_first_record() && noticed::heed(connection, &state, &sites, head.seq)? {
         return begin(connection);
@@ -75,6 +81,9 @@ pub(crate) fn begin(connection: &Connection) -> Result<Record> {
         stamp,
         previous: head.hash,
         follows_in_log: head.is_in_log,
+        collected: own.applied,
+        last_told_by: head.told_by,
+        may_be_told: head.is_in_log && state.tells,
         header: header.encode(),
         seen: seen.0,
         level: Level::Eventual,
@@ -141,6 +150,9 @@ pub(crate) fn begin_in_log(connection: &Connection, level: Level) -> Result<Reco
         previous: head.hash,
         // As for every site but the file's own.
         follows_in_log: false,
+        collected: 0,
+        last_told_by: 0,
+        may_be_told: false,
         header: header.encode(),
         seen: sites.encode_seen(&seen),
         level,

@@ -18,6 +18,7 @@ use crate::ffi::db::Db;
 use crate::identity;
 use crate::log::{self, Head};
 use crate::shadow::{self, Seen, SiteRow, Sites, damaged, to_i64};
+use crate::told;
 use crate::track::atomically;
 use crate::visible;
 
@@ -54,6 +55,7 @@ pub(crate) fn renumber(connection: &Connection, keep: Seq) -> Result<u64> {
             keep,
             previous: ChainHash::START,
         };
+        told::make_whole(db, old.id, keep)?;
         for seq in keep + 1..=head.seq {
             moving.move_record(seq)?;
         }
@@ -99,6 +101,7 @@ fn head_at(db: Db, sites: &Sites, site_id: i64, keep: Seq, head: &Head) -> Resul
         stored_hash(db, sites, Dot { site, seq: keep })?.ok_or_else(|| damaged("nuda_log"))?;
     Ok(Head {
         is_in_log: true,
+        told_by: 0,
         seq: keep,
         stamp,
         seen: Seen(sites.encode_seen(&seen)),

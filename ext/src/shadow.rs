@@ -15,7 +15,10 @@ use crate::error::{Error, Result};
 use crate::ffi::db::{Db, Stmt};
 
 /// Version of the shadow tables' layout.
-pub(crate) const LAYOUT: i64 = 5;
+pub(crate) const LAYOUT: i64 = 6;
+
+/// Files of this one are used as they are: no record of theirs is told by another.
+const LAYOUT_WHOLE: i64 = 5;
 
 /// What `nuda_init` creates and `nuda_eject` drops, besides triggers and capture tables.
 pub(crate) const DEFINITIONS: &str = "
@@ -46,7 +49,8 @@ CREATE TABLE nuda_site(
 CREATE TABLE nuda_log(
   id INTEGER PRIMARY KEY,           -- nuda_site.id << 48 | seq << 14 | part
   header BLOB,                      -- of part 0
-  previous BLOB,                    -- of part 0: the chain hash before it, or NULL: the row before's
+  previous BLOB,                    -- of part 0: the chain hash before it, or NULL: the row before's;
+                                    -- a number: the same, and the row is told by another, see `told`
   seen BLOB,                        -- of part 0: everything the changeset had seen; NULL: it waits
   body BLOB NOT NULL,
   hash BLOB,                        -- of the last part
@@ -138,6 +142,8 @@ pub(crate) struct State {
     pub(crate) identity: String,
     /// Greatest stamp of this file's earlier sites; [`Sites::latest`] has those of others.
     pub(crate) stamp: Stamp,
+    /// Whether records may be told by others (see [`crate::told`]).
+    pub(crate) tells: bool,
 }
 
 impl State {
@@ -150,7 +156,7 @@ impl State {
             return Err(damaged("nuda_state"));
         }
         let layout = query.int(7);
-        if layout != LAYOUT {
+        if ![LAYOUT_WHOLE, LAYOUT].contains(&layout) {
             return Err(Error::refused(format!(
                 "this file was written by another version (layout {layout}, this build knows \
                  {LAYOUT}); use the newest extension on it"
@@ -166,6 +172,7 @@ impl State {
             site_id: query.int(4),
             identity: text(5)?,
             stamp: stamp_from(query.int(6))?,
+            tells: layout != LAYOUT_WHOLE,
         };
         query.reset();
         Ok(state)

@@ -34,6 +34,7 @@ use crate::parked::ParkedRow;
 use crate::record::Record;
 use crate::rows::RowStatements;
 use crate::shadow::damaged;
+use crate::told;
 use crate::track::atomically;
 use crate::tracked::{Table, Tables, quote};
 
@@ -380,7 +381,7 @@ pub(crate) fn settle_own(connection: &Connection) -> Result<bool> {
 /// The bodies of a record that is about to be committed.
 fn bodies_of(db: Db, record: &Record) -> Result<Vec<Vec<u8>>> {
     let rows = db.all(
-        "SELECT body FROM main.nuda_log WHERE id BETWEEN ? AND ?",
+        &told::bodies(""),
         &[
             Value::Int(log::key(record.site_id, record.seq, 0)),
             Value::Int(log::key(record.site_id, record.seq + 1, 0) - 1),
