@@ -15,7 +15,6 @@ use nuda_core::value::{OwnedValue, Value};
 use nuda_core::version_vector::VersionVector;
 
 use crate::arrive;
-use crate::capture;
 use crate::concurrent::LogIndex;
 use crate::connection::Connection;
 use crate::definition::SchemaChange;
@@ -27,6 +26,7 @@ use crate::images::{self, Images};
 use crate::log;
 use crate::net::NetEffect;
 use crate::parked::Parked;
+use crate::record;
 use crate::replaced;
 use crate::rows::{Applying, RowStatements};
 use crate::shadow::{self, Sites, State, damaged, hash_from, to_i64};
@@ -175,7 +175,7 @@ fn deliver(
         }
         // Others have more of this site than this file: it lost its latest commits. They
         // come back as a foreign site's, and this replica goes on under a new one.
-        capture::renew_site(connection, state)?;
+        record::renew_site(connection, state)?;
         return deliver(connection, &shadow::state(db)?, part, must_cover);
     }
     let row = sites

@@ -28,16 +28,14 @@ use crate::event::{self, Scratch};
 use crate::ffi::db::Db;
 use crate::ffi::value::Args;
 use crate::forms::Known;
-use crate::identity;
 use crate::images;
 use crate::keys::{self, Keys};
-use crate::log;
+use crate::log::{self, Head};
 use crate::net::{Grown, NetEffect, net_effect};
 use crate::record::{self, Record};
-use crate::shadow::{self, Sites, State, to_i64};
+use crate::shadow::{self, Seen, to_i64};
 use crate::strong::commit::{self, Candidate};
 use crate::strong::decide::{Writes, decide};
-use crate::told;
 use crate::track;
 use crate::tracked::{Table, Tables};
 use crate::visible;
@@ -79,6 +77,26 @@ pub(crate) enum Call {
 }
 
 impl Call {
+    /// Whether a row was changed when it was made.
+    fn is_change(self) -> bool {
+        match self {
+            Self::Insert
+            | Self::Update
+            | Self::Delete
+            | Self::WideInsert
+            | Self::WideUpdate
+            | Self::WideDelete => true,
+            Self::Collides
+            | Self::WideCollides
+            | Self::MayCollide
+            | Self::Announce
+            | Self::Piece
+            | Self::Touch
+            | Self::Invent
+            | Self::WideInvent => false,
+        }
+    }
+
     fn from_code(code: i64) -> Option<(u32, Self)> {
         let call = match code & 15 {
             1 => Self::Insert,
@@ -193,10 +211,24 @@ pub(crate) fn captured(connection: &Connection, args: Args<'_>) -> Result<()> {
         .int(0)
         .and_then(Call::from_code)
         .ok_or_else(|| Error::refused("capture tables are written by triggers only"))?;
+    let replaces = connection.db().replaces();
+    take_in(connection, number, call, args, replaces)?;
+    let remembered = connection.remembered();
+    remembered.called(connection.db(), call.is_change(), replaces);
+    Ok(())
+}
+
+fn take_in(
+    connection: &Connection,
+    number: u32,
+    call: Call,
+    args: Args<'_>,
+    replaces: bool,
+) -> Result<()> {
     if call == Call::Touch {
         return Ok(());
     }
-    let replaces = replaces_silently(connection.db())?;
+    let replaces = replaces && replaces_silently(connection.db())?;
     if call == Call::Announce && !replaces && args.int(1) != Some(keys::UNKNOWN) {
         // Nothing goes: the usual case, and it has to be cheap.
         return Ok(());
@@ -298,11 +330,11 @@ fn announced(
     }
 }
 
-/// Whether the running statement removes what it collides with and no trigger tells of it. With
+/// Whether no trigger tells of what the running statement removes, which it does if it collides. With
 /// recursive triggers the delete trigger does, and a row that was deleted twice would seem to
 /// have been there before the transaction.
 fn replaces_silently(db: Db) -> Result<bool> {
-    Ok(db.replaces() && db.int("PRAGMA recursive_triggers", &[])? == 0)
+    Ok(db.int("PRAGMA recursive_triggers", &[])? == 0)
 }
 
 /// Which row a REPLACE removes by a partial unique index, SQLite alone knows.
@@ -481,7 +513,7 @@ fn write_part(
     }
     let mut hasher = match capture.hasher.take() {
         Some(hasher) => hasher,
-        None => hasher_at(connection, &record, part)?,
+        None => record::hasher_at(connection.db(), &record, part)?,
     };
     hasher.update(&net.body);
     let hash = last.then(|| hasher.finish());
@@ -616,7 +648,7 @@ fn insert_part(
     let (header, previous, body) = match &told {
         Some(told) => (
             Value::Blob(&told.header),
-            Value::Int(told.distance),
+            Value::Int(to_i64(told.distance)),
             Value::Blob(&told.body),
         ),
         None => (
@@ -639,60 +671,14 @@ fn insert_part(
         ])?;
     if let (true, Some(hash)) = (first && record.level == Level::Eventual, hash) {
         bases.written(record, &net.body, hash, told.is_some());
+        connection.remembered().written(Head {
+            is_in_log: true,
+            told_by: told.map_or(0, |told| told.distance),
+            seq: record.seq,
+            stamp: record.stamp,
+            seen: Seen(record.seen.clone()),
+            hash,
+        });
     }
     Ok(())
-}
-
-/// The chain hash over the parts before `part`, read back from the log.
-fn hasher_at(connection: &Connection, record: &Record, part: u32) -> Result<ChainHasher> {
-    let mut hasher = ChainHasher::new(record.previous, &record.header);
-    if part > 0 {
-        let mut bodies = connection.db().prepare(&told::bodies("ORDER BY id"))?;
-        bodies.bind(&[
-            Value::Int(log::key(record.site_id, record.seq, 0)),
-            Value::Int(log::key(record.site_id, record.seq, part) - 1),
-        ])?;
-        while bodies.step()? {
-            hasher.update(bodies.blob(0));
-        }
-    }
-    Ok(hasher)
-}
-
-/// The state row and all sites, by statements that are kept prepared.
-pub(crate) fn present_state(connection: &Connection) -> Result<(State, Sites)> {
-    let db = connection.db();
-    let mut statements = connection.statements()?;
-    let state = State::read(statements.state(db)?)?;
-    let sites = Sites::read(statements.sites(db)?)?;
-    Ok((state, sites))
-}
-
-/// Takes a new site: the file is not the one that the present site was made for.
-pub(crate) fn renew_site(connection: &Connection, state: &State) -> Result<()> {
-    let db = connection.db();
-    let head = {
-        let mut statements = connection.statements()?;
-        log::head(db, statements.last_record(db)?, state.site_id)?
-    };
-    // What the old site wrote counts as applied from now on, and its stamps as seen.
-    db.run(
-        "UPDATE main.nuda_site SET applied = ?, stamp = ?, seen = ?, hash = ? WHERE id = ?",
-        &[
-            Value::Int(to_i64(head.seq)),
-            Value::Int(to_i64(head.stamp.get())),
-            Value::Blob(&head.seen.0),
-            Value::Blob(&head.hash.0),
-            Value::Int(state.site_id),
-        ],
-    )?;
-    let id = shadow::add_site(db, identity::new_site(db)?)?;
-    db.run(
-        "UPDATE main.nuda_state SET site = ?, identity = ?, stamp = max(stamp, ?)",
-        &[
-            Value::Int(id),
-            Value::Text(connection.identity().as_bytes()),
-            Value::Int(to_i64(head.stamp.get())),
-        ],
-    )
 }

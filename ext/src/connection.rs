@@ -22,6 +22,7 @@ use crate::identity;
 use crate::json;
 use crate::keys;
 use crate::log;
+use crate::remembered::Remembered;
 use crate::replaced::Replaced;
 use crate::shadow::{self, Sites, State};
 use crate::signal::Signal;
@@ -40,6 +41,7 @@ pub(crate) struct Connection {
     rolled_back: Cell<bool>,
     statements: RefCell<Statements>,
     bases: RefCell<Bases>,
+    remembered: Remembered,
     tables: RefCell<CachedTables>,
     /// While set, triggers' calls are ignored: what is written comes from elsewhere.
     applying: Cell<bool>,
@@ -91,6 +93,7 @@ impl Connection {
             rolled_back: Cell::new(false),
             statements: RefCell::default(),
             bases: RefCell::default(),
+            remembered: Remembered::default(),
             tables: RefCell::default(),
             applying: Cell::new(false),
             reissuing: Cell::new(false),
@@ -148,6 +151,11 @@ impl Connection {
             .map_err(|_| Error::internal("a statement inside itself"))
     }
 
+    /// What is remembered of the file.
+    pub(crate) fn remembered(&self) -> &Remembered {
+        &self.remembered
+    }
+
     /// What is remembered of the records written here.
     pub(crate) fn bases(&self) -> Result<RefMut<'_, Bases>> {
         self.bases
@@ -190,10 +198,12 @@ impl Connection {
     }
 
     /// The table that a trigger names. Within a transaction the cached one is right: the
-    /// schema cannot change under a statement that runs.
+    /// schema cannot change under a statement that runs, and the commit looks again.
     pub(crate) fn table(&self, number: u32) -> Result<Rc<Table>> {
         let find = |tables: &Tables| tables.get(number).cloned();
-        let is_fresh = self.capture()?.buffer.is_empty();
+        let locked = self.signal.locked();
+        let is_fresh =
+            self.capture()?.buffer.is_empty() && !self.remembered.is_same_schema(self.db, locked);
         if !is_fresh && let Some(table) = self.tables.borrow().tables.as_deref().and_then(find) {
             return Ok(table);
         }
@@ -220,6 +230,7 @@ impl Connection {
     }
 
     pub(crate) fn capture_committed(&self) {
+        self.remembered.committed(self.db);
         if let Some(mut capture) = self.idle_capture() {
             let wrote = std::mem::take(&mut capture.wrote);
             if wrote {
@@ -235,6 +246,7 @@ impl Connection {
 
     pub(crate) fn capture_rolled_back(&self) {
         self.rolled_back.set(true);
+        self.remembered.forget();
         self.signal.rolled_back();
         drop(self.idle_capture());
         // A new site may have gone with it.
@@ -261,6 +273,7 @@ impl Connection {
         if let Some(mut capture) = self.idle_capture() {
             capture.rollback_to(id);
         }
+        self.remembered.undone();
         self.recorded.set(false);
     }
 

@@ -81,12 +81,12 @@ pub(crate) fn update<'a>(
     new: impl Fn(usize) -> Value<'a>,
 ) -> Result<()> {
     let keys = table.at.key_columns;
-    if (0..keys).any(|n| old(n).canonical_key() != new(n).canonical_key()) {
-        // A changed key is another row.
-        delete(capture, table, old)?;
-        return insert(capture, table, new);
-    }
     if (0..keys).any(|n| differs(old(n), new(n))) {
+        if (0..keys).any(|n| old(n).canonical_key() != new(n).canonical_key()) {
+            // A changed key is another row.
+            delete(capture, table, old)?;
+            return insert(capture, table, new);
+        }
         return Err(Error::constraint(format!(
             "{}: a key cannot change its spelling only (1 to 1.0); delete the row and insert it",
             table.name
@@ -105,13 +105,17 @@ pub(crate) fn update<'a>(
     cells.clear();
     undo.clear();
     let (mut count, mut previous) = (0, 0);
-    let is_edited = |n: usize| differs(old(n), new(n));
+    let is_edited = |n: &usize| differs(old(*n), new(*n));
+    let is_edited_with = |n: usize| {
+        table
+            .group(n)
+            .is_some_and(|with| with.iter().any(is_edited))
+    };
     for (n, column) in table.columns.iter().enumerate().skip(keys) {
-        let with = table.group(n).unwrap_or_default();
-        if !is_edited(n) && !with.iter().any(|n| is_edited(*n)) {
+        let (old, new) = (old(n), new(n));
+        if !differs(old, new) && !is_edited_with(n) {
             continue;
         }
-        let (old, new) = (old(n), new(n));
         checked_size(table, column, new)?;
         // The way back leads from form to form, whatever was spelled between.
         let (mut form, mut form_before) = (None, Ok(None));

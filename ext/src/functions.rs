@@ -175,7 +175,7 @@ fn join(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
             &[Value::Text(node.as_bytes())],
         )?;
         if !state.node.is_empty() {
-            crate::capture::renew_site(connection, &state)?;
+            crate::record::renew_site(connection, &state)?;
             db.exec(
                 "DELETE FROM main.nuda_peers; DELETE FROM main.nuda_protocol; \
                  DELETE FROM main.nuda_conflicts",

@@ -18,12 +18,12 @@ use nuda_core::site::Site;
 use nuda_core::value::{OwnedValue, Value};
 use sqlite3_ext::ffi::SQLITE_CONSTRAINT;
 
-use crate::capture;
 use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::ffi::db::{Db, Setting};
 use crate::identity::{KEY_SETS, SUCCESSORS, key_set};
 use crate::inspect::Shape;
+use crate::record;
 use crate::shadow::damaged;
 use crate::sql;
 use crate::tracked::{Table, quote};
@@ -156,7 +156,7 @@ fn own_set(connection: &Connection) -> Result<i64> {
     if let Some(set) = connection.capture()?.keys.set {
         return Ok(set);
     }
-    let (state, sites) = capture::present_state(connection)?;
+    let (state, sites) = record::present_state(connection)?;
     let own = sites
         .by_id(state.site_id)
         .ok_or_else(|| damaged("nuda_site"))?
@@ -176,7 +176,7 @@ fn own_set(connection: &Connection) -> Result<i64> {
              invents others",
         ));
     }
-    capture::renew_site(connection, &state)?;
+    record::renew_site(connection, &state)?;
     own_set(connection)
 }
 

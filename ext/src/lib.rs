@@ -23,7 +23,7 @@
 //! - `track`, `alter`, `inspect`, `definition`, `evolve`, `drift` and `shadow` hold what is replicated and as what;
 //!   `rebuilt` closes a table that plain SQL made anew;
 //!   `authority` says who may change that, `early` what becomes of columns that have no definition yet;
-//!   `functions` is the SQL surface; `connection` is what is remembered between calls.
+//!   `functions` is the SQL surface; `connection` is what is remembered between calls (`remembered`: of the file).
 //!
 //! All `unsafe` is in `ffi`.
 
@@ -79,6 +79,7 @@ mod placed;
 mod rebuilt;
 mod record;
 mod references;
+mod remembered;
 mod renumber;
 mod replaced;
 mod rows;

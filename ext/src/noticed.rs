@@ -11,9 +11,9 @@ use std::path::Path;
 use nuda_core::site::{Seq, Site};
 use nuda_core::value::Value;
 
-use crate::capture;
 use crate::connection::Connection;
 use crate::error::Result;
+use crate::record;
 use crate::shadow::{Sites, State};
 
 /// Under this name the file remembers the note for which it took a new site.
@@ -62,7 +62,7 @@ pub(crate) fn heed(
     if heeded.as_deref() == Some(&note.text) {
         return Ok(false);
     }
-    capture::renew_site(connection, state)?;
+    record::renew_site(connection, state)?;
     db.run(
         "INSERT INTO main.nuda_protocol(key, value) VALUES (?1, ?2) \
          ON CONFLICT(key) DO UPDATE SET value = excluded.value",

@@ -4,22 +4,22 @@
 //! an eventual one is numbered by the file's own site, a strong one by the replicated log, after
 //! the position that the transaction sees, a quorum one in the lane of the file's site.
 
-use nuda_core::changeset::{ChainHash, Header, Level};
+use nuda_core::changeset::{ChainHash, ChainHasher, Header, Level};
 use nuda_core::hlc::Stamp;
 use nuda_core::site::{Dot, Seq, Site};
 use nuda_core::value::Value;
 use nuda_core::version_vector::VersionVector;
 use sqlite3_ext::ffi;
 
-use crate::capture::{present_state, renew_site};
 use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
 use crate::identity;
 use crate::log;
 use crate::noticed;
-use crate::shadow::{self, Sites, damaged};
+use crate::shadow::{self, Sites, State, damaged, to_i64};
 use crate::strong::commit;
+use crate::told;
 
 /// The header of the changeset being written.
 #[derive(Debug, Clone)]
@@ -44,16 +44,22 @@ pub(crate) struct Record {
 /// holds the write lock.
 pub(crate) fn begin(connection: &Connection) -> Result<Record> {
     let db = connection.db();
-    let (state, sites) = present_state(connection)?;
-    let mut statements = connection.statements()?;
+    let remembered = connection.remembered();
+    let (state, sites, head) = match remembered.take(db, connection.signal().locked()) {
+        Some(known) => (known.state, known.sites, known.head),
+        None => {
+            let (state, sites) = present_state(connection)?;
+            let end = connection.bases()?.end();
+            let mut statements = connection.statements()?;
+            let last_record = statements.last_record(db)?;
+            let head = log::head_after(db, last_record, state.site_id, end)?;
+            (state, sites, head)
+        }
+    };
     if state.identity != connection.identity() {
-        drop(statements);
         renew_site(connection, &state)?;
         return begin(connection);
     }
-    let remembered = connection.bases()?.end();
-    let head = log::head_after(db, statements.last_record(db)?, state.site_id, remembered)?;
-    drop(statements);
     if connection.is_first_record() && noticed::heed(connection, &state, &sites, head.seq)? {
         return begin(connection);
     }
@@ -75,7 +81,7 @@ pub(crate) fn begin(connection: &Connection) -> Result<Record> {
         author: String::new(),
         rose,
     };
-    Ok(Record {
+    let record = Record {
         site_id: state.site_id,
         seq,
         stamp,
@@ -87,7 +93,9 @@ pub(crate) fn begin(connection: &Connection) -> Result<Record> {
         header: header.encode(),
         seen: seen.0,
         level: Level::Eventual,
-    })
+    };
+    remembered.found(state, sites);
+    Ok(record)
 }
 
 /// The same for a transaction that the log numbers: after the position that it sees, or after the
@@ -171,4 +179,58 @@ fn site_in_log(db: Db, state: &shadow::State, level: Level) -> Result<Site> {
     own.site
         .lane()
         .ok_or_else(|| Error::internal("this file's site has no lane"))
+}
+
+/// The chain hash over the parts before `part`, read back from the log.
+pub(crate) fn hasher_at(db: Db, record: &Record, part: u32) -> Result<ChainHasher> {
+    let mut hasher = ChainHasher::new(record.previous, &record.header);
+    if part > 0 {
+        let mut bodies = db.prepare(&told::bodies("ORDER BY id"))?;
+        bodies.bind(&[
+            Value::Int(log::key(record.site_id, record.seq, 0)),
+            Value::Int(log::key(record.site_id, record.seq, part) - 1),
+        ])?;
+        while bodies.step()? {
+            hasher.update(bodies.blob(0));
+        }
+    }
+    Ok(hasher)
+}
+
+/// The state row and all sites, by statements that are kept prepared.
+pub(crate) fn present_state(connection: &Connection) -> Result<(State, Sites)> {
+    let db = connection.db();
+    let mut statements = connection.statements()?;
+    let state = State::read(statements.state(db)?)?;
+    let sites = Sites::read(statements.sites(db)?)?;
+    Ok((state, sites))
+}
+
+/// Takes a new site: the file is not the one that the present site was made for.
+pub(crate) fn renew_site(connection: &Connection, state: &State) -> Result<()> {
+    let db = connection.db();
+    let head = {
+        let mut statements = connection.statements()?;
+        log::head(db, statements.last_record(db)?, state.site_id)?
+    };
+    // What the old site wrote counts as applied from now on, and its stamps as seen.
+    db.run(
+        "UPDATE main.nuda_site SET applied = ?, stamp = ?, seen = ?, hash = ? WHERE id = ?",
+        &[
+            Value::Int(to_i64(head.seq)),
+            Value::Int(to_i64(head.stamp.get())),
+            Value::Blob(&head.seen.0),
+            Value::Blob(&head.hash.0),
+            Value::Int(state.site_id),
+        ],
+    )?;
+    let id = shadow::add_site(db, identity::new_site(db)?)?;
+    db.run(
+        "UPDATE main.nuda_state SET site = ?, identity = ?, stamp = max(stamp, ?)",
+        &[
+            Value::Int(id),
+            Value::Text(connection.identity().as_bytes()),
+            Value::Int(to_i64(head.stamp.get())),
+        ],
+    )
 }

@@ -32,9 +32,11 @@ pub(crate) struct Signal {
     dedicated: AtomicBool,
     /// The running transaction was found to leave no table that is written without being captured.
     checked: AtomicBool,
+    /// The connection's count of changes when it took the file's write lock, while it holds it.
+    locked: Mutex<Option<i32>>,
     /// Looks for such tables after the commits that did not look themselves.
     lookout: Mutex<Option<Lookout>>,
-    /// The connection, for pragmas only.
+    /// The connection, for pragmas and its count of changes only.
     db: SharedDb,
     session: Arc<Session>,
 }
@@ -57,6 +59,7 @@ impl Signal {
             socket: Mutex::default(),
             dedicated: AtomicBool::new(false),
             checked: AtomicBool::new(false),
+            locked: Mutex::new(None),
             lookout: Mutex::new(None),
             db: SharedDb::new(db),
             session,
@@ -105,6 +108,11 @@ impl Signal {
         if looks && !is_checked {
             rebuilt::look(&mut self.lookout(), &self.path);
         }
+    }
+
+    /// See [`Self::locked`]; none also if nobody tells of the lock.
+    pub(crate) fn locked(&self) -> Option<i32> {
+        *self.locked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Commits that carried a record.
@@ -193,6 +201,8 @@ impl ConnectionHooks for Signal {
     }
 
     fn write_lock(&self, is_held: bool) {
+        let count = is_held.then(|| self.db.total_changes());
+        *self.locked.lock().unwrap_or_else(PoisonError::into_inner) = count;
         self.session.write_lock(is_held);
     }
 }

@@ -57,7 +57,7 @@ pub(crate) fn whole(told: Value<'_>, base: Value<'_>) -> Result<Vec<u8>> {
 /// A row of the log as it is stored.
 pub(crate) struct Told {
     /// How many records before it its base lies.
-    pub(crate) distance: i64,
+    pub(crate) distance: Seq,
     pub(crate) header: Vec<u8>,
     pub(crate) body: Vec<u8>,
 }
@@ -111,7 +111,7 @@ impl Bases {
                 (header.len() + told.len()) * 4 <= (record.header.len() + body.len()) * 3
             })
             .map(|(header, body)| Told {
-                distance: crate::shadow::to_i64(distance),
+                distance,
                 header,
                 body,
             }))

@@ -24,8 +24,8 @@ pub(crate) struct Db(*mut ffi::sqlite3);
 #[derive(Debug)]
 pub(crate) struct SharedDb(Db);
 
-// SAFETY: the handle is used in `pragma` only, which SQLite calls from the thread that holds the
-// connection's mutex, while the connection is open.
+// SAFETY: the handle is used in `pragma` and `total_changes` only, which SQLite calls from the thread
+// that holds the connection's mutex, while the connection is open.
 unsafe impl Send for SharedDb {}
 // SAFETY: as above.
 unsafe impl Sync for SharedDb {}
@@ -33,6 +33,11 @@ unsafe impl Sync for SharedDb {}
 impl SharedDb {
     pub(crate) fn new(db: Db) -> Self {
         Self(db)
+    }
+
+    /// See [`Db::total_changes`].
+    pub(crate) fn total_changes(&self) -> i32 {
+        self.0.total_changes()
     }
 
     /// Answers `PRAGMA name[=value]` by the function of that name; `None` if it is none of ours.
@@ -197,6 +202,28 @@ impl Db {
     pub(crate) fn changes(self) -> i32 {
         // SAFETY: the handle is open.
         unsafe { ffi::sqlite3_changes(self.0) }
+    }
+
+    /// Rows changed since the connection was opened, by statements and triggers' steps that ended.
+    pub(crate) fn total_changes(self) -> i32 {
+        // SAFETY: the handle is open.
+        unsafe { ffi::sqlite3_total_changes(self.0) }
+    }
+
+    /// Changes with every commit to the main database's file that this connection has seen, its own
+    /// among them.
+    pub(crate) fn data_version(self) -> Option<u32> {
+        let mut version = 0u32;
+        // SAFETY: the handle is open, the name ends in NUL, and this question is answered with 32 bits.
+        let code = unsafe {
+            ffi::sqlite3_file_control(
+                self.0,
+                c"main".as_ptr(),
+                ffi::SQLITE_FCNTL_DATA_VERSION,
+                (&raw mut version).cast(),
+            )
+        };
+        (code == ffi::SQLITE_OK).then_some(version)
     }
 
     /// The conflict policy of the statement whose row is being captured.
