@@ -147,6 +147,13 @@ impl Replication {
         if self.standing() == before {
             return;
         }
+        if self.secured.members != before.members {
+            // Whoever found our older list too old may hear us now.
+            for peer in self.peers.values_mut().filter(|p| !p.heads_checked) {
+                peer.asked = None;
+                peer.exchange_at_ms = now_ms;
+            }
+        }
         // A lost report is repeated by the next exchange.
         let message = self.vector_message(None, None);
         let listening: Vec<NodeId> = self

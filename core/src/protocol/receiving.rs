@@ -33,9 +33,14 @@ impl Replication {
         if let Some(standing) = message.standing() {
             let joined = self.members.get(from).map_or(0, |m| m.joined);
             if standing.members.version < joined {
-                // Sent before it was re-seeded, or by a backup from then: void.
+                // Sent before it was re-seeded, or by a backup from then: void. What we asked is asked
+                // again when it has the list.
                 let list = self.members.clone();
                 self.send(from, Message::Refused(Refusal::NotMember(list)));
+                if let Some(peer) = self.peers.get_mut(&from) {
+                    peer.asked = None;
+                    peer.exchange_at_ms = now_ms + self.config.backoff_ms.0.max(1);
+                }
                 return;
             }
             let list = standing.members.clone();

@@ -175,6 +175,72 @@ fn a_stranger_is_refused() {
     assert!(commands.iter().any(refused));
 }
 
+/// Whom it asks where they stand.
+fn asked(commands: &[Command]) -> Vec<NodeId> {
+    let question = |command: &Command| match command {
+        Command::Send {
+            to,
+            message: Message::Vector { ask: Some(_), .. },
+        } => Some(*to),
+        _ => None,
+    };
+    commands.iter().filter_map(question).collect()
+}
+
+fn vector(from: u64, members: Members, answer: Option<u64>) -> Event {
+    let message = Message::Vector {
+        ask: None,
+        answer,
+        own_sites: vec![site(from * 100)],
+        heads: vec![],
+        standing: Standing {
+            members,
+            ..Standing::default()
+        },
+    };
+    let from = node(from);
+    Event::Received { from, message }
+}
+
+/// The answer of a member that does not know yet that it is one is void, and it is asked again soon.
+#[test]
+fn a_void_answer_is_not_waited_for() {
+    let mut engine = engine(vec![]);
+    engine.handle(NOW, Event::Tick);
+    let joined = members(3).joining(node(4));
+    let commands = engine.handle(NOW, Event::Members(joined));
+    assert_eq!(asked(&commands), [node(4)]);
+    let commands = engine.handle(NOW + 1, vector(4, members(3), None));
+    let refused = |c: &Command| matches!(c, Command::Send { to, message: Message::Refused(Refusal::NotMember(_)) } if *to == node(4));
+    assert!(commands.iter().any(refused), "{commands:?}");
+    assert_eq!(asked(&commands), []);
+    let soon = NOW + 1 + Config::default().backoff_ms.0;
+    assert_eq!(asked(&engine.handle(soon, Event::Tick)), [node(4)]);
+}
+
+/// A file that was copied by hand learns that its node is a member, and says so when that is stored.
+#[test]
+fn a_new_list_is_told_as_soon_as_it_is_stored() {
+    let opened = Opened {
+        site: site(100),
+        own_sites: vec![site(100)],
+        heads: vec![],
+        durable: VersionVector::new(),
+        floor: VersionVector::new(),
+        collected: VersionVector::new(),
+        members: members(3),
+        entropy: 7,
+    };
+    let mut copied = Replication::new(node(4), Config::default(), opened);
+    copied.handle(NOW, Event::Tick);
+    let joined = members(3).joining(node(4));
+    let commands = copied.handle(NOW + 1, vector(2, joined.clone(), None));
+    let stores = |c: &Command| matches!(c, Command::Secure { members, .. } if *members == joined);
+    assert!(commands.iter().any(stores), "{commands:?}");
+    let commands = copied.handle(NOW + 2, Event::Secured(VersionVector::new()));
+    assert_eq!(asked(&commands), [node(1), node(2), node(3)]);
+}
+
 #[test]
 fn refusals_are_checked_before_they_are_believed() {
     let mut engine = engine(vec![head(100, 2, 1)]);
