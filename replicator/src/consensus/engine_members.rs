@@ -100,3 +100,31 @@ impl Group {
             .collect()
     }
 }
+
+/// Whether an incarnation counts in every majority that is needed. Nobody does as long as nothing is known.
+pub(super) fn counts(members: &Membership<u64, BasicNode>, incarnation: u64) -> bool {
+    let needed = members.get_joint_config();
+    !needed.is_empty() && needed.iter().all(|voters| voters.contains(&incarnation))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_incarnation_counts_once_the_old_one_does_not() {
+        let of = |configs: &[[u64; 3]]| {
+            let configs: Vec<BTreeSet<u64>> = configs.iter().map(|c| (*c).into()).collect();
+            let nodes: BTreeSet<u64> = configs.iter().flatten().copied().collect();
+            Membership::new(configs, nodes)
+        };
+        assert!(!counts(&Membership::default(), 1), "an empty log");
+        assert!(counts(&of(&[[1, 2, 3]]), 1));
+        let changing = of(&[[1, 2, 3], [9, 2, 3]]);
+        assert_eq!(
+            [1, 9, 2].map(|id| counts(&changing, id)),
+            [false, false, true]
+        );
+        assert!(counts(&of(&[[9, 2, 3]]), 9));
+    }
+}

@@ -18,6 +18,7 @@ use openraft::{BasicNode, ServerState, Snapshot};
 use super::broken::{self, Early};
 use super::charter::Charter;
 use super::engine;
+use super::engine_members;
 use super::log::Log;
 use super::machine::Machine;
 use super::network::{Acknowledged, Lines};
@@ -355,15 +356,12 @@ impl Group {
             .is_some()
     }
 
-    /// Whether this incarnation is among those whose votes and acknowledgements count.
+    /// Whether this incarnation is among those whose votes and acknowledgements count, in the old
+    /// membership and in the new one while it changes. A log that is empty yet names nobody.
     pub(crate) fn votes(&self) -> bool {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
-        let members = metrics.membership_config.membership();
-        members
-            .get_joint_config()
-            .iter()
-            .all(|voters| voters.contains(&self.me))
+        engine_members::counts(metrics.membership_config.membership(), self.me)
     }
 
     /// Why the engine has stopped, if it has.
