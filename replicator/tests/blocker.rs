@@ -10,45 +10,46 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use support::definitions::{number, ordered, text};
-use support::insert;
+use support::outcomes::{insist, set_level};
+use support::{Nodes, insert};
 
-/// A read that fails; answers why, and how long it took.
-fn refused(conn: &Connection) -> (String, Duration) {
-    let began = Instant::now();
-    let sql = "SELECT count(*) FROM page";
-    assert!(text(conn, sql).is_err(), "a read in spite of the lock");
-    let took = began.elapsed();
-    (
-        text(conn, "SELECT nuda_debug() ->> 'refused_read'").unwrap(),
-        took,
-    )
+/// A connection whose reads are strong, and which does not wait long.
+fn reader(nodes: &Nodes) -> Connection {
+    let conn = nodes.open("b", "org");
+    set_level(nodes, &conn, "read", "strong");
+    conn.execute_batch("SELECT nuda_timeout(600)").unwrap();
+    conn
+}
+
+/// A read that fails, each time, and in its time; in the end because of the lock, and not because
+/// there is no leader just now.
+fn refused(nodes: &Nodes, conn: &Connection) -> String {
+    nodes.eventually("a read that names the lock", |_| {
+        let began = Instant::now();
+        let sql = "SELECT count(*) FROM page";
+        assert!(text(conn, sql).is_err(), "a read in spite of the lock");
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(15), "{took:?}");
+        let why = text(conn, "SELECT nuda_debug() ->> 'refused_read'").unwrap();
+        why.contains("thread").then_some(why)
+    })
 }
 
 #[test]
 fn a_strong_read_names_the_connection_that_keeps_the_file_from_being_written() {
     let nodes = ordered();
-    let (a, path) = (nodes.open("a", "org"), nodes.file("b", "org"));
-    let (writes, reads) = (nodes.open("b", "org"), nodes.open("b", "org"));
-    reads
-        .execute_batch("SELECT nuda_read_consistency('strong'); SELECT nuda_timeout(600)")
-        .unwrap();
-    a.execute_batch("SELECT nuda_write_consistency('strong')")
-        .unwrap();
+    let a = nodes.open("a", "org");
+    let (writes, reads) = (nodes.open("b", "org"), reader(&nodes));
+    set_level(&nodes, &a, "write", "strong");
     writes.execute_batch("BEGIN IMMEDIATE").unwrap();
-    nodes.eventually("a strong write of a's", |_| {
-        let sql = "INSERT INTO page(id, hits) VALUES ('strong', 0)";
-        a.execute(sql, []).ok()
-    });
-    let (why, took) = refused(&reads);
+    let strong = "INSERT INTO page(id, hits) VALUES ('strong', 0)";
+    insist(&nodes, &a, strong);
+    let why = refused(&nodes, &reads);
     assert!(why.contains("this thread itself holds"), "{why}");
-    assert!(took < Duration::from_secs(5), "{took:?}");
-    let other = std::thread::spawn(move || {
-        let conn = support::open(&path);
-        conn.execute_batch("SELECT nuda_read_consistency('strong'); SELECT nuda_timeout(600)")
-            .unwrap();
-        refused(&conn).0
+    let why = std::thread::scope(|scope| {
+        let other = scope.spawn(|| refused(&nodes, &reader(&nodes)));
+        other.join().unwrap()
     });
-    let why = other.join().unwrap();
     assert!(why.contains("another thread of this process"), "{why}");
     // What is in nobody's way is not blamed.
     insert(&writes, "eventual");

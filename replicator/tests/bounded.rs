@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use support::Nodes;
+use support::outcomes::{commit, patient, read, set_level};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
@@ -68,22 +69,19 @@ fn a_node_that_slept_sees_what_the_others_had_before_its_read() {
     let nodes = page();
     let (writer, elsewhere) = (nodes.open("a", "org"), nodes.open("b", "org"));
     let reader = bounded(&nodes, "c", 200);
-    set(&reader, "timeout = 20000").unwrap();
+    patient(&reader);
+    patient(&writer);
     for round in 1..=5 {
-        if round % 2 == 0 {
-            set(&writer, "write_consistency = quorum").unwrap();
-        } else {
-            set(&writer, "write_consistency = eventual").unwrap();
-        }
+        let level = if round % 2 == 0 { "quorum" } else { "eventual" };
+        set_level(&nodes, &writer, "write", level);
         nodes.signal("c", "-STOP");
-        nodes.eventually("the write", |_| hit(&writer).ok());
+        commit(&nodes, &writer, hit);
         nodes.eventually("a majority has it", |_| {
             (hits(&elsewhere).ok()? == round).then_some(())
         });
         std::thread::sleep(Duration::from_millis(250));
         nodes.signal("c", "-CONT");
-        let seen = hits(&reader).unwrap_or_else(|e| panic!("{e}: {}", refusal(&reader)));
-        assert_eq!(seen, round);
+        assert_eq!(read(&nodes, || hits(&reader)), round);
     }
     nodes.verify("a", "org");
 }
@@ -92,7 +90,8 @@ fn a_node_that_slept_sees_what_the_others_had_before_its_read() {
 fn a_read_asks_nobody_while_the_answer_is_young() {
     let nodes = page();
     let reader = bounded(&nodes, "c", 600_000);
-    assert_eq!(hits(&reader).unwrap(), 0);
+    patient(&reader);
+    assert_eq!(read(&nodes, || hits(&reader)), 0);
     for name in NAMES {
         nodes.signal(name, "-STOP");
     }
@@ -110,7 +109,7 @@ fn a_read_asks_nobody_while_the_answer_is_young() {
 fn without_a_majority_a_read_fails_once_the_answer_is_too_old() {
     let mut nodes = page();
     let reader = bounded(&nodes, "c", 300);
-    assert_eq!(hits(&reader).unwrap(), 0);
+    assert_eq!(read(&nodes, || hits(&reader)), 0);
     nodes.kill("a");
     nodes.kill("b");
     nodes.eventually("a refusal", |_| hits(&reader).err());

@@ -5,20 +5,29 @@
 //! among the histories, where disks lose their power. `docs/testing.md` lists all of them.
 
 // A test fails by panicking, in its helpers too.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod support;
 
-use std::sync::Barrier;
-use std::time::Duration;
+use std::sync::{Barrier, Mutex};
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ffi};
 use support::Nodes;
+use support::outcomes::{commit, commit_sql, is_refused, patient, set_level, unknown_id};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
 /// What applications saw that must never be seen.
 type Verdict = Result<(), String>;
+
+/// How often a rule may be broken without harm, by chance: the machine was slow, or somebody else was elected.
+const TRIES: usize = 3;
 
 /// The scenario holds, and does not hold without the rule.
 fn control(rule: &str, scenario: fn(&mut Nodes) -> Verdict) {
@@ -27,10 +36,12 @@ fn control(rule: &str, scenario: fn(&mut Nodes) -> Verdict) {
         support::skipped("negative controls: a release build keeps every rule");
         return;
     }
-    let mut broken = nodes(rule);
-    match scenario(&mut broken) {
-        Err(why) => println!("without {rule}: {why}"),
-        Ok(()) => panic!("nobody noticed that {rule} was broken\n{}", broken.logs()),
+    for left in (0..TRIES).rev() {
+        let mut broken = nodes(rule);
+        match scenario(&mut broken) {
+            Err(why) => return println!("without {rule}: {why}"),
+            Ok(()) => assert!(left > 0, "nobody noticed it\n{}", broken.logs()),
+        }
     }
 }
 
@@ -49,11 +60,11 @@ fn nodes(rule: &str) -> Nodes {
             "CREATE TABLE account(id TEXT PRIMARY KEY, balance INTEGER);
              SELECT nuda_track('account', 'strong');
              CREATE TABLE note(id TEXT PRIMARY KEY);
-             SELECT nuda_track('note');
-             SELECT nuda_timeout(10000);
-             INSERT INTO account VALUES ('x', 0);",
+             SELECT nuda_track('note');",
         )
         .unwrap();
+    patient(&founder);
+    commit_sql(&nodes, &founder, "INSERT INTO account VALUES ('x', 0)");
     for name in NAMES {
         let conn = nodes.open(name, "org");
         nodes.eventually("the tables are everywhere and ordered", |nodes| {
@@ -73,7 +84,7 @@ fn set(conn: &Connection, sql: &str) -> rusqlite::Result<String> {
 /// A connection whose reads are strong, and which waits so many milliseconds.
 fn strong(nodes: &Nodes, name: &str, timeout_ms: u64) -> Connection {
     let conn = nodes.open(name, "org");
-    set(&conn, "SELECT nuda_read_consistency('strong')").unwrap();
+    set_level(nodes, &conn, "read", "strong");
     set(&conn, &format!("SELECT nuda_timeout({timeout_ms})")).unwrap();
     conn
 }
@@ -108,10 +119,11 @@ fn a_leader_without_the_others_acknowledges_nothing() {
         let alone = strong(nodes, "a", 1_500);
         set(&alone, "SELECT nuda_read_consistency('eventual')").unwrap();
         nodes.nuda_ok("a", &["fault", "--cut", "b,c"]);
-        let told = alone.execute("UPDATE account SET balance = 7", []);
+        let write = || alone.execute("UPDATE account SET balance = 7", []);
+        let told = (0..3).map(|_| write()).find(Result::is_ok);
         let seen = found(nodes, "b");
         match (told, seen) {
-            (Ok(_), 0) => Err("acknowledged, and the majority has never heard of it".to_owned()),
+            (Some(_), 0) => Err("acknowledged, and the majority has never heard of it".to_owned()),
             _ => Ok(()),
         }
     });
@@ -152,16 +164,20 @@ fn who_is_told_that_nothing_happened_is_told_the_truth() {
 fn no_acknowledged_addition_is_lost() {
     control("certification", |nodes| {
         let barrier = Barrier::new(2);
-        let acknowledged: i64 = std::thread::scope(|scope| {
+        let open = Mutex::new(Vec::new());
+        let mut acknowledged: i64 = std::thread::scope(|scope| {
             let work = |name: &'static str| {
                 let conn = strong(nodes, name, 2_000);
                 // Both begin on what they have: overlapping is the point.
                 set(&conn, "SELECT nuda_read_consistency('eventual')").unwrap();
-                let barrier = &barrier;
+                let (barrier, open) = (&barrier, &open);
                 scope.spawn(move || {
                     let once = |_| {
                         barrier.wait();
-                        i64::from(add(&conn).is_ok())
+                        let done = add(&conn);
+                        let id = done.as_ref().err().and_then(unknown_id);
+                        open.lock().unwrap().extend(id);
+                        i64::from(done.is_ok())
                     };
                     (0..60).map(once).sum::<i64>()
                 })
@@ -171,12 +187,20 @@ fn no_acknowledged_addition_is_lost() {
         });
         // Files that took two transactions at one position may never be read again.
         let reader = strong(nodes, "c", 2_000);
-        let until = std::time::Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + Duration::from_secs(20);
+        for id in open.into_inner().unwrap() {
+            let status = format!("SELECT nuda_txn_status('{id}')");
+            let mut settled = set(&reader, &status);
+            while settled.is_err() && Instant::now() < until {
+                settled = set(&reader, &status);
+            }
+            acknowledged += i64::from(settled.is_ok_and(|answer| answer == "committed"));
+        }
         loop {
             match balance(&reader) {
                 Ok(n) if n == acknowledged && n > 0 => break Ok(()),
                 Ok(n) => break Err(format!("{acknowledged} acknowledged, and {n} are there")),
-                Err(e) if std::time::Instant::now() > until => {
+                Err(e) if Instant::now() > until => {
                     break Err(format!("{acknowledged} acknowledged, no strong read: {e}"));
                 }
                 Err(_) => {}
@@ -193,19 +217,16 @@ fn what_a_strong_write_saw_is_there_with_it() {
         nodes.nuda_ok("a", &["fault", "--withheld", "b,c"]);
         conn.execute("INSERT INTO note VALUES ('seen')", [])
             .unwrap();
-        let until = std::time::Instant::now() + Duration::from_secs(10);
-        while let Err(e) = add(&conn) {
-            assert!(std::time::Instant::now() < until, "{e}\n{}", nodes.logs());
-        }
+        commit(nodes, &conn, add);
         drop(conn);
         nodes.kill("a");
         let reader = strong(nodes, "b", 2_000);
-        let until = std::time::Instant::now() + Duration::from_secs(10);
+        let until = Instant::now() + Duration::from_secs(20);
         loop {
             match balance(&reader) {
                 Ok(1) => break,
                 Ok(n) => return Err(format!("acknowledged, and a strong read finds {n}")),
-                Err(e) if std::time::Instant::now() > until => {
+                Err(e) if Instant::now() > until => {
                     return Err(format!("acknowledged, and no strong read succeeds: {e}"));
                 }
                 Err(_) => {}
@@ -226,18 +247,21 @@ fn what_is_accepted_late_is_merged_everywhere() {
     control("collection", |nodes| {
         let late = strong(nodes, "b", 1_000);
         set(&late, "SELECT nuda_read_consistency('eventual')").unwrap();
-        set(&late, "SELECT nuda_write_consistency('quorum')").unwrap();
+        set_level(nodes, &late, "write", "quorum");
         for name in ["b", "c"] {
             nodes.nuda_ok(name, &["fault", "--stall-log"]);
         }
-        let told = late.execute("INSERT INTO note VALUES ('late')", []);
-        let told = told.map_or_else(|e| e.to_string(), |_| "committed".to_owned());
-        let id = told
-            .split_once("nuda_txn_status('")
-            .and_then(|(_, id)| id.split('\'').next());
-        let Some(id) = id else {
-            panic!("{told}\n{}", nodes.logs());
-        };
+        let id = nodes.eventually("an unknown outcome", |nodes| {
+            let told = late.execute("INSERT INTO note VALUES ('late')", []);
+            let error = told.expect_err("no majority has it on disk");
+            let id = unknown_id(&error);
+            assert!(
+                id.is_some() || is_refused(&error),
+                "{error}\n{}",
+                nodes.logs()
+            );
+            id
+        });
         let other = nodes.open("c", "org");
         let collected = |name: &str| {
             let conn = nodes.open(name, "org");
@@ -256,11 +280,11 @@ fn what_is_accepted_late_is_merged_everywhere() {
         for name in ["b", "c"] {
             nodes.nuda_ok(name, &["fault"]);
         }
-        let until = std::time::Instant::now() + Duration::from_secs(15);
+        let until = Instant::now() + Duration::from_secs(30);
         for name in NAMES {
             let reader = strong(nodes, name, 2_000);
             while let Err(e) = balance(&reader) {
-                if std::time::Instant::now() > until {
+                if Instant::now() > until {
                     return Err(format!("collected: {early}; no strong read at {name}: {e}"));
                 }
             }

@@ -149,11 +149,11 @@ impl Away {
             let hits = "SELECT hits FROM page WHERE id = 'both'";
             assert_eq!(conn.query_row(hits, [], |r| r.get::<_, i64>(0)), Ok(1003));
         }
-        let status = nodes.status("c");
-        assert_eq!(
-            status["partitions"][0]["alarms"].as_array().unwrap().len(),
-            0
-        );
+        nodes.eventually("no alarm", |nodes| {
+            let status = nodes.status("c");
+            let alarms = status["partitions"][0]["alarms"].as_array()?.len();
+            (alarms == 0).then_some(())
+        });
         let left = std::fs::read_dir(nodes.dir("c").join(".nuda")).unwrap();
         let left: Vec<_> = left.flatten().map(|e| e.file_name()).collect();
         let aside = |name: &std::ffi::OsString| name.to_string_lossy().contains("aside");

@@ -9,6 +9,7 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
+use support::outcomes::{commit_sql, patient, read};
 use support::{Nodes, count, insert, open};
 
 fn many(conn: &Connection, what: &str, n: usize) {
@@ -54,14 +55,12 @@ fn agree(nodes: &Nodes, rows: i64, total: i64) {
     for node in ["a", "b", "c"] {
         let conn = nodes.open(node, "org");
         assert_eq!((count(&conn), hits(&conn)), (rows, total), "{node}");
-        let status = nodes.status(node);
-        let partition = &status["partitions"][0];
-        assert_eq!(
-            partition["alarms"].as_array().unwrap().len(),
-            0,
-            "{partition}"
-        );
-        assert_eq!(partition["stopped_sites"].as_array().unwrap().len(), 0);
+        let none = |nodes: &Nodes, what: &str| {
+            let status = nodes.status(node);
+            status["partitions"][0][what].as_array().unwrap().is_empty()
+        };
+        assert!(none(nodes, "stopped_sites"), "{}", nodes.logs());
+        nodes.eventually("no alarm", |nodes| none(nodes, "alarms").then_some(()));
     }
 }
 
@@ -146,11 +145,11 @@ fn a_strong_read_knows_a_file_that_was_put_back() {
     let a = nodes.open("a", "org");
     a.execute_batch(
         "CREATE TABLE page(id TEXT PRIMARY KEY, hits INTEGER);
-         SELECT nuda_track('page', 'strong');
-         SELECT nuda_timeout(20000);
-         INSERT INTO page VALUES ('hits', 0);",
+         SELECT nuda_track('page', 'strong');",
     )
     .unwrap();
+    patient(&a);
+    commit_sql(&nodes, &a, "INSERT INTO page VALUES ('hits', 0)");
     let read_strongly = |conn: &Connection| -> rusqlite::Result<i64> {
         let level = "SELECT nuda_timeout(20000), nuda_read_consistency('strong')";
         conn.query_row(level, [], |_| Ok(()))?;
@@ -165,10 +164,10 @@ fn a_strong_read_knows_a_file_that_was_put_back() {
     c.execute("VACUUM INTO ?", [backup.to_str().unwrap()])
         .unwrap();
     for _ in 0..10 {
-        a.execute("UPDATE page SET hits = hits + 1", []).unwrap();
+        commit_sql(&nodes, &a, "UPDATE page SET hits = hits + 1");
     }
     // From here on c's daemon knows that its file has them.
-    assert_eq!(read_strongly(&c).unwrap(), 10);
+    assert_eq!(read(&nodes, || read_strongly(&c)), 10);
     drop(c);
     let fresh = nodes.dir("c").join("fresh");
     std::fs::copy(&backup, &fresh).unwrap();
@@ -177,9 +176,9 @@ fn a_strong_read_knows_a_file_that_was_put_back() {
     }
     std::fs::rename(&fresh, nodes.file("c", "org")).unwrap();
     let c = nodes.open("c", "org");
-    let seen = read_strongly(&c).unwrap_or_else(|e| panic!("{e}\n{}", nodes.logs()));
     assert_eq!(
-        seen, 10,
+        read(&nodes, || read_strongly(&c)),
+        10,
         "a strong read of a file that lacks what it promises"
     );
     nodes.verify("a", "org");

@@ -8,6 +8,7 @@ mod support;
 
 use support::definitions::{NAMES, Writer, alter, define, everywhere, number, ordered, text};
 use support::open;
+use support::outcomes::{insist, patient, read, refusal, set_level};
 
 #[test]
 fn any_node_tracks_and_untracks() {
@@ -22,7 +23,7 @@ fn any_node_tracks_and_untracks() {
          INSERT INTO note VALUES ('1', 'there before');",
     )
     .unwrap();
-    assert!(define(&b, "SELECT nuda_track('note')").starts_with("tracking note (1 rows)"));
+    assert!(define(&nodes, &b, "SELECT nuda_track('note')").starts_with("tracking note (1 rows)"));
     // As a strong transaction of b's.
     let level = text(&b, "SELECT nuda_last_commit() ->> 'level'").unwrap();
     assert_eq!(level, "strong");
@@ -31,11 +32,11 @@ fn any_node_tracks_and_untracks() {
         .unwrap();
     c.execute_batch("CREATE TABLE account(id TEXT PRIMARY KEY, balance INT)")
         .unwrap();
-    define(&c, "SELECT nuda_track('account', 'strong')");
+    define(&nodes, &c, "SELECT nuda_track('account', 'strong')");
     everywhere(&nodes, "SELECT * FROM account");
     nodes.verify("a", "org");
     assert_eq!(number(&a, "SELECT count(*) FROM note"), 2);
-    define(&c, "SELECT nuda_untrack('note')");
+    define(&nodes, &c, "SELECT nuda_untrack('note')");
     for conn in [&a, &b] {
         nodes.eventually("note is untracked", |_| {
             let sql = "SELECT count(*) FROM nuda_tables WHERE name = 'note'";
@@ -109,10 +110,9 @@ fn a_column_added_at_one_node_while_others_write() {
 fn levels_that_promise_a_majority_never_leave_a_new_column_behind() {
     let nodes = ordered();
     let (a, b) = (nodes.open("a", "org"), nodes.open("b", "org"));
-    b.execute_batch(
-        "INSERT INTO page VALUES ('x', 'old', 0); SELECT nuda_write_consistency('quorum');",
-    )
-    .unwrap();
+    b.execute_batch("INSERT INTO page VALUES ('x', 'old', 0)")
+        .unwrap();
+    set_level(&nodes, &b, "write", "quorum");
     nodes.verify("a", "org");
     let both = "BEGIN IMMEDIATE; ALTER TABLE page ADD COLUMN n INT DEFAULT 1;
         UPDATE page SET title = 'new', n = 2; COMMIT;";
@@ -120,17 +120,18 @@ fn levels_that_promise_a_majority_never_leave_a_new_column_behind() {
     assert!(refused.contains("no place in the log yet"), "{refused}");
     let _ = b.execute_batch("ROLLBACK");
     // A strong transaction carries the definition with what it wrote.
-    b.execute_batch("SELECT nuda_write_consistency('strong')")
-        .unwrap();
+    set_level(&nodes, &b, "write", "strong");
     nodes.eventually("it is committed", |_| {
         let done = b.execute_batch(both);
         let _ = b.execute_batch("ROLLBACK");
         done.ok()
     });
-    a.execute_batch("SELECT nuda_read_consistency('strong')")
-        .unwrap();
-    let seen = text(&a, "SELECT title || n FROM page WHERE id = 'x'");
-    assert_eq!(seen.as_deref(), Ok("new2"));
+    set_level(&nodes, &a, "read", "strong");
+    patient(&a);
+    let seen = read(&nodes, || {
+        text(&a, "SELECT title || n FROM page WHERE id = 'x'")
+    });
+    assert_eq!(seen, "new2");
     nodes.verify("a", "org");
 }
 
@@ -281,10 +282,9 @@ fn a_strong_table_gets_a_unique_index_that_holds_everywhere() {
     let (a, b) = (nodes.open("a", "org"), nodes.open("b", "org"));
     b.execute_batch("CREATE TABLE account(id TEXT PRIMARY KEY, iban TEXT)")
         .unwrap();
-    define(&b, "SELECT nuda_track('account', 'strong')");
+    define(&nodes, &b, "SELECT nuda_track('account', 'strong')");
     everywhere(&nodes, "SELECT * FROM account");
-    b.execute_batch("INSERT INTO account VALUES ('a', '1')")
-        .unwrap();
+    insist(&nodes, &b, "INSERT INTO account VALUES ('a', '1')");
     alter(
         &nodes,
         &b,
@@ -308,30 +308,20 @@ fn a_strong_table_gets_a_unique_index_that_holds_everywhere() {
                 .then_some(())
         });
     }
-    let error = b
-        .query_row(
-            "SELECT nuda_exec('ALTER TABLE account ADD COLUMN iban')",
-            [],
-            |_| Ok(()),
-        )
-        .unwrap_err();
-    assert!(
-        error.to_string().contains("duplicate column name"),
-        "{error}"
-    );
-    let error = b
-        .query_row(
-            "SELECT nuda_exec('ALTER TABLE account ADD COLUMN x; DELETE FROM account')",
-            [],
-            |_| Ok(()),
-        )
-        .unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("of statements that change a schema"),
-        "{error}"
-    );
+    for (sql, why) in [
+        (
+            "ALTER TABLE account ADD COLUMN iban",
+            "duplicate column name",
+        ),
+        (
+            "ALTER TABLE account ADD COLUMN x; DELETE FROM account",
+            "of statements that change a schema",
+        ),
+    ] {
+        let call = || b.query_row("SELECT nuda_exec(?)", [sql], |_| Ok(()));
+        let error = refusal(&nodes, call);
+        assert!(error.to_string().contains(why), "{error}");
+    }
     // The leader's own function is no way round the order.
     b.execute_batch("BEGIN; INSERT INTO page VALUES ('x', 'before it', 0)")
         .unwrap();

@@ -8,10 +8,11 @@ mod support;
 
 use std::time::Duration;
 
-use rusqlite::{Connection, Error, ffi};
+use rusqlite::Connection;
 use serde_json::Value;
 
 use support::Nodes;
+use support::outcomes::{commit_sql, insist, overtaken, patient, read, set_level};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
@@ -38,9 +39,12 @@ fn shop() -> Nodes {
             (pages == 2).then_some(())
         });
     }
-    founder
-        .execute_batch("INSERT INTO account VALUES ('x', 10, 'x@x')")
-        .unwrap();
+    patient(&founder);
+    commit_sql(
+        &nodes,
+        &founder,
+        "INSERT INTO account VALUES ('x', 10, 'x@x')",
+    );
     nodes
 }
 
@@ -56,27 +60,15 @@ fn level(conn: &Connection, which: &str, to: &str) -> rusqlite::Result<String> {
 /// A connection whose reads and writes are strong.
 fn strong(nodes: &Nodes, name: &str) -> Connection {
     let conn = nodes.open(name, "org");
-    nodes.eventually("the levels", |_| {
-        level(&conn, "read", "strong").ok()?;
-        level(&conn, "write", "strong").ok()
-    });
+    set_level(nodes, &conn, "read", "strong");
+    set_level(nodes, &conn, "write", "strong");
+    patient(&conn);
     conn
 }
 
-fn code(error: &Error) -> i32 {
-    match error {
-        Error::SqliteFailure(e, _) => e.extended_code,
-        _ => 0,
-    }
-}
-
-/// Runs it until nobody else was first.
-fn insist(nodes: &Nodes, conn: &Connection, sql: &str) {
-    nodes.eventually("a strong commit", |nodes| match conn.execute_batch(sql) {
-        Ok(()) => Some(()),
-        Err(e) if code(&e) == ffi::SQLITE_BUSY_SNAPSHOT => None,
-        Err(e) => panic!("{sql}: {e}\n{}", nodes.logs()),
-    });
+/// What a read finds, whatever its level.
+fn found<T: rusqlite::types::FromSql>(nodes: &Nodes, conn: &Connection, sql: &str) -> T {
+    read(nodes, || one(conn, sql))
 }
 
 fn last_commit(conn: &Connection) -> Value {
@@ -98,7 +90,7 @@ fn a_strong_title_stays_against_a_later_one_of_a_node_that_was_cut_off() {
     assert_eq!((&last["level"], &last["of"]), (&"strong".into(), &3.into()));
     let b = strong(&nodes, "b");
     let title = "SELECT title FROM page WHERE id = 'home'";
-    assert_eq!(one::<String>(&b, title).unwrap(), "strong");
+    assert_eq!(found::<String>(&nodes, &b, title), "strong");
     // Later, by every clock; and then once more on top of it.
     std::thread::sleep(Duration::from_millis(50));
     let c = nodes.open("c", "org");
@@ -129,7 +121,7 @@ fn a_strong_title_stays_against_a_later_one_of_a_node_that_was_cut_off() {
     c.execute("UPDATE page SET title = 'knows' WHERE id = 'home'", [])
         .unwrap();
     nodes.verify("c", "org");
-    assert_eq!(one::<String>(&b, title).unwrap(), "knows");
+    assert_eq!(found::<String>(&nodes, &b, title), "knows");
 }
 
 #[test]
@@ -160,7 +152,7 @@ fn a_transaction_over_both_kinds_is_whole_on_every_node_or_nowhere() {
             insist(&nodes, conn, sell);
         }
         let waits = strong(&nodes, "c");
-        assert_eq!(one::<i64>(&waits, sum).unwrap(), 10);
+        assert_eq!(found::<i64>(&nodes, &waits, sum), 10);
         done.store(true, std::sync::atomic::Ordering::Relaxed);
         watcher.join().unwrap();
     });
@@ -181,10 +173,10 @@ fn a_transaction_over_both_kinds_is_whole_on_every_node_or_nowhere() {
     b.execute_batch("ROLLBACK").unwrap();
     nodes.verify("b", "org");
     let c = strong(&nodes, "c");
-    assert_eq!(one::<i64>(&c, "SELECT balance FROM account").unwrap(), 0);
-    assert_eq!(one::<i64>(&c, "SELECT sum(hits) FROM page").unwrap(), 10);
+    assert_eq!(found::<i64>(&nodes, &c, "SELECT balance FROM account"), 0);
+    assert_eq!(found::<i64>(&nodes, &c, "SELECT sum(hits) FROM page"), 10);
     let titles = "SELECT count(*) FROM page WHERE title = 'old'";
-    assert_eq!(one::<i64>(&c, titles).unwrap(), 2);
+    assert_eq!(found::<i64>(&nodes, &c, titles), 2);
 }
 
 #[test]
@@ -195,19 +187,18 @@ fn of_two_overlapping_strong_transactions_on_an_eventual_table_one_fails() {
     // Both have seen it.
     for conn in [&a, &b] {
         let title = "SELECT title FROM page WHERE id = 'other'";
-        assert_eq!(one::<String>(conn, title).unwrap(), "b");
+        assert_eq!(found::<String>(&nodes, conn, title), "b");
     }
-    a.execute_batch("BEGIN IMMEDIATE; UPDATE page SET title = 'a' WHERE id = 'home'")
-        .unwrap();
     // An eventual write overtakes nobody.
-    nodes
-        .open("c", "org")
-        .execute("UPDATE page SET hits = hits + 5 WHERE id = 'home'", [])
-        .unwrap();
-    insist(&nodes, &b, "UPDATE page SET title = 'b' WHERE id = 'home'");
-    let error = a.execute_batch("COMMIT").unwrap_err();
-    assert_eq!(code(&error), ffi::SQLITE_BUSY_SNAPSHOT, "{error}");
-    assert!(a.is_autocommit(), "rolled back");
+    let c = nodes.open("c", "org");
+    let mut hits = 0;
+    let first = || {
+        c.execute("UPDATE page SET hits = hits + 5 WHERE id = 'home'", [])?;
+        hits += 5;
+        b.execute_batch("UPDATE page SET title = 'b' WHERE id = 'home'")
+    };
+    let lost = "UPDATE page SET title = 'a' WHERE id = 'home'";
+    overtaken(&nodes, (&a, lost), first, &b);
     insist(
         &nodes,
         &a,
@@ -215,7 +206,7 @@ fn of_two_overlapping_strong_transactions_on_an_eventual_table_one_fails() {
     );
     nodes.verify("c", "org");
     let row = "SELECT title || ' ' || hits FROM page WHERE id = 'home'";
-    assert_eq!(one::<String>(&b, row).unwrap(), "ba 5");
+    assert_eq!(found::<String>(&nodes, &b, row), format!("ba {hits}"));
 }
 
 #[test]
@@ -224,6 +215,7 @@ fn calls_at_the_leader_write_eventual_tables_too() {
     let mut last = 0;
     for (calls, name) in (0..6).zip(NAMES.iter().cycle()) {
         let conn = nodes.open(name, "org");
+        patient(&conn);
         let page = "UPDATE page SET title = ?, hits = hits + 1 WHERE id = ''home''";
         let account = "UPDATE account SET balance = balance - 1 RETURNING balance";
         let (sql, changes) = if calls < 3 {
@@ -232,9 +224,7 @@ fn calls_at_the_leader_write_eventual_tables_too() {
             (format!("{page}; {account}"), 2)
         };
         let exec = format!("SELECT nuda_exec('{sql}', ?)");
-        let text: String = conn
-            .query_row(&exec, [name], |row| row.get(0))
-            .unwrap_or_else(|e| panic!("{e}\n{}", nodes.logs()));
+        let text: String = read(&nodes, || conn.query_row(&exec, [name], |row| row.get(0)));
         let answer: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(answer["changes"], changes, "{text}");
         // It has its place in the order, whatever it wrote.
@@ -245,6 +235,6 @@ fn calls_at_the_leader_write_eventual_tables_too() {
     nodes.verify("c", "org");
     let b = strong(&nodes, "b");
     let row = "SELECT title || ' ' || hits FROM page WHERE id = 'home'";
-    assert_eq!(one::<String>(&b, row).unwrap(), "c 6");
-    assert_eq!(one::<i64>(&b, "SELECT balance FROM account").unwrap(), 7);
+    assert_eq!(found::<String>(&nodes, &b, row), "c 6");
+    assert_eq!(found::<i64>(&nodes, &b, "SELECT balance FROM account"), 7);
 }

@@ -5,12 +5,12 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
-use rusqlite::{Error, ffi};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use support::Nodes;
+use support::outcomes::unknown_id;
+use support::outcomes::{Outcome, commit_sql, is_committed, is_refused, outcome, patient, read};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
@@ -33,8 +33,9 @@ fn counter() -> Nodes {
             conn.query_row(level, [], |_| Ok(())).ok()
         });
     }
+    patient(&founder);
     let insert = "INSERT INTO counter VALUES (1, 0), (2, 0)";
-    founder.execute(insert, []).unwrap();
+    commit_sql(&nodes, &founder, insert);
     nodes
 }
 
@@ -46,46 +47,67 @@ fn leader(nodes: &Nodes) -> String {
     })
 }
 
+/// Whether to stop, and what everybody has done so far.
+#[derive(Default)]
+struct Phase {
+    stop: AtomicBool,
+    done: AtomicU64,
+}
+
 /// Commits as often as it can; answers how often that was. The transaction takes as long as an
 /// application's with some work in it.
-fn contend(nodes: &Nodes, name: &str, work: Duration, stop: &AtomicBool) -> u64 {
+fn contend(nodes: &Nodes, name: &str, work: Duration, phase: &Phase) -> u64 {
     let conn = nodes.open(name, "org");
+    patient(&conn);
     let mut won = 0;
-    while !stop.load(Ordering::Relaxed) {
+    while !phase.stop.load(Ordering::Relaxed) {
         let begun = conn
             .execute_batch("BEGIN IMMEDIATE; UPDATE counter SET n = n + 1 WHERE id = 1")
             .map(|()| std::thread::sleep(work));
-        match begun.and_then(|()| conn.execute_batch("COMMIT")) {
-            Ok(()) => won += 1,
-            Err(Error::SqliteFailure(e, _)) if e.extended_code == ffi::SQLITE_BUSY_SNAPSHOT => {}
-            Err(e) => panic!("{e}\n{}", nodes.logs()),
+        let done = begun.and_then(|()| conn.execute_batch("COMMIT"));
+        if outcome(nodes, &conn, done) == Outcome::Committed {
+            won += 1;
+            phase.done.fetch_add(1, Ordering::Relaxed);
         }
     }
     won
 }
 
 /// Calls as often as it can; answers how often that was.
-fn call(nodes: &Nodes, name: &str, stop: &AtomicBool) -> u64 {
+fn call(nodes: &Nodes, name: &str, phase: &Phase) -> u64 {
     let conn = nodes.open(name, "org");
+    patient(&conn);
     let mut calls = 0;
-    while !stop.load(Ordering::Relaxed) {
+    while !phase.stop.load(Ordering::Relaxed) {
         let sql = "SELECT nuda_exec('UPDATE counter SET n = n + 1 WHERE id = 2')";
-        conn.query_row(sql, [], |_| Ok(()))
-            .unwrap_or_else(|e| panic!("{e}\n{}", nodes.logs()));
-        calls += 1;
+        let done = match conn.query_row(sql, [], |_| Ok(())) {
+            Ok(()) => true,
+            Err(e) => match unknown_id(&e) {
+                Some(id) => is_committed(nodes, &conn, &id),
+                None if is_refused(&e) => false,
+                None => panic!("{e}\n{}", nodes.logs()),
+            },
+        };
+        calls += u64::from(done);
+        phase.done.fetch_add(u64::from(done), Ordering::Relaxed);
     }
     calls
 }
 
-type Busy<'a> = Box<dyn Fn(&AtomicBool) -> u64 + Send + Sync + 'a>;
+type Busy<'a> = Box<dyn Fn(&Phase) -> u64 + Send + Sync + 'a>;
 
-/// Runs all at once for a while; answers how often each was done.
+/// Runs all at once for two seconds, and until they have done enough together for shares to be
+/// told, however slow the machine is; answers how often each was done.
 fn together(busy: &[&Busy<'_>]) -> Vec<u64> {
-    let stop = AtomicBool::new(false);
+    let (phase, enough) = (Phase::default(), 40);
     std::thread::scope(|scope| {
-        let threads: Vec<_> = busy.iter().map(|run| scope.spawn(|| run(&stop))).collect();
+        let threads: Vec<_> = busy.iter().map(|run| scope.spawn(|| run(&phase))).collect();
+        let began = Instant::now();
         std::thread::sleep(Duration::from_secs(2));
-        stop.store(true, Ordering::Relaxed);
+        while phase.done.load(Ordering::Relaxed) < enough && began.elapsed().as_secs() < 60 {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        phase.stop.store(true, Ordering::Relaxed);
         threads.into_iter().map(|t| t.join().unwrap()).collect()
     })
 }
@@ -109,11 +131,15 @@ fn shares(busy: &[Busy<'_>]) -> Vec<u64> {
 /// What the file of `name` has counted.
 fn counted(nodes: &Nodes, name: &str) -> (u64, u64) {
     let conn = nodes.open(name, "org");
+    patient(&conn);
     let level = "SELECT nuda_read_consistency('strong')";
-    conn.query_row(level, [], |_| Ok(())).unwrap();
+    nodes.eventually("strong reads", |_| {
+        conn.query_row(level, [], |_| Ok(())).ok()
+    });
     let sql = "SELECT max(n) FILTER (WHERE id = 1), max(n) FILTER (WHERE id = 2) FROM counter";
-    conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
-        .unwrap()
+    read(nodes, || {
+        conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+    })
 }
 
 #[test]
@@ -124,7 +150,7 @@ fn three_nodes_at_once_get_their_shares_the_slow_ones_too() {
         // The leader's neighbour is always first.
         let work = Duration::from_millis(if name == leader { 0 } else { 8 });
         let nodes = &nodes;
-        let run: Busy<'_> = Box::new(move |stop| contend(nodes, name, work, stop));
+        let run: Busy<'_> = Box::new(move |phase| contend(nodes, name, work, phase));
         run
     });
     let done = shares(&contenders);
@@ -138,16 +164,16 @@ fn a_stream_of_calls_starves_no_transaction_and_is_not_starved() {
     let leader = leader(&nodes);
     let far = NAMES.into_iter().find(|name| *name != leader).unwrap();
     let (at, leader) = (&nodes, &leader);
-    let calls: Busy<'_> = Box::new(move |stop| {
+    let calls: Busy<'_> = Box::new(move |phase| {
         std::thread::scope(|scope| {
             let clients: Vec<_> = (0..4)
-                .map(|_| scope.spawn(|| call(at, leader, stop)))
+                .map(|_| scope.spawn(|| call(at, leader, phase)))
                 .collect();
             clients.into_iter().map(|c| c.join().unwrap()).sum()
         })
     });
     let work = Duration::from_millis(5);
-    let transactions: Busy<'_> = Box::new(move |stop| contend(at, far, work, stop));
+    let transactions: Busy<'_> = Box::new(move |phase| contend(at, far, work, phase));
     let done = shares(&[transactions, calls]);
     assert_eq!(counted(&nodes, far), (done[0], done[1]));
     nodes.verify(leader, "org");

@@ -7,12 +7,13 @@
 mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rusqlite::{Connection, Error, ffi};
+use rusqlite::Connection;
 use serde_json::Value;
 
 use support::Nodes;
+use support::outcomes::{Outcome, commit, commit_sql, outcome, read};
 
 /// A partition with a strong table of two accounts, on these nodes.
 fn bank(nodes: &Nodes, names: &[&str]) {
@@ -22,22 +23,11 @@ fn bank(nodes: &Nodes, names: &[&str]) {
         .execute_batch(
             "CREATE TABLE account(id TEXT PRIMARY KEY, balance INTEGER);
              SELECT nuda_track('account', 'strong');
-             SELECT nuda_timeout(20000);
-             INSERT INTO account VALUES ('x', 100), ('y', 100);",
+             SELECT nuda_timeout(20000);",
         )
-        .unwrap_or_else(|e| panic!("{e}\n{}", nodes.logs()));
-}
-
-/// Waits longer than the others do: several groups are founded on a machine that has other work.
-fn patiently<T>(nodes: &Nodes, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + Duration::from_secs(60);
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < until, "never: {what}\n{}", nodes.logs());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+        .unwrap();
+    let insert = "INSERT INTO account VALUES ('x', 100), ('y', 100)";
+    commit_sql(nodes, &founder, insert);
 }
 
 fn level(conn: &Connection, which: &str, to: &str) -> rusqlite::Result<String> {
@@ -47,7 +37,7 @@ fn level(conn: &Connection, which: &str, to: &str) -> rusqlite::Result<String> {
 
 /// A connection whose reads and writes are strong, as soon as that can be.
 fn strong(nodes: &Nodes, name: &str) -> Connection {
-    patiently(nodes, &format!("{name} is strong"), || {
+    nodes.eventually(&format!("{name} is strong"), |_| {
         let conn = nodes.open(name, "org");
         conn.prepare("SELECT * FROM account").ok()?;
         level(&conn, "write", "strong").ok()?;
@@ -57,23 +47,20 @@ fn strong(nodes: &Nodes, name: &str) -> Connection {
 }
 
 fn transfer(conn: &Connection) -> rusqlite::Result<()> {
-    let done = conn.execute_batch(
+    conn.execute_batch(
         "BEGIN IMMEDIATE;
          UPDATE account SET balance = balance - 1 WHERE id = 'x';
          UPDATE account SET balance = balance + 1 WHERE id = 'y';
          COMMIT;",
-    );
-    if !conn.is_autocommit() {
-        conn.execute_batch("ROLLBACK").unwrap();
-    }
-    done
+    )
 }
 
-fn balances(conn: &Connection) -> Option<(i64, i64)> {
+fn balances(nodes: &Nodes, conn: &Connection) -> (i64, i64) {
     let sql = "SELECT (SELECT balance FROM account WHERE id = 'x'),
                       (SELECT balance FROM account WHERE id = 'y')";
-    let found = conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
-    found.ok()
+    read(nodes, || {
+        conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+    })
 }
 
 /// What a node says about the partition's log.
@@ -86,7 +73,7 @@ fn log_of(nodes: &Nodes, name: &str) -> Option<Value> {
 
 /// Waits until a node knows these voters, and votes or follows as it should.
 fn settled(nodes: &Nodes, name: &str, voters: &[&str]) -> Value {
-    patiently(nodes, &format!("{name} knows {voters:?}"), || {
+    nodes.eventually(&format!("{name} knows {voters:?}"), |_| {
         let log = log_of(nodes, name)?;
         let votes = log["votes"].as_bool()? == voters.contains(&name);
         let known = log["voters"] == serde_json::json!(voters) && log["leader"].is_string();
@@ -97,31 +84,18 @@ fn settled(nodes: &Nodes, name: &str, voters: &[&str]) -> Value {
 /// Transfers until it is told to stop; how many were committed, those settled later included.
 fn teller(nodes: &Nodes, name: &str, stop: &AtomicBool) -> i64 {
     let mut conn = strong(nodes, name);
-    let (mut committed, mut open) = (0, Vec::new());
+    let mut committed = 0;
     while !stop.load(Ordering::Relaxed) {
-        match transfer(&conn) {
-            Ok(()) => committed += 1,
-            Err(Error::SqliteFailure(e, _)) if e.extended_code == ffi::SQLITE_BUSY_SNAPSHOT => {}
-            Err(e) => {
-                let text = e.to_string();
-                if let Some((_, id)) = text.split_once("nuda_txn_status('") {
-                    open.push(id.split('\'').next().unwrap().to_owned());
-                } else if !text.contains("not committed") && !text.contains("interrupted") {
-                    panic!("{text}\n{}", nodes.logs());
-                }
+        match outcome(nodes, &conn, transfer(&conn)) {
+            Outcome::Committed => committed += 1,
+            Outcome::Beaten => {}
+            Outcome::NotCommitted => {
                 std::thread::sleep(Duration::from_millis(20));
                 conn = strong(nodes, name);
             }
         }
         // Room for the others.
         std::thread::sleep(Duration::from_millis(5));
-    }
-    for id in open {
-        let settled: String = patiently(nodes, "the outcome", || {
-            conn.query_row("SELECT nuda_txn_status(?)", [&id], |row| row.get(0))
-                .ok()
-        });
-        committed += i64::from(settled == "committed");
     }
     committed
 }
@@ -150,7 +124,7 @@ fn under_tellers(nodes: &Nodes, names: &[&str], change: impl FnOnce()) -> i64 {
 fn check(nodes: &Nodes, names: &[&str], committed: i64) {
     for name in names {
         let conn = strong(nodes, name);
-        let found = patiently(nodes, "a strong read", || balances(&conn));
+        let found = balances(nodes, &conn);
         assert_eq!(found, (100 - committed, 100 + committed), "{name}");
     }
     nodes.verify(names[0], "org");
@@ -180,7 +154,7 @@ fn members_that_join_under_writers_vote() {
     check(&nodes, &all, committed);
     // The groups that it was in before have ended.
     for name in all {
-        patiently(&nodes, "one group is left", || {
+        nodes.eventually("one group is left", |_| {
             (groups(&nodes, name) == 1).then_some(())
         });
     }
@@ -188,13 +162,12 @@ fn members_that_join_under_writers_vote() {
     nodes.kill("a");
     nodes.kill("b");
     let e = strong(&nodes, "e");
-    patiently(&nodes, "three of five are a majority", || transfer(&e).ok());
+    commit(&nodes, &e, transfer);
     let moved = log_of(&nodes, "e").unwrap()["moves"].as_u64();
     assert!(moved >= Some(2), "{moved:?}");
     nodes.run("a");
     nodes.run("b");
-    let expected = balances(&e).unwrap().1 - 100;
-    check(&nodes, &all, expected);
+    check(&nodes, &all, committed + 1);
 }
 
 #[test]
@@ -227,19 +200,19 @@ fn a_node_that_is_gone_for_ever_is_removed_and_the_rest_votes() {
     // What comes back is no member any more, and says so.
     nodes.run("c");
     let c = nodes.open("c", "org");
-    let refused = patiently(&nodes, "c is told", || {
+    let refused = nodes.eventually("c is told", |_| {
         let error = level(&c, "write", "strong").err()?.to_string();
         error.contains("no member").then_some(error)
     });
     assert!(refused.contains("its members are a, b"), "{refused}");
-    transfer(&a).unwrap();
+    commit(&nodes, &a, transfer);
 }
 
 #[test]
 fn the_leader_dies_between_the_seal_and_the_arrival() {
     let mut nodes = Nodes::start_with(&["a", "b", "c", "d"], &["--fault-point", "sealed"]);
     bank(&nodes, &["a", "b", "c"]);
-    let leader = patiently(&nodes, "a leader", || {
+    let leader = nodes.eventually("a leader", |_| {
         log_of(&nodes, "b")?["leader"].as_str().map(str::to_owned)
     });
     let others: Vec<&str> = ["a", "b", "c"]
@@ -269,15 +242,16 @@ fn a_sixth_member_follows_and_writes_like_the_others() {
     let log = settled(&nodes, "f", &voters);
     assert_eq!(log["followers"], serde_json::json!(["f"]));
     let f = strong(&nodes, "f");
-    let committed = (0..5).filter(|_| transfer(&f).is_ok()).count();
-    assert!(committed > 0, "{}", nodes.logs());
-    check(&nodes, &["a", "f"], i64::try_from(committed).unwrap());
+    for _ in 0..5 {
+        commit(&nodes, &f, transfer);
+    }
+    check(&nodes, &["a", "f"], 5);
 }
 
 /// Commits enough for two snapshots.
 fn write(nodes: &Nodes, conn: &Connection) {
     for _ in 0..25 {
-        patiently(nodes, "a transfer", || transfer(conn).ok());
+        commit(nodes, conn, transfer);
     }
 }
 

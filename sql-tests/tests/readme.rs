@@ -95,15 +95,12 @@ fn the_walk_through_of_the_readme_works() {
     let folder = folder();
     for block in blocks("sh") {
         let mut script = block.clone();
-        // Held together, so that they are three different ones.
-        let held: Vec<TcpListener> = (0..3)
-            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-            .collect();
-        for (n, listener) in held.iter().enumerate() {
-            let port = listener.local_addr().unwrap().port();
+        // Ports that no client's end of a connection takes by chance before the nodes do.
+        let first = 10_000 + u16::try_from(std::process::id() % 10_000).unwrap();
+        let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+        for (n, port) in (first..).filter(is_free).take(3).enumerate() {
             script = script.replace(&format!(":710{}", n + 1), &format!(":{port}"));
         }
-        drop(held);
         let script =
             format!("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n{script}\n");
         let said = run("bash", &["-s"], folder.path(), &script);

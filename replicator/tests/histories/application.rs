@@ -40,6 +40,8 @@ pub(crate) fn serve() {
     let _: String = conn
         .query_row("SELECT nuda_timeout(1000)", [], |row| row.get(0))
         .unwrap();
+    // The test harness may have begun a line: where tests run one after the other it does.
+    println!();
     for line in std::io::stdin().lock().lines() {
         let asked: Value = serde_json::from_str(&line.unwrap()).unwrap();
         println!("{ANSWER}{}", carry_out(&conn, &asked));

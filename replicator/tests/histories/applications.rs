@@ -14,7 +14,7 @@ use crate::application::{ANSWER, FILE};
 use crate::support;
 
 /// An application that says nothing for so long will never say anything.
-const SILENCE: Duration = Duration::from_secs(90);
+const SILENCE: Duration = Duration::from_secs(180);
 
 /// In which language an application is written.
 #[derive(Debug, Clone)]
@@ -170,8 +170,14 @@ impl Running {
 
 impl Machines {
     fn signal(&self, client: usize, signal: &str) -> bool {
-        let pid = self.pids.get(&client);
-        pid.is_some_and(|pid| support::succeeds("kill", &[signal, &pid.to_string()]))
+        let Some(pid) = self.pids.get(&client) else {
+            return false;
+        };
+        let sent = support::succeeds("kill", &[signal, &pid.to_string()]);
+        if sent && signal == "-STOP" {
+            support::stands_still(*pid);
+        }
+        sent
     }
 }
 

@@ -136,19 +136,27 @@ impl Plan {
     }
 
     /// For negative controls: something is wrong, or the nodes do not even heal. Where the machine
-    /// cannot do the faults, nothing is.
+    /// cannot do the faults, nothing is. What is broken may do no harm by chance, but not each of
+    /// several times.
     pub(crate) fn must_fail(&self) {
-        // That they cannot even start would prove nothing.
-        let Some(cluster) = Cluster::start(self) else {
-            return;
-        };
-        let run = std::panic::AssertUnwindSafe(|| self.run_on(cluster));
-        match std::panic::catch_unwind(run) {
-            Err(_) => println!("as it must be: the nodes do not heal"),
-            Ok(Err(why)) => println!("as it must be: {why}"),
-            Ok(Ok(Done::Everything)) => panic!("nobody noticed what was broken"),
-            Ok(Ok(Done::Nothing)) => {}
+        for seed in self.seed..self.seed + 4 {
+            let plan = Self {
+                seed,
+                ..self.clone()
+            };
+            // That they cannot even start would prove nothing.
+            let Some(cluster) = Cluster::start(&plan) else {
+                return;
+            };
+            let run = std::panic::AssertUnwindSafe(|| plan.run_on(cluster));
+            match std::panic::catch_unwind(run) {
+                Err(_) => return println!("as it must be: the nodes do not heal"),
+                Ok(Err(why)) => return println!("as it must be: {why}"),
+                Ok(Ok(Done::Everything)) => println!("nobody noticed what was broken"),
+                Ok(Ok(Done::Nothing)) => return,
+            }
         }
+        panic!("nobody ever noticed what was broken");
     }
 
     /// An application for each workload on each node; one of all is in Python.

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use rusqlite::{Connection, Result};
 
+use super::outcomes::{is_beaten, is_committed, is_refused, patient, unknown_id};
 use super::{Nodes, open};
 
 pub(crate) const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -34,15 +35,14 @@ pub(crate) fn text(conn: &Connection, sql: &str) -> Result<String> {
     conn.query_row(sql, [], |row| row.get(0))
 }
 
-/// Runs a definition, again if another one was first.
-pub(crate) fn define(conn: &Connection, sql: &str) -> String {
-    for _ in 0..20 {
-        match text(conn, sql) {
-            Err(e) if e.to_string().contains("was first") => {}
-            done => return done.unwrap_or_else(|e| panic!("{sql}: {e}")),
-        }
-    }
-    panic!("{sql}: never first");
+/// Runs a definition, again if another one was first, or for want of a leader.
+pub(crate) fn define(nodes: &Nodes, conn: &Connection, sql: &str) -> String {
+    patient(conn);
+    nodes.eventually(sql, |nodes| match text(conn, sql) {
+        Ok(done) => Some(done),
+        Err(e) if is_beaten(&e) || is_refused(&e) => None,
+        Err(e) => panic!("{sql}: {e}\n{}", nodes.logs()),
+    })
 }
 
 /// Waits until a statement can be prepared on every node.
@@ -57,18 +57,15 @@ pub(crate) fn everywhere(nodes: &Nodes, sql: &str) {
 
 /// Runs a change of tables at the leader, again while there is none.
 pub(crate) fn alter(nodes: &Nodes, conn: &Connection, sql: &str) {
-    nodes.eventually(sql, |_| {
-        match conn.query_row("SELECT nuda_exec(?)", [sql], |row| row.get::<_, String>(0)) {
-            Ok(_) => Some(()),
-            Err(e) if e.to_string().contains("not committed") => None,
-            Err(e) => {
-                let text = e.to_string();
-                let id = text.split_once("nuda_txn_status('").map(|(_, id)| id);
-                let id = id.unwrap_or(&text).trim_end_matches("')");
-                let status = "SELECT nuda_txn_status(?)";
-                let status = conn.query_row(status, [id], |row| row.get::<_, String>(0));
-                (status.as_deref() == Ok("committed")).then_some(())
-            }
+    nodes.eventually(sql, |nodes| {
+        let done = conn.query_row("SELECT nuda_exec(?)", [sql], |_| Ok(()));
+        match done {
+            Ok(()) => Some(()),
+            Err(e) if is_refused(&e) || is_beaten(&e) => None,
+            Err(e) => match unknown_id(&e) {
+                Some(id) => is_committed(nodes, conn, &id).then_some(()),
+                None => panic!("{sql}: {e}\n{}", nodes.logs()),
+            },
         }
     });
 }

@@ -6,6 +6,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod definitions;
+pub(crate) mod outcomes;
 pub(crate) mod power;
 
 use std::collections::HashMap;
@@ -34,7 +35,7 @@ pub(crate) struct Nodes {
     pub(crate) envs: Vec<(String, String)>,
     /// Under which command they run.
     pub(crate) under: Vec<String>,
-    /// Where nodes listen each time that they are started; the others take a free port.
+    /// Where nodes listen each time that they are started; the others take another port each time.
     pub(crate) listen: HashMap<String, String>,
 }
 
@@ -61,7 +62,7 @@ impl Nodes {
         nodes
     }
 
-    /// Starts one node (again) on a free port.
+    /// Starts one node (again) on a port that nobody had.
     pub(crate) fn run(&mut self, name: &str) {
         self.spawn(name);
         self.found(name);
@@ -73,18 +74,19 @@ impl Nodes {
         self.running.insert(name.to_owned(), child);
     }
 
-    /// What starts a node on a free port.
+    /// What starts a node. The port is nobody else's, now or before: a node that still calls one that is gone
+    /// must not reach another test's.
     pub(crate) fn command(&self, name: &str) -> Command {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
             .open(self.home.path().join(format!("{name}.log")))
             .unwrap();
+        let listen = self.listen.get(name).cloned().unwrap_or_else(free_address);
         let mut command = under(&self.under_of(name), NUDA);
         command
             .envs(self.envs_of(name))
-            .args(["serve", "--allow-faults", "--listen"])
-            .arg(self.listen.get(name).map_or("127.0.0.1:0", String::as_str))
+            .args(["serve", "--allow-faults", "--listen", &listen])
             .args([
                 "--log",
                 "debug,hyper_util=info,reqwest=info,openraft=off",
@@ -143,6 +145,9 @@ impl Nodes {
         let pid = self.pid(name).to_string();
         let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
         assert!(sent.success());
+        if signal == "-STOP" {
+            stands_still(self.pid(name));
+        }
     }
 
     /// Waits until a node has died by itself.
@@ -231,9 +236,9 @@ impl Nodes {
         nodes
     }
 
-    /// Waits, but not for ever.
+    /// Waits, but not for ever: long enough for a machine that has other work.
     pub(crate) fn eventually<T>(&self, what: &str, mut look: impl FnMut(&Self) -> Option<T>) -> T {
-        let until = Instant::now() + Duration::from_secs(15);
+        let until = Instant::now() + Duration::from_secs(60);
         loop {
             if let Some(found) = look(self) {
                 return found;
@@ -339,6 +344,8 @@ pub(crate) fn write_as_told() {
     };
     let told = |name: &str| std::env::var(name).unwrap();
     let conn = open(Path::new(&file));
+    // The test harness may have begun a line: where tests run one after the other it does.
+    println!();
     conn.pragma_update(None, "synchronous", told("WRITE_SYNC"))
         .unwrap();
     for n in 0..told("WRITE_COUNT").parse::<usize>().unwrap() {
@@ -358,6 +365,25 @@ pub(crate) fn write_as_told() {
 pub(crate) fn skipped(why: &str) {
     // Past the capture of the test harness: what was skipped is said aloud.
     let _ = writeln!(std::io::stderr().lock(), "skipped: {why}");
+}
+
+/// Waits until no thread of a process that was stopped runs any more: one of them has to take the signal
+/// first, and the others go on until it has.
+pub(crate) fn stands_still(pid: u32) {
+    let until = Instant::now() + Duration::from_secs(60);
+    let is_stopped = |entry: std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        // After the program's name, which may hold anything.
+        let state = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+        state.is_empty() || state.starts_with(['T', 't', 'Z', 'X'])
+    };
+    while let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) {
+        if tasks.flatten().all(is_stopped) {
+            return;
+        }
+        assert!(Instant::now() < until, "never: {pid} stands still");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Runs a command for its success.
