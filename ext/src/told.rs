@@ -75,15 +75,16 @@ struct Known {
 /// What the writer remembers of its site's records.
 #[derive(Debug, Default)]
 pub(crate) struct Bases {
-    /// The site and the hash with which the log ended, and the stamp of that record.
-    end: Option<(i64, ChainHash, Stamp)>,
+    /// The site and the hash with which the log ended when the rest was right, and that record's stamp
+    /// if it was written here.
+    end: Option<(i64, ChainHash, Option<Stamp>)>,
     known: Vec<Known>,
 }
 
 impl Bases {
     /// A record that was the log's last, and its stamp.
     pub(crate) fn end(&self) -> Option<(ChainHash, Stamp)> {
-        self.end.map(|(_, hash, stamp)| (hash, stamp))
+        self.end.and_then(|(_, hash, stamp)| Some((hash, stamp?)))
     }
 
     /// Tells a record, which is about to become the log's last; `None` if it stays whole.
@@ -91,11 +92,10 @@ impl Bases {
         if !record.may_be_told || body.len() > told::TOLD_BYTES {
             return Ok(None);
         }
-        let end = self.end.map(|(site_id, hash, _)| (site_id, hash));
-        if end != Some((record.site_id, record.previous)) {
+        if !self.ends_before(record) {
             self.known.clear();
-            self.end = None;
             self.remember_stored(db, record)?;
+            self.end = Some((record.site_id, record.previous, None));
         }
         let table = first_table(body);
         let Some(base) = self.known.iter().find(|known| known.table == table) else {
@@ -117,9 +117,18 @@ impl Bases {
             }))
     }
 
+    /// Whether what is remembered is of the records before this one.
+    fn ends_before(&self, record: &Record) -> bool {
+        let is_before = |(site_id, hash, _)| (site_id, hash) == (record.site_id, record.previous);
+        self.end.is_some_and(is_before)
+    }
+
     /// The log ends with this record now, which was stored whole unless it is `told`.
     pub(crate) fn written(&mut self, record: &Record, body: &[u8], hash: ChainHash, told: bool) {
-        self.end = Some((record.site_id, hash, record.stamp));
+        if !self.ends_before(record) {
+            self.known.clear();
+        }
+        self.end = Some((record.site_id, hash, Some(record.stamp)));
         if !told {
             self.remember(record.seq, &record.header, body);
         }

@@ -132,7 +132,17 @@ fn a_record_that_is_rolled_back_tells_nothing() {
         // The hook vetoes after the record was written.
         assert!(file.db.execute_batch("COMMIT").is_err());
         file.db.commit_hook(None::<fn() -> bool>).unwrap();
-        write(&file.db, n..n + 1);
+        // Nor is it one that others are told by after a record that is too long to be told.
+        let long = format!("INSERT INTO u VALUES ('{n}', {n}, hex(zeroblob(3000)))");
+        for sql in [
+            long.as_str(),
+            &format!("INSERT INTO t VALUES ({n}, 'x', 1)"),
+        ] {
+            if n % 2 == 0 {
+                file.db.execute_batch(sql).unwrap();
+            }
+        }
+        write(&file.db, n + 100..n + 101);
     }
     file.deliver(&replica);
 }
