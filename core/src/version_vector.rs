@@ -77,6 +77,13 @@ impl VersionVector {
         });
     }
 
+    /// The entries that are greater than those of `other`.
+    #[must_use]
+    pub fn beyond(&self, other: &Self) -> Self {
+        let beyond = self.iter().filter(|(site, seq)| *seq > other.get(*site));
+        beyond.collect()
+    }
+
     /// The entries, ordered by site.
     pub fn iter(&self) -> impl Iterator<Item = (Site, Seq)> + '_ {
         self.seen.iter().map(|(site, seq)| (*site, *seq))

@@ -30,6 +30,7 @@ use crate::record;
 use crate::replaced;
 use crate::rows::{Applying, RowStatements};
 use crate::shadow::{self, Sites, State, damaged, hash_from, to_i64};
+use crate::stored;
 use crate::track::atomically;
 use crate::visible::{self, Touched};
 use crate::waiting::{self, Content, Whole};
@@ -69,6 +70,8 @@ pub(crate) enum Need {
     Schema,
     /// A newer version of this program.
     Upgrade,
+    /// That its node is removed: it can be applied nowhere.
+    Removal,
 }
 
 impl Need {
@@ -78,6 +81,7 @@ impl Need {
             Self::Changes => "changes",
             Self::Schema => "schema",
             Self::Upgrade => "upgrade",
+            Self::Removal => "removal",
         }
     }
 }
@@ -88,8 +92,24 @@ pub(crate) enum Stop {
     Wait(Need, String),
     /// It contradicts what is here under its name.
     Fork(String),
+    /// It had not seen what all members had, and cannot be merged any more.
+    Stale(String),
+    /// Its content is not what its hash says.
+    Corrupt(String),
     /// For this error.
     Fail(Error),
+}
+
+impl Stop {
+    fn into_outcome(self) -> Result<Outcome> {
+        match self {
+            Self::Wait(need, why) => Ok(Outcome::Waiting(need, why)),
+            Self::Fork(why) => Ok(Outcome::Fork(why)),
+            Self::Stale(why) => Ok(Outcome::Stale(why)),
+            Self::Corrupt(why) => Ok(Outcome::Corrupt(why)),
+            Self::Fail(error) => Err(error),
+        }
+    }
 }
 
 impl From<Error> for Stop {
@@ -131,19 +151,28 @@ pub(crate) fn apply(
             part.partition, state.partition
         )));
     }
+    let outcome = while_foreign(connection, || {
+        deliver(connection, &state, &part, must_cover)
+    });
+    outcome.map(|outcome| (part.dot, outcome))
+}
+
+/// Runs what brings others' changesets into the tables, whole or not at all.
+fn while_foreign<T>(connection: &Connection, bring: impl FnOnce() -> Result<T>) -> Result<T> {
+    let db = connection.db();
     guard::prepare(connection, connection.is_dedicated())?;
     let foreign_keys = db.switch(Setting::ForeignKeys, false)?;
-    let outcome = connection.while_applying(|| {
+    let done = connection.while_applying(|| {
         atomically(db, || {
             visible::settle_own(connection)?;
-            deliver(connection, &state, &part, must_cover)
+            bring()
         })
     });
     db.switch(Setting::ForeignKeys, foreign_keys)?;
-    if outcome.is_err() || !db.is_autocommit() {
+    if done.is_err() || !db.is_autocommit() {
         forget_states(connection);
     }
-    outcome.map(|outcome| (part.dot, outcome))
+    done
 }
 
 /// What was applied is rolled back, or may be.
@@ -195,39 +224,69 @@ fn deliver(
         let ours = ours()?;
         return match apply_whole(connection, &mut sites, &ours, &whole, must_cover) {
             Ok(()) => {
-                let drained = drain(connection, &mut sites, &ours)?;
+                let drained = drain(connection, &mut sites, &ours, None)?;
                 Ok(Outcome::Applied(1 + drained.applied))
             }
-            Err(Stop::Fork(why)) => Ok(Outcome::Fork(why)),
-            Err(Stop::Fail(error)) => Err(error),
             Err(Stop::Wait(need, why)) => {
-                if let Some(stale) = stale(db, &sites, &whole.header, must_cover)? {
-                    return Ok(Outcome::Stale(stale));
-                }
                 waiting::keep(db, site_id, part, &why)?;
+                if need == Need::Removal {
+                    waiting::refuse(db, site_id, part.dot.seq, &why)?;
+                }
+                stored::mark(db, &sites, ours.own(), Some((part.dot, must_cover)))?;
                 Ok(Outcome::Waiting(need, why))
             }
+            Err(stop) => stop.into_outcome(),
         };
     }
-    let (need, why) = if is_next {
-        (Need::Parts, "the rest of it has not arrived")
-    } else {
-        (Need::Changes, "its predecessor has not arrived")
-    };
-    waiting::keep(db, site_id, part, why)?;
-    if part.last.is_none() && !waiting::has_later_part(db, site_id, part)? {
-        // The rest follows; looking at what waits for every part would read it all each time.
-        return Ok(Outcome::Waiting(need, why.to_owned()));
+    if waiting::seen(db, site_id, part.dot.seq)?.is_none() {
+        let why = if is_next {
+            "the rest of it has not arrived"
+        } else {
+            "its predecessor has not arrived"
+        };
+        waiting::keep(db, site_id, part, why)?;
+        if part.last.is_none() && !waiting::has_later_part(db, site_id, part)? {
+            // The rest follows; looking at what waits for every part would read it all each time.
+            return Ok(Outcome::Waiting(Need::Parts, why.to_owned()));
+        }
     }
-    let drained = drain(connection, &mut sites, &ours()?)?;
-    Ok(match drained {
-        Drained { corrupt, .. } if corrupt.contains(&part.dot) => Outcome::Corrupt(format!(
-            "the content of {} does not match its hash; refused",
-            part.dot
-        )),
-        Drained { applied: 0, .. } => Outcome::Waiting(need, why.to_owned()),
-        Drained { applied, .. } => Outcome::Applied(applied),
+    if is_next {
+        let drained = drain(
+            connection,
+            &mut sites,
+            &ours()?,
+            Some((part.dot, must_cover)),
+        )?;
+        if let Some(stop) = drained.stop {
+            let outcome = stop.into_outcome()?;
+            if !matches!(outcome, Outcome::Waiting(..)) {
+                waiting::drop_changeset(db, site_id, part.dot.seq)?;
+                return Ok(outcome);
+            }
+            stored::mark(db, &sites, ours()?.own(), Some((part.dot, must_cover)))?;
+            return Ok(outcome);
+        }
+        if drained.applied > 0 {
+            return Ok(Outcome::Applied(drained.applied));
+        }
+    } else if let Some(stop) =
+        stored::mark(db, &sites, ours()?.own(), Some((part.dot, must_cover)))?
+    {
+        return stop.into_outcome();
+    }
+    Ok(if is_next {
+        Outcome::Waiting(Need::Parts, "the rest of it has not arrived".to_owned())
+    } else {
+        Outcome::Waiting(Need::Changes, waiting::reason(db, site_id, part.dot.seq)?)
     })
+}
+
+pub(crate) fn not_its_hash(dot: Dot) -> String {
+    format!("the content of {dot} does not match its hash; refused")
+}
+
+pub(crate) fn does_not_follow(dot: Dot) -> String {
+    format!("{dot} does not follow what is known here of its site")
 }
 
 /// What others' changesets do not change: what this file wrote itself.
@@ -245,6 +304,10 @@ impl Ours {
             head: own_head(connection, state)?,
             stamp: state.stamp,
         })
+    }
+
+    fn own(&self) -> (i64, Seq) {
+        (self.site_id, self.head.seq)
     }
 }
 
@@ -271,92 +334,105 @@ fn duplicate(db: Db, sites: &Sites, part: &Part<'_>) -> Result<Outcome> {
 }
 
 /// What [`drain`] did.
-#[derive(Debug, Default)]
-pub(crate) struct Drained {
+#[derive(Default)]
+struct Drained {
     /// Changesets applied.
-    pub(crate) applied: u64,
-    /// Changesets whose content was not what their hash says, and is dropped: whoever has the
-    /// right one may send it again.
-    corrupt: Vec<Dot>,
+    applied: u64,
+    /// What became of the one that was asked about, if it was whole and not applied.
+    stop: Option<Stop>,
 }
 
-/// Applies what waits and can be applied now.
-fn drain(connection: &Connection, sites: &mut Sites, ours: &Ours) -> Result<Drained> {
+/// `nuda_retry()`: applies what waits and can be applied now, for the schema has changed, or the
+/// program. Answers how many changesets.
+pub(crate) fn retry(connection: &Connection) -> Result<u64> {
+    let db = connection.db();
+    while_foreign(connection, || {
+        let mut sites = Sites::load(db)?;
+        let ours = Ours::of(connection, &shadow::state(db)?)?;
+        Ok(drain(connection, &mut sites, &ours, None)?.applied)
+    })
+}
+
+/// Applies what waits and can be applied now. `asked`: a changeset, and what it must have seen.
+fn drain(
+    connection: &Connection,
+    sites: &mut Sites,
+    ours: &Ours,
+    asked: Option<(Dot, &VersionVector)>,
+) -> Result<Drained> {
     let db = connection.db();
     let mut drained = Drained::default();
+    let nothing = VersionVector::new();
     loop {
         let mut progress = false;
         for site_id in waiting::sites(db)? {
             while let Some(whole) = waiting::next_whole(db, sites, site_id)? {
                 let dot = whole.header.dot;
-                if !whole.is_sound {
-                    waiting::drop_changeset(db, site_id, dot.seq)?;
-                    drained.corrupt.push(dot);
-                    break;
+                let is_asked = asked.filter(|(asked, _)| *asked == dot);
+                let must_cover = is_asked.map_or(&nothing, |(_, vector)| vector);
+                let Err(stop) = apply_whole(connection, sites, ours, &whole, must_cover) else {
+                    waiting::forget(db, site_id, dot.seq)?;
+                    drained.applied += 1;
+                    progress = true;
+                    continue;
+                };
+                keep_waiting(db, site_id, dot.seq, &stop)?;
+                if is_asked.is_some() {
+                    drained.stop = Some(stop);
+                } else if let Stop::Fail(error) = stop
+                    && !error.is_corrupt()
+                {
+                    return Err(error);
                 }
-                match apply_whole(connection, sites, ours, &whole, &VersionVector::new()) {
-                    Ok(()) => {
-                        waiting::forget(db, site_id, dot.seq)?;
-                        drained.applied += 1;
-                        progress = true;
-                    }
-                    Err(Stop::Wait(_, why) | Stop::Fork(why)) => {
-                        // What it waits for may be another thing than when it came.
-                        waiting::note(db, site_id, dot.seq, &why)?;
-                        break;
-                    }
-                    Err(Stop::Fail(error)) => return Err(error),
-                }
+                break;
             }
         }
         if !progress {
-            return Ok(drained);
+            break;
         }
+    }
+    if drained.applied > 0 {
+        // What others were waiting for may be here now.
+        stored::mark(db, sites, ours.own(), None)?;
+    }
+    Ok(drained)
+}
+
+/// Notes why a changeset that waits cannot be applied now: it may be for another reason than when it
+/// came. Others go on, whatever is wrong with this one.
+fn keep_waiting(db: Db, site_id: i64, seq: Seq, stop: &Stop) -> Result<()> {
+    match stop {
+        Stop::Wait(Need::Removal, why) | Stop::Fork(why) => waiting::refuse(db, site_id, seq, why),
+        Stop::Wait(_, why) => waiting::note(db, site_id, seq, why),
+        // Its node is told so when it sends it again, and makes it again when it begins anew.
+        Stop::Stale(_) => waiting::drop_from(db, site_id, seq),
+        // Whoever has the right one may send it again.
+        Stop::Corrupt(_) => waiting::drop_changeset(db, site_id, seq),
+        Stop::Fail(error) if error.is_corrupt() => {
+            waiting::refuse(db, site_id, seq, &error.message)
+        }
+        Stop::Fail(_) => Ok(()),
     }
 }
 
-/// What a changeset had seen, not counting its own site; or what is missing here.
+/// What a changeset had seen, not counting its own site, and what is before it.
 fn seen_by(
     db: Db,
     sites: &Sites,
     header: &Header,
-    own: (i64, Seq),
 ) -> std::result::Result<(log::Head, VersionVector), Stop> {
     let site = sites
         .by_site(header.dot.site)
         .ok_or_else(|| damaged("nuda_site"))?;
     let head = log::collected_head(db, site.id)?;
-    let here = sites.vector(own);
-    if let Some((site, seq)) = header
-        .rose
-        .iter()
-        .find(|(site, seq)| here.get(*site) < *seq)
-    {
-        let why = format!("it follows {site}:{seq}, which has not arrived");
-        return Err(Stop::Wait(Need::Changes, why));
-    }
     let mut seen = sites.decode_seen(&head.seen.0)?;
     seen.join(&header.rose);
     Ok((head, seen))
 }
 
-/// Whether the changeset is too old to be merged: it lacks what was collected here.
-fn stale(
-    db: Db,
-    sites: &Sites,
-    header: &Header,
-    must_cover: &VersionVector,
-) -> Result<Option<String>> {
-    let site = sites
-        .by_site(header.dot.site)
-        .ok_or_else(|| damaged("nuda_site"))?;
-    let mut seen = sites.decode_seen(&log::collected_head(db, site.id)?.seen.0)?;
-    seen.join(&header.rose);
-    lacks(db, header, seen, must_cover)
-}
-
-/// The same, of one of which it is known what others' it had `seen`.
-fn lacks(
+/// Whether the changeset is too old to be merged: it lacks what was collected here, or must have
+/// been seen. `seen`: what it had seen of other sites.
+pub(crate) fn lacks(
     db: Db,
     header: &Header,
     mut seen: VersionVector,
@@ -390,18 +466,21 @@ fn apply_whole(
     must_cover: &VersionVector,
 ) -> std::result::Result<(), Stop> {
     let db = connection.db();
-    let (head, seen) = seen_by(db, sites, &whole.header, (ours.site_id, ours.head.seq))?;
+    let (head, seen) = seen_by(db, sites, &whole.header)?;
     if let Some(stale) = lacks(db, &whole.header, seen.clone(), must_cover)? {
-        return Err(Stop::Wait(Need::Changes, stale));
+        return Err(Stop::Stale(stale));
     }
     if whole.previous != head.hash {
-        return Err(Stop::Fork(format!(
-            "{} does not follow what is known here of its site",
-            whole.header.dot
-        )));
+        return Err(Stop::Fork(does_not_follow(whole.header.dot)));
     }
     if !whole.is_sound {
-        return Err(Error::corrupt("the content does not match its hash; refused").into());
+        return Err(Stop::Corrupt(not_its_hash(whole.header.dot)));
+    }
+    let here = sites.vector((ours.site_id, ours.head.seq));
+    let mut rose = whole.header.rose.iter();
+    if let Some((site, seq)) = rose.find(|(site, seq)| here.get(*site) < *seq) {
+        let why = format!("it follows {site}:{seq}, which has not arrived");
+        return Err(Stop::Wait(Need::Changes, why));
     }
     if whole.header.stamp <= head.stamp {
         return Err(Error::corrupt("a stamp that runs backwards; refused").into());
@@ -550,13 +629,22 @@ fn apply_body(
 /// `nuda_head(site, seq)`: the chain hash there, if it is known.
 pub(crate) fn head_hash(db: Db, site: Site, seq: Seq) -> Result<Option<ChainHash>> {
     let sites = Sites::load(db)?;
-    arrive::stored_hash(db, &sites, Dot { site, seq })
+    if let Some(hash) = arrive::stored_hash(db, &sites, Dot { site, seq })? {
+        return Ok(Some(hash));
+    }
+    match sites.by_site(site) {
+        Some(row) if waiting::seen(db, row.id, seq)?.is_some() => {
+            Ok(Some(waiting::stored(db, row.id, seq)?.0))
+        }
+        _ => Ok(None),
+    }
 }
 
 impl From<arrive::NotHere> for Stop {
     fn from(not_here: arrive::NotHere) -> Self {
         match not_here {
             arrive::NotHere::Wait(why) => Self::Wait(Need::Schema, why),
+            arrive::NotHere::Never(why) => Self::Wait(Need::Removal, why),
             arrive::NotHere::Fail(error) => Self::Fail(error),
         }
     }

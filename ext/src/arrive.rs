@@ -39,6 +39,8 @@ use crate::visible;
 pub(crate) enum NotHere {
     /// Not yet.
     Wait(String),
+    /// Not at all, anywhere, for what its node is.
+    Never(String),
     /// Not at all.
     Fail(Error),
 }
@@ -102,7 +104,7 @@ pub(crate) fn refuse_alone(
     if site == Site::LOG_STRONG || *change == SchemaChange::HandOver || !is_ordered()? {
         return Ok(());
     }
-    Err(NotHere::Wait(
+    Err(NotHere::Never(
         "the founding node changed tables alone, in a file that was put back from before it left them \
          to the log, so nothing more of that file is taken; remove that node from the partition and add \
          it again (nuda members NAME --remove NODE, nuda create NAME --on ...)"

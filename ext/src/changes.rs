@@ -1,7 +1,8 @@
 //! `nuda_changes_since(vector)`: what somebody who has seen `vector` is missing, ready for
 //! `nuda_apply`. And `nuda_changes`: the same log, readable, one row per changed row.
 //!
-//! Rows come in an order in which they can be applied: by stamp, which respects causality.
+//! Rows come in an order in which they can be applied: by stamp, which respects causality. What is
+//! stored here and waits is handed on like what is applied, but it is no change yet.
 
 use std::rc::Rc;
 
@@ -21,6 +22,7 @@ use crate::log;
 use crate::shadow::{self, Sites, State, hash_from, to_i64};
 use crate::told;
 use crate::tracked::Tables;
+use crate::waiting;
 
 /// `SELECT site, seq, part, last, changeset FROM nuda_changes_since('site:seq,...')`.
 pub(crate) static CHANGES_SINCE: Source = Source {
@@ -85,17 +87,31 @@ struct Cursor {
 }
 
 impl Walk {
+    /// What is applied and was not `since`.
     pub(crate) fn new(db: Db, since: &VersionVector) -> Result<Self> {
         let state = shadow::state(db)?;
         let sites = Sites::load(db)?;
         let applied = applied(db, &state, &sites)?;
+        Self::up_to(db, since, &sites, &applied)
+    }
+
+    /// The same, and what waits.
+    fn of_stored(db: Db, since: &VersionVector) -> Result<Self> {
+        let state = shadow::state(db)?;
+        let sites = Sites::load(db)?;
+        let mut stored = applied(db, &state, &sites)?;
+        stored.join(&waiting::vector(db)?);
+        Self::up_to(db, since, &sites, &stored)
+    }
+
+    fn up_to(db: Db, since: &VersionVector, sites: &Sites, upto: &VersionVector) -> Result<Self> {
         let frontier = crate::apply::frontier(db)?;
         let mut walk = Self {
             db,
             cursors: Vec::new(),
         };
         for site in sites.iter() {
-            let (from, last) = (since.get(site.site), applied.get(site.site));
+            let (from, last) = (since.get(site.site), upto.get(site.site));
             if from >= last {
                 continue;
             }
@@ -170,7 +186,7 @@ fn open_since(connection: &Rc<Connection>, parameters: &[OwnedValue]) -> Result<
     let since = parse_vector(parameters.first())?;
     let partition = shadow::state(db)?.partition;
     Ok(Box::new(Since {
-        walk: Walk::new(db, &since)?,
+        walk: Walk::of_stored(db, &since)?,
         partition,
         record: None,
     }))

@@ -80,6 +80,12 @@ impl Error {
         self.0.message
     }
 
+    /// Whether bytes are at fault.
+    #[must_use]
+    pub fn is_corrupt(&self) -> bool {
+        self.code == ffi::SQLITE_CORRUPT_VTAB
+    }
+
     /// Whether trying again later may help: a lock, a full disk, memory.
     #[must_use]
     pub fn is_transient(&self) -> bool {

@@ -32,6 +32,7 @@ use crate::strong::{exec as execution, levels};
 use crate::told;
 use crate::track;
 use crate::visible;
+use crate::waiting;
 
 /// Name, number of arguments (-1: any), whether views may use it, and what it does.
 type Definition = (&'static str, i32, bool, Scalar);
@@ -67,6 +68,9 @@ const FUNCTIONS: &[Definition] = &[
     ("nuda_stamp_ms", 0, false, stamp_ms),
     ("nuda_restamp", 2, false, restamp),
     ("nuda_reissue", 1, false, reissue),
+    ("nuda_waiting_vector", 0, false, waiting_vector),
+    ("nuda_retry", 0, false, retry),
+    ("nuda_drop_unstored", 0, false, drop_unstored),
     ("nuda_set_members", 2, false, set_members),
     ("nuda_acknowledge", 2, false, acknowledge),
     ("nuda_collect", -1, false, collect_log),
@@ -432,6 +436,24 @@ fn restamp(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
     };
     let count = mend::restamp(connection, keep, max_ms)?;
     text(format!("{{\"restamped\":{count}}}"))
+}
+
+/// `SELECT nuda_waiting_vector()`: up to where whole changesets wait, of each site of which some do.
+fn waiting_vector(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
+    text(waiting::vector(connection.db())?.to_string())
+}
+
+/// `SELECT nuda_drop_unstored()`: drops what came of changesets that do not count as stored.
+fn drop_unstored(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
+    let db = connection.db();
+    track::atomically(db, || waiting::drop_unstored(db))?;
+    Ok(OwnedValue::Null)
+}
+
+/// `SELECT nuda_retry()`: applies what waits and can be applied now.
+fn retry(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
+    let applied = apply::retry(connection)?;
+    text(format!("{{\"applied\":{applied}}}"))
 }
 
 /// `SELECT nuda_reissue('path of the old file')`

@@ -87,6 +87,7 @@ mod shadow;
 mod signal;
 mod sql;
 mod states;
+mod stored;
 mod strong;
 mod texts_again;
 mod told;

@@ -10,10 +10,13 @@ use nuda_core::changeset::{ChainHash, ChainHasher, Header};
 use nuda_core::hlc::Stamp;
 use nuda_core::merge::{Event, Rank, Rules, register};
 use nuda_core::row::{BodyReader, Cell, Change, Item, RowChange};
-use nuda_core::site::Seq;
+use nuda_core::site::{Dot, Seq, Site};
 use nuda_core::sorted;
 use nuda_core::value::{OwnedValue, Value};
+use nuda_core::version_vector::VersionVector;
 
+use crate::apply::optional_hash;
+use crate::arrive;
 use crate::beside;
 use crate::births;
 use crate::concurrent::{LogIndex, RowName, for_each_row, row_fingerprint};
@@ -34,6 +37,7 @@ use crate::track::atomically;
 use crate::tracked::{ColumnType, Table, quote};
 use crate::triggers;
 use crate::visible;
+use crate::waiting;
 
 /// A row by its table's number and its key.
 type OwnedRow = (u32, Vec<OwnedValue>);
@@ -360,9 +364,89 @@ fn reissue_rows(connection: &Rc<Connection>) -> Result<u64> {
     Ok(count)
 }
 
-/// Bodies of the old file's records that this file lacks, in the order of their stamps.
+/// The sites under which the old file ever wrote, with their ids there: the daemon notes them.
+fn own_sites(db: Db) -> Result<Vec<(Site, i64)>> {
+    let noted = db.first(
+        "SELECT group_concat(value) FROM nuda_old.nuda_protocol WHERE key IN (?, ?)",
+        &[
+            Value::Text(shadow::OWN_SITES.as_bytes()),
+            Value::Text(shadow::EARLIER_SITES.as_bytes()),
+        ],
+    )?;
+    let noted = match noted.as_deref() {
+        Some([OwnedValue::Text(text)]) => String::from_utf8_lossy(text).into_owned(),
+        _ => String::new(),
+    };
+    let noted: Vec<Site> = noted.split(',').filter_map(Site::parse).collect();
+    let mut own = Vec::new();
+    for row in db.all(
+        "SELECT s.site, s.id, s.id = t.site FROM nuda_old.nuda_site s, nuda_old.nuda_state t",
+        &[],
+    )? {
+        let [
+            OwnedValue::Int(site),
+            OwnedValue::Int(id),
+            OwnedValue::Int(is_present),
+        ] = row.as_slice()
+        else {
+            return Err(damaged("nuda_site"));
+        };
+        let site = shadow::site_from(*site)?;
+        if *is_present != 0 || noted.contains(&site) {
+            own.push((site, *id));
+        }
+    }
+    Ok(own)
+}
+
+/// Up to where this file has what the old one wrote, of each of its sites: what is applied here and
+/// what waits here and will be, or less if the site went on in two ways, one of which the old file had.
+fn shared(db: Db, sites: &Sites, own: &[(Site, i64)]) -> Result<VersionVector> {
+    let waiting = waiting::vector(db)?;
+    let mut shared = VersionVector::new();
+    for (site, old_id) in own {
+        let applied = sites.by_site(*site).map_or(0, |row| row.applied);
+        let last = db.int(
+            "SELECT coalesce(max(id), 0) FROM nuda_old.nuda_log WHERE id BETWEEN ? AND ?",
+            &[
+                Value::Int(log::key(*old_id, 0, 0)),
+                Value::Int(log::key(old_id + 1, 0, 0) - 1),
+            ],
+        )?;
+        let (_, theirs, _) = log::split(last);
+        let parted = parted(db, sites, *site, *old_id, theirs.min(applied))?;
+        shared.set(*site, parted.unwrap_or(applied.max(waiting.get(*site))));
+    }
+    Ok(shared)
+}
+
+/// The last link of a site's chain that both files share, if the next one differs. `upto`: where to
+/// begin to look, downwards.
+fn parted(db: Db, sites: &Sites, site: Site, old_id: i64, upto: Seq) -> Result<Option<Seq>> {
+    let mut parted = None;
+    for seq in (1..=upto).rev() {
+        let old = db.first(
+            "SELECT hash FROM nuda_old.nuda_log WHERE id BETWEEN ? AND ? AND hash IS NOT NULL",
+            &[
+                Value::Int(log::key(old_id, seq, 0)),
+                Value::Int(log::key(old_id, seq + 1, 0) - 1),
+            ],
+        )?;
+        let here = arrive::stored_hash(db, sites, Dot { site, seq })?;
+        match (optional_hash(old.as_deref())?, here) {
+            (Some(old), Some(here)) if old != here => parted = Some(seq - 1),
+            _ => break,
+        }
+    }
+    Ok(parted)
+}
+
+/// Bodies of the records that the old file wrote and this file lacks, in the order of their stamps.
+/// What it had of others comes from them, and from the replicated log.
 fn lacking(db: Db) -> Result<Vec<Vec<u8>>> {
     let sites = Sites::load(db)?;
+    let own = own_sites(db)?;
+    let shared = shared(db, &sites, &own)?;
     let mut bodies = Vec::new();
     let mut stamp = Stamp::BASELINE;
     let of_old = |column: &str| column.replace("main.", "nuda_old.");
@@ -390,11 +474,9 @@ fn lacking(db: Db) -> Result<Vec<Vec<u8>>> {
         if let OwnedValue::Blob(header) = header {
             stamp = Header::decode(header)?.stamp;
         }
+        let site = shadow::site_from(*site)?;
         let (_, seq, _) = log::split(*key);
-        let known = sites
-            .by_site(shadow::site_from(*site)?)
-            .map_or(0, |row| row.applied);
-        if seq > known {
+        if own.iter().any(|(own, _)| *own == site) && seq > shared.get(site) {
             bodies.push(((stamp, *key), body.clone()));
         }
     }

@@ -89,7 +89,7 @@ pub(crate) fn begin(connection: &Connection) -> Result<Record> {
         follows_in_log: head.is_in_log,
         collected: own.applied,
         last_told_by: head.told_by,
-        may_be_told: head.is_in_log && state.tells,
+        may_be_told: head.is_in_log,
         header: header.encode(),
         seen: seen.0,
         level: Level::Eventual,
@@ -224,6 +224,7 @@ pub(crate) fn renew_site(connection: &Connection, state: &State) -> Result<()> {
             Value::Int(state.site_id),
         ],
     )?;
+    shadow::note_own_site(db, state.site_id)?;
     let id = shadow::add_site(db, identity::new_site(db)?)?;
     db.run(
         "UPDATE main.nuda_state SET site = ?, identity = ?, stamp = max(stamp, ?)",

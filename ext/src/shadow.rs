@@ -15,10 +15,7 @@ use crate::error::{Error, Result};
 use crate::ffi::db::{Db, Stmt};
 
 /// Version of the shadow tables' layout.
-pub(crate) const LAYOUT: i64 = 6;
-
-/// Files of this one are used as they are: no record of theirs is told by another.
-const LAYOUT_WHOLE: i64 = 5;
+pub(crate) const LAYOUT: i64 = 7;
 
 /// What `nuda_init` creates and `nuda_eject` drops, besides triggers and capture tables.
 pub(crate) const DEFINITIONS: &str = "
@@ -59,6 +56,7 @@ CREATE TABLE nuda_log(
 CREATE TABLE nuda_waiting(
   site INTEGER NOT NULL, seq INTEGER NOT NULL, -- what is in nuda_log and not applied yet
   reason TEXT NOT NULL,
+  seen TEXT,                        -- what it had seen, once it is stored; x'': it is refused
   PRIMARY KEY (site, seq)
 ) WITHOUT ROWID;
 CREATE TABLE nuda_table(
@@ -142,8 +140,6 @@ pub(crate) struct State {
     pub(crate) identity: String,
     /// Greatest stamp of this file's earlier sites; [`Sites::latest`] has those of others.
     pub(crate) stamp: Stamp,
-    /// Whether records may be told by others (see [`crate::told`]).
-    pub(crate) tells: bool,
 }
 
 impl State {
@@ -156,7 +152,7 @@ impl State {
             return Err(damaged("nuda_state"));
         }
         let layout = query.int(7);
-        if ![LAYOUT_WHOLE, LAYOUT].contains(&layout) {
+        if layout != LAYOUT {
             return Err(Error::refused(format!(
                 "this file was written by another version (layout {layout}, this build knows \
                  {LAYOUT}); use the newest extension on it"
@@ -172,7 +168,6 @@ impl State {
             site_id: query.int(4),
             identity: text(5)?,
             stamp: stamp_from(query.int(6))?,
-            tells: layout != LAYOUT_WHOLE,
         };
         query.reset();
         Ok(state)
@@ -372,6 +367,22 @@ pub(crate) fn add_site(db: Db, site: Site) -> Result<i64> {
         ],
     )?;
     Ok(next)
+}
+
+/// Where `nuda_protocol` names the sites under which this replica wrote earlier.
+pub(crate) const OWN_SITES: &str = "own sites";
+
+/// The same, of sites from before it was re-seeded.
+pub(crate) const EARLIER_SITES: &str = "earlier sites";
+
+/// Remembers that a site was this replica's, now that it goes on under another one.
+pub(crate) fn note_own_site(db: Db, site_id: i64) -> Result<()> {
+    db.run(
+        "INSERT INTO main.nuda_protocol(key, value) \
+         SELECT ?, printf('%016x', site) FROM main.nuda_site WHERE id = ? \
+         ON CONFLICT DO UPDATE SET value = ltrim(value || ',' || excluded.value, ',')",
+        &[Value::Text(OWN_SITES.as_bytes()), Value::Int(site_id)],
+    )
 }
 
 /// A site as SQLite stores it.

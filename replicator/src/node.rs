@@ -180,7 +180,7 @@ impl Node {
             self.notify_for(name).notify_waiters();
             let peer = NodeId::of_name(name);
             for partition in self.partitions.all() {
-                partition.post(self, Job::Event(Event::Reachable(peer)));
+                partition.post(self, Job::from(Event::Reachable(peer)));
             }
         }
     }
@@ -230,7 +230,7 @@ impl Node {
             let reason = reason.to_owned();
             partition.post(
                 self,
-                Job::Event(if incompatible {
+                Job::from(if incompatible {
                     Event::Incompatible { peer, reason }
                 } else {
                     Event::Unreachable { peer, reason }
@@ -265,7 +265,7 @@ impl Node {
                 RefusedKind::Later => Event::Unreachable { peer, reason },
                 RefusedKind::Incompatible => Event::Incompatible { peer, reason },
             };
-            partition.post(self, Job::Event(event));
+            partition.post(self, Job::from(event));
         }
     }
 
@@ -293,7 +293,7 @@ impl Node {
             let list = live.kept.members.joining(peer);
             tracing::warn!(partition = %partition.name, member = self.name_of(peer), "the member lost its replica and joins anew");
             drop(host);
-            partition.post(self, Job::Event(Event::Members(list)));
+            partition.post(self, Job::from(Event::Members(list)));
         }
     }
 

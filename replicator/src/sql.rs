@@ -5,7 +5,9 @@
 //! checkpoint by accident (`wal_autocheckpoint=0`, no checkpoint on close), never wait longer
 //! than the bound for a lock, never create a file that is not asked for. What the protocol
 //! wants kept in the partition's file beside the data (its floor, the full member list, own
-//! earlier sites) is in `nuda_protocol`.
+//! earlier sites) is in `nuda_protocol`; `stored` is about what waits and about those sites.
+
+mod stored;
 
 use std::cell::Cell;
 use std::path::Path;
@@ -27,6 +29,8 @@ use crate::limits;
 const FLOOR: &str = "floor";
 const MEMBERS: &str = "members";
 const OWN_SITES: &str = "own sites";
+/// Under which this replica wrote before it was re-seeded: what is of them is made again by it alone.
+const EARLIER_SITES: &str = "earlier sites";
 /// The name that `nuda_reissue` forgets when it has done its work.
 const REISSUE: &str = "reissue";
 const REISSUE_FAILED: &str = "reissue failed";
@@ -102,6 +106,8 @@ pub(crate) enum Need {
     Schema,
     /// A newer version of this program.
     Upgrade,
+    /// That its node is removed.
+    Removal,
 }
 
 /// What `nuda_digest` says: equal on two replicas if their rows are.
@@ -406,6 +412,7 @@ impl Replica {
     pub(crate) fn read(&self, ranges: &[Range], limit_bytes: usize) -> Result<Vec<PartBytes>> {
         // Sites that are not asked for are asked for from their end.
         let mut since = self.vector()?;
+        since.join(&self.waiting_vector()?);
         for range in ranges {
             since.set(range.site, range.after);
         }

@@ -4,6 +4,7 @@ Run as: reseed.py EXTENSION. Exits with status 1 and says what differs, if anyth
 """
 import json
 import shutil
+import sqlite3
 import tempfile
 from pathlib import Path
 
@@ -135,6 +136,48 @@ def reseed(folder, a, b):
     assert ask(a, "SELECT nuda_digest()") == ask(b, "SELECT nuda_digest()")
 
 
+def two_ways(folder):
+    """A backup that was put back unnoticed: both ways in which its site went on count, and what
+    another node wrote is that node's to send."""
+    a = founded(folder)
+    a.execute("CREATE TABLE t(id TEXT PRIMARY KEY, n COUNTER)")
+    ask(a, "SELECT nuda_track('t')")
+    a.execute("INSERT INTO t VALUES ('1', 0)")
+    b = copied(folder, a)
+    shutil.copy(folder / "a.db", folder / "c.db")
+    c = opened(folder / "c.db")
+    ask(c, "SELECT nuda_join('c')")
+    c.execute("UPDATE t SET n = n + 10000")
+    b.execute("UPDATE t SET n = n + 1")
+    backup = sqlite3.connect(folder / "backup.db")
+    b.backup(backup)
+    b.execute("UPDATE t SET n = n + 10")
+    assert ship(b, a) == ["applied", "applied"]
+    backup.backup(b)
+    b.execute("UPDATE t SET n = n + 100")
+    # A copy goes on under another site.
+    b.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    b.close()
+    shutil.copy(folder / "b.db", folder / "moved.db")
+    (folder / "moved.db").rename(folder / "b.db")
+    b = opened(folder / "b.db")
+    b.execute("UPDATE t SET n = n + 1000")
+    ship(c, b)
+    sites = "SELECT count(DISTINCT site) FROM nuda_changes"
+    assert ask(b, sites) == 4, b.execute("SELECT site, seq FROM nuda_changes").fetchall()
+    b.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.copy(folder / "b.db", folder / "old.db")
+    a.backup(b)
+    ask(b, "SELECT nuda_join('b')")
+    ask(b, "SELECT nuda_reissue(?)", str(folder / "old.db"))
+    ship(b, a)
+    assert ask(a, "SELECT n FROM t") == 1111, ask(a, "SELECT n FROM t")
+    ship(c, a)
+    ship(c, b)
+    assert ask(a, "SELECT n FROM t") == 11111, ask(a, "SELECT n FROM t")
+    assert ask(a, "SELECT nuda_digest()") == ask(b, "SELECT nuda_digest()")
+
+
 def references(folder):
     """Rows that refer to others: those that lost their parent meanwhile are held back, not lost."""
     a = founded(folder)
@@ -211,6 +254,6 @@ def renamed(folder):
     print("re-seeded across renamed, dropped and added columns")
 
 
-for scenario in (main, references, renamed):
+for scenario in (main, two_ways, references, renamed):
     with tempfile.TemporaryDirectory() as name:
         scenario(Path(name))

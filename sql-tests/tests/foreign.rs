@@ -171,6 +171,9 @@ fn what_is_newer_waits_and_others_go_on() {
     }
     let kept = "SELECT count(*) || ' ' || min(reason LIKE '%upgrade%') FROM nuda_waiting";
     assert_eq!(file.ask(kept), "4 1");
+    // Another node may know what it is.
+    let handed_on = "SELECT count(*) || '' FROM nuda_changes_since(nuda_version_vector())";
+    assert_eq!(file.ask(handed_on), "4");
     let good = file.update(1, &edit(&["3"], &["1"]));
     assert!(file.apply(&good).unwrap().contains("\"applied\""));
     assert_eq!(file.row(), "[2,3]|5|7");
@@ -231,14 +234,15 @@ fn a_definition_that_forgets_columns_is_refused() {
              SELECT nuda_track('t'); SELECT nuda_exec('CREATE INDEX i ON t(tags)');",
         )
         .unwrap();
-    let body: Vec<u8> = other
+    let changeset: Vec<u8> = other
         .query_row(
-            "SELECT body FROM nuda_log ORDER BY id DESC LIMIT 1",
+            "SELECT changeset FROM nuda_changes_since('') ORDER BY seq DESC LIMIT 1",
             [],
             |row| row.get(0),
         )
         .unwrap();
-    let error = file.apply(&body).unwrap_err();
+    let body = Part::decode(&changeset).unwrap().body;
+    let error = file.apply(body).unwrap_err();
     assert!(
         error.contains("a definition that forgets columns"),
         "{error}"

@@ -200,19 +200,6 @@ fn what_is_renumbered_or_restamped_is_whole() {
 }
 
 #[test]
-fn files_of_before_are_used_as_they_are() {
-    let file = opened();
-    let replica = file.copy("b.db");
-    file.db
-        .execute_batch("UPDATE nuda_state SET layout = 5")
-        .unwrap();
-    let before = file.ask::<i64>(TOLD);
-    write(&file.db, 1..40);
-    assert_eq!(file.ask::<i64>(TOLD), before);
-    file.deliver(&replica);
-}
-
-#[test]
 fn a_base_that_is_missing_is_said() {
     let file = opened();
     write(&file.db, 1..20);

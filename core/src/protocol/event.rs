@@ -1,8 +1,8 @@
 //! What goes into a [`Replication`](super::Replication) and what comes out.
 //!
 //! Every [`Event`] is a fact the host learned; every [`Command`] is something the host must do.
-//! Commands that ask for work (`Read`, `Apply`, `Secure`, `Collect`, `NewSite`, `ReadChain`,
-//! `CompareChain`) are answered by the event of the same name in the past tense; at most one
+//! Commands that ask for work (`Read`, `Apply`, `Retry`, `Secure`, `Collect`, `NewSite`,
+//! `ReadChain`, `CompareChain`) are answered by the event of the same name in the past tense; at most one
 //! of each kind is under way (`Read` and the chain commands: one per peer). An answer that
 //! never comes (the host failed) is survived: give the failure back as [`Event::Failed`].
 //! Invariant: no type here knows SQLite, sockets, or a clock.
@@ -72,6 +72,8 @@ pub struct Opened {
     pub own_sites: Vec<Site>,
     /// The newest applied changeset of each site.
     pub heads: Vec<Head>,
+    /// Up to where whole changesets wait, of each site of which some do.
+    pub waiting: VersionVector,
     /// The file's vector as last fsynced (empty if that is not known).
     pub durable: VersionVector,
     /// What [`Command::Secure`] last stored.
@@ -87,10 +89,10 @@ pub struct Opened {
 /// Why an [`Event::Applied`] stopped before the end of its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Blocked {
-    /// A changeset depends on some that are not here yet.
+    /// A changeset depends on some that are not here yet; it may be kept all the same.
     Dependencies,
-    /// A changeset needs a newer schema (R11); it waits whole.
-    Schema,
+    /// A changeset that needs what will not come by itself, and is not acknowledged as kept.
+    Refused,
     /// This changeset does not cover `must_cover`: its author's node missed a collection.
     Stale(Dot),
     /// Its predecessor's hash differs from ours: two variants of the predecessor exist.
@@ -167,10 +169,19 @@ pub enum Event {
         from: NodeId,
         /// The heads that moved.
         heads: Vec<Head>,
+        /// Up to where whole changesets wait now, of each site of which some do.
+        waiting: VersionVector,
         /// Incomplete changesets whose first parts are now stored.
         partial: Vec<Partial>,
         /// Why it stopped early.
         blocked: Option<Blocked>,
+    },
+    /// Answer to [`Command::Retry`].
+    Retried {
+        /// The heads that moved.
+        heads: Vec<Head>,
+        /// Up to where whole changesets wait still.
+        waiting: VersionVector,
     },
     /// Answer to [`Command::Secure`]: an fsync covered this vector, `floor` and the members.
     Secured(VersionVector),
@@ -216,6 +227,8 @@ pub enum Work {
     Read(NodeId),
     /// [`Command::Apply`].
     Apply,
+    /// [`Command::Retry`].
+    Retry,
     /// [`Command::Secure`].
     Secure,
     /// [`Command::Collect`].
@@ -245,8 +258,8 @@ pub enum Command {
         /// When to stop.
         limit_bytes: usize,
     },
-    /// Apply these parts in order. Skip what is already applied; stop at the first changeset
-    /// that cannot be applied. A changeset whose full dependencies (own predecessor included)
+    /// Apply these parts in order. Skip what is already applied; keep what cannot be applied yet,
+    /// and go on; stop at the first changeset that must not be applied. A changeset whose full dependencies (own predecessor included)
     /// do not cover `must_cover` is [`Blocked::Stale`]; use `direct_floor` in addition for
     /// changesets of the sites in `direct`.
     Apply {
@@ -261,7 +274,11 @@ pub enum Command {
         /// What the sender's own changesets must cover.
         direct_floor: VersionVector,
     },
-    /// Store `floor` in the file, then fsync it; answer with the applied vector that the fsync
+    /// Apply what waits and can be applied now: the schema may have changed, or the program.
+    Retry,
+    /// Store `floor` in the file, then fsync it. If the members are others than before, first drop what
+    /// came of changesets that are not stored (see [`Opened::waiting`]): it may be of a member's earlier
+    /// life, which makes it again. Then answer with the applied vector that the fsync
     /// covers (not older than when this was asked).
     Secure {
         /// From now on this node refuses authors that do not cover it.

@@ -3,9 +3,10 @@
 //! A restored backup that did not notice what it is writes numbers that its peers already
 //! know. Whoever owns the site asks the peer for its links of the chain, finds the last one
 //! that both share, keeps the site up to there and renumbers the rest under a new site; until
-//! then nothing is pushed. A difference on a site that neither side owns means that two
-//! variants were shipped: evidence, the site stops. Invariant: a site is renumbered only from
-//! a link that a peer is known not to share.
+//! then nothing is pushed. If it has left that site meanwhile, for another boot or a copy, there is
+//! nothing to renumber: it begins anew from the peer, and makes again what that lacks. A difference on
+//! a site that neither side owns means that two variants were shipped: evidence, the site stops.
+//! Invariant: a site is renumbered only from a link that a peer is known not to share.
 
 use super::event::{Command, Head};
 use super::message::{CHAIN_LINKS, Message};
@@ -17,7 +18,9 @@ use crate::site::{Dot, Seq, Site};
 #[derive(Debug)]
 pub(super) struct Check {
     peer: NodeId,
-    /// The greatest number the peer knows of our site.
+    /// Which of our sites.
+    site: Site,
+    /// The greatest number the peer knows of it.
     theirs: Seq,
     /// The lowest link asked for so far.
     asked: Seq,
@@ -34,8 +37,9 @@ impl Replication {
         for head in heads {
             let (seq, hash) = self.heads.get(&head.site).copied().unwrap_or_default();
             let differs = head.seq == seq && head.hash != hash;
-            if head.site == own && (head.seq > seq || differs) {
-                self.check_own_chain(now_ms, peer, head.seq);
+            let is_ahead = head.site == own && head.seq > seq;
+            if is_ahead || (differs && self.own_sites.contains(&head.site)) {
+                self.check_own_chain(now_ms, peer, head.site, head.seq);
                 return false;
             }
             if differs && !self.is_of_one_of_us(peer, head.site) {
@@ -60,9 +64,8 @@ impl Replication {
                 .is_some_and(|p| p.own_sites.contains(&site))
     }
 
-    /// The peer knows our own site differently: find where the chains part.
-    pub(super) fn check_own_chain(&mut self, now_ms: u64, peer: NodeId, theirs: Seq) {
-        let Some(site) = self.site() else { return };
+    /// The peer knows a site of ours differently: find where the chains part.
+    pub(super) fn check_own_chain(&mut self, now_ms: u64, peer: NodeId, site: Site, theirs: Seq) {
         if self.fork.is_some() {
             return;
         }
@@ -70,13 +73,16 @@ impl Replication {
         let upto = ours.min(theirs);
         self.fork = Some(Check {
             peer,
+            site,
             theirs,
             asked: upto,
             renumbering: false,
             until_ms: now_ms + self.config.answer_within_ms,
         });
-        if upto == 0 {
+        if upto == 0 && self.site() == Some(site) {
             self.renumber(peer, 0);
+        } else if upto == 0 {
+            self.fork = None;
         } else {
             self.send(peer, Message::ChainRequest { site, upto });
         }
@@ -95,8 +101,8 @@ impl Replication {
         let expected = self
             .fork
             .as_ref()
-            .is_some_and(|f| f.peer == peer && !f.renumbering);
-        if !expected || self.site() != Some(site) {
+            .is_some_and(|f| f.peer == peer && f.site == site && !f.renumbering);
+        if !expected {
             return;
         }
         let Some((lowest, _)) = links.last().copied() else {
@@ -117,28 +123,37 @@ impl Replication {
         let Some(check) = self
             .fork
             .as_ref()
-            .filter(|f| f.peer == peer && !f.renumbering)
+            .filter(|f| f.peer == peer && f.site == site && !f.renumbering)
         else {
             return;
         };
         let (theirs, asked) = (check.theirs, check.asked);
-        if self.site() != Some(site) {
-            self.fork = None;
-            return;
-        }
         let ours = self.applied.get(site);
-        match agree {
+        let is_present = self.site() == Some(site);
+        let keep = match agree {
             // The peer has only what we have.
-            Some(seq) if seq == theirs && seq <= ours => self.fork = None,
-            Some(seq) => self.renumber(peer, seq.min(ours)),
-            None if asked <= 1 => self.renumber(peer, 0),
-            None => self.send(
-                peer,
-                Message::ChainRequest {
-                    site,
-                    upto: asked - 1,
-                },
-            ),
+            Some(seq) if seq == theirs && seq <= ours => None,
+            // Of an earlier site it may have more: what this file lost.
+            Some(seq) if seq == ours && !is_present => None,
+            Some(seq) => Some(seq.min(ours)),
+            None if asked <= 1 => Some(0),
+            None => {
+                let upto = asked - 1;
+                self.send(peer, Message::ChainRequest { site, upto });
+                return;
+            }
+        };
+        match keep {
+            None => self.fork = None,
+            Some(keep) if is_present => self.renumber(peer, keep),
+            Some(_) => {
+                self.fork = None;
+                self.reseed(
+                    peer,
+                    "an earlier site of this node went on in two ways (a restored backup?), and its \
+                     peers have the other one",
+                );
+            }
         }
     }
 

@@ -24,6 +24,7 @@ impl Replication {
     pub(super) fn standing(&self) -> Standing {
         Standing {
             applied: self.applied.clone(),
+            waiting: self.waiting.clone(),
             durable: self.secured.durable.clone(),
             floor: self.secured.floor.clone(),
             members: self.secured.members.clone(),
@@ -70,7 +71,10 @@ impl Replication {
         for peer in self.peers.values_mut() {
             peer.accept(&self.applied);
         }
-        let wanted = match self.minimum(|s| &s.durable) {
+        // What waits may not have seen what would be collected, and its author may be gone: nothing is,
+        // anywhere, until it is applied here.
+        let minimum = self.minimum(|s| &s.durable);
+        let wanted = match minimum.filter(|_| self.waiting.is_empty()) {
             Some(mut minimum) => {
                 minimum.join(&self.floor);
                 minimum
@@ -139,6 +143,9 @@ impl Replication {
         let mut durable = vector;
         durable.meet(&self.applied);
         let before = self.standing();
+        if members != self.secured.members {
+            self.partial.clear();
+        }
         self.secured = super::Secured {
             durable,
             floor,
@@ -287,6 +294,7 @@ impl Replication {
     #[must_use]
     pub fn may_seed(&self, node: NodeId) -> bool {
         let counted = |n: NodeId| n != node && n != self.me;
+        let stored = self.stored();
         self.halted.is_none()
             && self.members.counts(node)
             && self.members.counts(self.me)
@@ -296,25 +304,19 @@ impl Replication {
                 .iter()
                 .filter(|m| !m.excluded && counted(m.node) && !self.holds_nothing(m.node))
                 .all(|m| {
-                    let told = self.peers.get(&m.node).and_then(|p| {
-                        p.latest
-                            .as_ref()
-                            .or(p.pending.as_ref())
-                            .or(p.accepted.as_ref())
-                    });
+                    let Some(peer) = self.peers.get(&m.node) else {
+                        return false;
+                    };
+                    let told = peer.latest.as_ref().or(peer.pending.as_ref());
+                    let told = told.or(peer.accepted.as_ref());
                     // What it wrote itself is not of the joiner's earlier life; it ships that,
                     // or, if it begins anew too, re-issues it.
-                    let own = |site| {
-                        let peer = self.peers.get(&m.node);
-                        peer.is_some_and(|p| p.own_sites.contains(&site))
-                    };
-                    told.is_some_and(|standing| {
-                        standing.members.covers(&self.members)
-                            && standing
-                                .applied
-                                .iter()
-                                .all(|(site, seq)| self.applied.get(site) >= seq || own(site))
-                    })
+                    let own = |site| peer.own_sites.contains(&site);
+                    told.is_some_and(|standing| standing.members.covers(&self.members))
+                        && peer
+                            .known
+                            .iter()
+                            .all(|(site, seq)| stored.get(site) >= seq || own(site))
                 })
     }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! envelope  "NUDR", 1 byte protocol, 16 bytes partition, 8 bytes from, 8 bytes to, message
 //! message   1 byte kind, fields in the order of their declaration below
-//! standing  vector applied, vector durable, vector floor, members
+//! standing  vector applied, vector waiting, vector durable, vector floor, members
 //! head      8 bytes site, varint seq, 16 bytes hash
 //! parts     varint n, n x (varint length, encoded changeset part)
 //! option    1 byte 0, or 1 and the content
@@ -30,7 +30,7 @@ use crate::site::{Dot, PartitionId, Seq, Site};
 use crate::version_vector::VersionVector;
 
 /// The version of the protocol that this build speaks.
-pub const PROTOCOL: u8 = 1;
+pub const PROTOCOL: u8 = 2;
 /// Links in one [`Message::Chain`].
 pub const CHAIN_LINKS: usize = 256;
 /// Parts in one [`Message::Push`].
@@ -45,6 +45,9 @@ const MAGIC: &[u8; 4] = b"NUDR";
 pub struct Standing {
     /// What it has applied.
     pub applied: VersionVector,
+    /// Up to where it has whole changesets beyond what is applied of their site. They wait for a
+    /// table, an upgrade, or what they had seen; they need not be sent to it, and it hands them on.
+    pub waiting: VersionVector,
     /// What an fsync has covered.
     pub durable: VersionVector,
     /// Authors that do not cover this are refused by it; stored durably with `durable`.
@@ -274,8 +277,17 @@ impl Envelope {
 }
 
 impl Standing {
+    /// All that it has: applied, and whole but waiting.
+    #[must_use]
+    pub fn stored(&self) -> VersionVector {
+        let mut stored = self.applied.clone();
+        stored.join(&self.waiting);
+        stored
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         put_vector(out, &self.applied);
+        put_vector(out, &self.waiting);
         put_vector(out, &self.durable);
         put_vector(out, &self.floor);
         self.members.encode(out);
@@ -284,6 +296,7 @@ impl Standing {
     fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             applied: read_vector(r)?,
+            waiting: read_vector(r)?,
             durable: read_vector(r)?,
             floor: read_vector(r)?,
             members: Members::decode(r)?,

@@ -27,6 +27,7 @@ pub mod status;
 mod tests;
 mod wire;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use event::{Blocked, Command, Config, Event, Head, Opened, Range, Work};
@@ -68,6 +69,9 @@ pub struct Replication {
     heads: BTreeMap<Site, (Seq, ChainHash)>,
     /// The heads' numbers.
     applied: VersionVector,
+    /// Up to where whole changesets wait beyond that (R11). They are acknowledged as stored, handed on
+    /// like others, and never reported as durable.
+    waiting: VersionVector,
     secured: Secured,
     /// In force for refusals; stored with the next `Secure`.
     floor: VersionVector,
@@ -78,6 +82,9 @@ pub struct Replication {
     /// Batches that arrived while another one was applied: at most one per peer.
     inbox: VecDeque<Batch>,
     applying: Option<(NodeId, u64)>,
+    retrying: bool,
+    /// When to try again to apply what waits.
+    retry_at_ms: Option<u64>,
     /// Changesets that are stored in part.
     partial: Vec<Partial>,
     securing: Option<(VersionVector, Members)>,
@@ -122,6 +129,7 @@ impl Replication {
             own_sites,
             applied: heads.iter().map(|(site, (seq, _))| (*site, *seq)).collect(),
             heads,
+            waiting: opened.waiting,
             secured: Secured {
                 durable: opened.durable,
                 floor: opened.floor.clone(),
@@ -133,6 +141,8 @@ impl Replication {
             peers: Peers::new(),
             inbox: VecDeque::new(),
             applying: None,
+            retrying: false,
+            retry_at_ms: None,
             partial: Vec::new(),
             securing: None,
             dirty_since_ms: None,
@@ -165,6 +175,7 @@ impl Replication {
             self.exclude_silent(now_ms);
             self.advance_frontier(now_ms);
             self.start_apply();
+            self.retry_due(now_ms);
             self.exchange_due(now_ms);
             self.push_all(now_ms);
             self.pull_due(now_ms);
@@ -193,10 +204,16 @@ impl Replication {
             Event::Applied {
                 from,
                 heads,
+                waiting,
                 partial,
                 blocked,
             } => {
-                self.on_applied(now_ms, from, &heads, partial, blocked);
+                self.note_stored(&heads, waiting);
+                self.on_applied(now_ms, from, partial, blocked);
+            }
+            Event::Retried { heads, waiting } => {
+                self.retrying = false;
+                self.note_stored(&heads, waiting);
             }
             Event::Secured(vector) => self.on_secured(now_ms, vector),
             Event::Collected(frontier) => self.on_collected(&frontier),
@@ -228,6 +245,24 @@ impl Replication {
         }
     }
 
+    /// What came into the file.
+    fn note_stored(&mut self, heads: &[Head], waiting: VersionVector) {
+        for head in heads {
+            self.set_head(*head);
+        }
+        self.waiting = waiting;
+    }
+
+    /// What is here and may be handed on: applied, and whole but waiting.
+    fn stored(&self) -> Cow<'_, VersionVector> {
+        if self.waiting.is_empty() {
+            return Cow::Borrowed(&self.applied);
+        }
+        let mut stored = self.applied.clone();
+        stored.join(&self.waiting);
+        Cow::Owned(stored)
+    }
+
     /// The site under which this file writes now.
     fn site(&self) -> Option<Site> {
         self.own_sites.last().copied()
@@ -257,6 +292,7 @@ impl Replication {
                     self.acknowledge(from, number, Some(Stop::Later));
                 }
             }
+            Work::Retry => self.retrying = false,
             Work::Secure => {
                 self.securing = None;
                 self.secure_retry_ms = Some(now_ms + self.config.secure_after_ms.max(1));
@@ -312,11 +348,16 @@ impl Replication {
             .peers
             .keys()
             .filter_map(|node| self.peer_deadline(*node));
-        let own = [self.secure_due(), self.fork.as_ref().map(|f| f.until_ms)];
+        let retry = self.retry_at_ms.filter(|_| !self.retrying);
+        let own = [
+            self.secure_due(),
+            self.fork.as_ref().map(|f| f.until_ms),
+            retry,
+        ];
         of_peers.chain(own.into_iter().flatten()).min()
     }
 
-    /// Equal on two nodes whose replicas have the same changesets and reported the same.
+    /// Equal on two nodes whose replicas have and apply the same changesets and reported the same.
     #[must_use]
     pub fn digest(&self) -> u64 {
         let mut bytes = Vec::with_capacity(64 * self.heads.len());
@@ -325,6 +366,7 @@ impl Replication {
             bytes.extend_from_slice(&seq.to_be_bytes());
             bytes.extend_from_slice(&hash.0);
         }
+        put_vector(&mut bytes, &self.waiting);
         put_vector(&mut bytes, &self.secured.durable);
         put_vector(&mut bytes, &self.secured.floor);
         self.secured.members.encode(&mut bytes);
@@ -355,11 +397,18 @@ impl Replication {
     }
 
     fn peer_status(&self, node: NodeId, peer: &Peer) -> PeerStatus {
-        let lacks = missing(&peer.known, &self.applied);
+        let lacks = missing(&peer.applied, &self.applied);
+        let waits = missing(&peer.applied, &peer.known);
         let (state, reason) = match &peer.problem {
             Some((state, reason)) => (*state, reason.clone()),
             None if peer.last_contact_ms.is_none() => {
                 (PeerState::Unreachable, "no contact yet".to_owned())
+            }
+            None if waits > 0 => {
+                let why = format!(
+                    "it keeps {waits} changesets until a table or a version that they need is there"
+                );
+                (PeerState::Waiting, why)
             }
             None if lacks > 0 => (PeerState::CatchingUp, String::new()),
             None => (PeerState::InSync, String::new()),
@@ -369,7 +418,7 @@ impl Replication {
             state,
             reason,
             lacks,
-            ahead: missing(&self.applied, &peer.known),
+            ahead: missing(&self.applied, &peer.applied),
             last_contact_ms: peer.last_contact_ms,
             reported: peer
                 .accepted

@@ -25,8 +25,10 @@ pub(super) struct Relay {
 pub(super) struct Peer {
     /// Since when it is a peer.
     pub since_ms: u64,
-    /// What it has, as far as we know.
+    /// What it has, as far as we know: what it need not be sent.
     pub known: VersionVector,
+    /// What it has applied of that.
+    pub applied: VersionVector,
     /// Its sites; the last one is the present one. Empty until it told us.
     pub own_sites: Vec<Site>,
     /// The newest heads it told: compared before anything is pushed.
@@ -110,7 +112,8 @@ impl Peer {
     pub(super) fn learn(&mut self, now_ms: u64, standing: &Standing, fresh: bool) {
         self.heard_ms = now_ms;
         if fresh {
-            self.known = standing.applied.clone();
+            self.applied = standing.applied.clone();
+            self.known = standing.stored();
             let regressed = |old: &Option<Standing>| matches!(old, Some(o) if !standing.durable.covers(&o.durable));
             if regressed(&self.accepted) || regressed(&self.pending) {
                 self.accepted = None;
@@ -118,7 +121,9 @@ impl Peer {
                 self.latest = None;
             }
         } else {
+            self.applied.join(&standing.applied);
             self.known.join(&standing.applied);
+            self.known.join(&standing.waiting);
         }
         let newest = self
             .latest

@@ -205,11 +205,12 @@ impl Replication {
         });
     }
 
-    /// Drops parts that are applied already or must not be.
+    /// Drops parts that are here already or must not be.
     fn drop_needless(&self, parts: &mut Vec<PartBytes>) {
         let own = self.site();
         parts.retain(|part| {
             !self.applied.contains(part.dot)
+                && !self.waiting.contains(part.dot)
                 && !self.stopped.contains(&part.dot.site)
                 && Some(part.dot.site) != own
         });
@@ -243,6 +244,20 @@ impl Replication {
         }
     }
 
+    /// Tries now and then to apply what waits: what it lacks comes without a message of a peer.
+    pub(super) fn retry_due(&mut self, now_ms: u64) {
+        if !self.waiting.is_empty() {
+            self.waiting = self.waiting.beyond(&self.applied);
+        }
+        if self.waiting.is_empty() {
+            self.retry_at_ms = None;
+        } else if !self.retrying && self.retry_at_ms.unwrap_or(0) <= now_ms {
+            self.retrying = true;
+            self.retry_at_ms = Some(now_ms + self.config.backoff_ms.1.max(1) / 4 + 1);
+            self.out.push(Command::Retry);
+        }
+    }
+
     pub(super) fn acknowledge(&mut self, to: NodeId, batch: u64, stop: Option<Stop>) {
         let message = Message::Ack {
             batch,
@@ -257,13 +272,9 @@ impl Replication {
         &mut self,
         now_ms: u64,
         from: NodeId,
-        heads: &[Head],
         partial: Vec<Partial>,
         blocked: Option<Blocked>,
     ) {
-        for head in heads {
-            self.set_head(*head);
-        }
         self.partial = partial;
         let number = self.applying.take().map_or(0, |(_, number)| number);
         if self.pulling.is_some_and(|(node, _)| node == from) {
@@ -272,8 +283,7 @@ impl Replication {
         let stop = match blocked {
             None => None,
             Some(Blocked::Dependencies) => Some(Stop::Dependencies),
-            Some(Blocked::Schema) => Some(Stop::Later),
-            Some(Blocked::Local(_)) => Some(Stop::Later),
+            Some(Blocked::Refused | Blocked::Local(_)) => Some(Stop::Later),
             Some(Blocked::Malformed(reason)) => {
                 self.note_problem(from, format!("it sent what can't be read: {reason}"));
                 Some(Stop::Later)
@@ -297,8 +307,8 @@ impl Replication {
             .peers
             .get(&from)
             .is_some_and(|p| p.own_sites.contains(&dot.site));
-        if self.site() == Some(dot.site) {
-            self.check_own_chain(now_ms, from, dot.seq);
+        if self.own_sites.contains(&dot.site) {
+            self.check_own_chain(now_ms, from, dot.site, dot.seq);
         } else if !owner {
             self.stop_site(dot, from);
         }
@@ -327,13 +337,17 @@ impl Replication {
             return;
         }
         peer.in_flight = None;
-        let progress = peer.known != standing.applied || peer.partial != partial;
+        let progress = peer.known != standing.stored() || peer.partial != partial;
         peer.partial = partial;
         if matches!(peer.problem, Some((PeerState::Waiting, _))) {
             peer.problem = None;
         }
         let pause = self.config.backoff_ms.0.max(1);
         match stop {
+            // It was sent all that is here already.
+            Some(Stop::Dependencies) if peer.send_all && !progress => {
+                peer.retry_at_ms = Some(now_ms + self.config.backoff_ms.1.max(1) / 4);
+            }
             Some(Stop::Dependencies) => peer.send_all = true,
             Some(Stop::Later) => {
                 let reason = "it can't apply what it was sent now and will be asked again";
@@ -354,9 +368,9 @@ impl Replication {
     /// The peer has another predecessor of what we pushed.
     fn on_fork_at_peer(&mut self, now_ms: u64, from: NodeId, site: Site) {
         let theirs = self.peers.get(&from).map_or(0, |p| p.known.get(site));
-        if self.site() == Some(site) {
-            self.check_own_chain(now_ms, from, theirs);
-        } else if !self.own_sites.contains(&site) {
+        if self.own_sites.contains(&site) {
+            self.check_own_chain(now_ms, from, site, theirs);
+        } else {
             self.stop_site(Dot { site, seq: theirs }, from);
         }
     }
@@ -400,7 +414,7 @@ impl Replication {
                 }
             }
             Refusal::StaleChange(dot) => {
-                if self.applied.contains(*dot) && self.members.counts(from) {
+                if self.stored().contains(*dot) && self.members.counts(from) {
                     self.reseed(
                         from,
                         "changes of this node came too late to be merged everywhere",

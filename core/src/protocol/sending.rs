@@ -209,7 +209,7 @@ impl Replication {
     fn ranges(&self, peer: &Peer, ripe: bool) -> Vec<Range> {
         let fresh = ripe && peer.is_fresh_for_relay(&self.config);
         let mut ranges = Vec::new();
-        for (site, have) in self.applied.iter() {
+        for (site, have) in self.stored().iter() {
             let after = peer.known.get(site);
             if have <= after || self.stopped.contains(&site) || peer.site() == Some(site) {
                 continue;
@@ -235,7 +235,7 @@ impl Replication {
 
     /// The foreign changes that this peer lacks, as far as we may relay them.
     fn foreign(&self, peer: &Peer) -> VersionVector {
-        self.applied
+        self.stored()
             .iter()
             .filter(|(site, seq)| {
                 *seq > peer.known.get(*site)
@@ -323,7 +323,8 @@ impl Replication {
             peer.exchange_at_ms = now_ms;
             return;
         }
-        peer.known = pull.applied.clone();
+        peer.applied = pull.applied.clone();
+        peer.known = pull.stored();
         peer.partial = partial;
         peer.send_all = true;
         peer.relay = None;
@@ -333,11 +334,13 @@ impl Replication {
     pub(super) fn pull_due(&mut self, now_ms: u64) {
         let config = &self.config;
         let wait = config.relay_after_ms * 3;
-        let applied = &self.applied;
+        let (applied, waiting) = (&self.applied, &self.waiting);
         let own = self.own_sites.last().copied();
         for peer in self.peers.values_mut() {
             let ahead = peer.known.iter().any(|(site, seq)| {
-                seq > applied.get(site) && Some(site) != own && !self.stopped.contains(&site)
+                seq > applied.get(site).max(waiting.get(site))
+                    && Some(site) != own
+                    && !self.stopped.contains(&site)
             });
             peer.pull_at_ms = match (ahead && peer.heads_checked, peer.pull_at_ms) {
                 (false, _) => None,

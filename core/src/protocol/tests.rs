@@ -37,6 +37,7 @@ fn engine(heads: Vec<Head>) -> Replication {
         site: site(100),
         own_sites: vec![site(100)],
         heads,
+        waiting: VersionVector::new(),
         durable: VersionVector::new(),
         floor: VersionVector::new(),
         collected: VersionVector::new(),
@@ -94,6 +95,118 @@ fn own_changes_are_pushed_at_once() {
         |c| matches!(c, Command::Read { peer, ranges, .. } if *peer == node(2) && ranges == &[range]),
     );
     assert!(read, "{commands:?}");
+}
+
+/// An engine in whose file whole changesets wait.
+fn engine_with(heads: Vec<Head>, waiting: VersionVector) -> Replication {
+    let mut engine = engine(heads);
+    engine.waiting = waiting;
+    engine
+}
+
+#[test]
+fn what_waits_is_handed_on_and_never_said_to_be_durable() {
+    let waiting: VersionVector = [(site(300), 3)].into_iter().collect();
+    let mut engine = engine_with(vec![head(300, 1, 1)], waiting.clone());
+    let commands = meet(&mut engine, 200, vec![head(300, 1, 1)]);
+    assert!(!commands.iter().any(|c| matches!(c, Command::Read { .. })));
+    let again = Message::Vector {
+        ask: None,
+        answer: None,
+        own_sites: vec![site(200)],
+        standing: standing(&[head(300, 1, 1)]),
+        heads: vec![head(300, 1, 1)],
+    };
+    let from = node(2);
+    let message = again;
+    let commands = engine.handle(NOW + 5_000, Event::Received { from, message });
+    let range = Range {
+        site: site(300),
+        after: 1,
+        upto: 3,
+        parts: 0,
+    };
+    let read = commands.iter().any(
+        |c| matches!(c, Command::Read { peer, ranges, .. } if *peer == from && ranges == &[range]),
+    );
+    assert!(read, "{commands:?}");
+    assert!(commands.iter().any(|c| matches!(c, Command::Secure { .. })));
+    let commands = engine.handle(NOW + 5_001, Event::Secured(waiting.clone()));
+    let standings: Vec<&Standing> = commands
+        .iter()
+        .filter_map(|command| match command {
+            Command::Send { message, .. } => message.standing(),
+            _ => None,
+        })
+        .collect();
+    assert!(!standings.is_empty(), "{commands:?}");
+    for standing in standings {
+        assert_eq!(standing.durable.get(site(300)), 1);
+        assert_eq!(standing.waiting, waiting);
+    }
+}
+
+#[test]
+fn what_waits_at_a_peer_is_not_sent_again() {
+    let mut engine = engine(vec![head(100, 2, 1)]);
+    let commands = meet(&mut engine, 200, vec![]);
+    assert!(commands.iter().any(|c| matches!(c, Command::Read { .. })));
+    let parts = vec![PartBytes {
+        dot: Dot {
+            site: site(100),
+            seq: 2,
+        },
+        part: 0,
+        last: true,
+        bytes: vec![],
+    }];
+    let peer = node(2);
+    let commands = engine.handle(NOW + 6, Event::Read { peer, parts });
+    let sent = commands.iter().find_map(|command| match command {
+        Command::Send {
+            message: Message::Push { batch, .. },
+            ..
+        } => Some(*batch),
+        _ => None,
+    });
+    let mut standing = standing(&[]);
+    standing.waiting = [(site(100), 2)].into_iter().collect();
+    let message = Message::Ack {
+        batch: sent.unwrap(),
+        standing,
+        partial: vec![],
+        stop: None,
+    };
+    let from = peer;
+    let commands = engine.handle(NOW + 7, Event::Received { from, message });
+    assert!(!commands.iter().any(|c| matches!(c, Command::Read { .. })));
+    let status = engine.status();
+    let at_peer = status.peers.iter().find(|p| p.node == peer).unwrap();
+    assert_eq!(at_peer.state, PeerState::Waiting);
+    assert_eq!(at_peer.lacks, 2);
+}
+
+#[test]
+fn what_waits_is_tried_again_until_it_is_applied() {
+    let waiting: VersionVector = [(site(300), 3)].into_iter().collect();
+    let mut engine = engine_with(vec![head(300, 1, 1)], waiting.clone());
+    let tries = |commands: &[Command]| commands.contains(&Command::Retry);
+    assert!(tries(&engine.handle(NOW, Event::Tick)));
+    assert!(!tries(&engine.handle(NOW + 1, Event::Tick)));
+    let still = Event::Retried {
+        heads: vec![],
+        waiting,
+    };
+    assert!(!tries(&engine.handle(NOW + 2, still)));
+    assert!(engine.next_deadline().unwrap() <= NOW + 10_000);
+    assert!(tries(&engine.handle(NOW + 10_000, Event::Tick)));
+    let all = Event::Retried {
+        heads: vec![head(300, 3, 3)],
+        waiting: VersionVector::new(),
+    };
+    engine.handle(NOW + 10_001, all);
+    assert_eq!(engine.status().applied, 3);
+    assert!(!tries(&engine.handle(NOW + 60_000, Event::Tick)));
 }
 
 #[test]
@@ -225,6 +338,7 @@ fn a_new_list_is_told_as_soon_as_it_is_stored() {
         site: site(100),
         own_sites: vec![site(100)],
         heads: vec![],
+        waiting: VersionVector::new(),
         durable: VersionVector::new(),
         floor: VersionVector::new(),
         collected: VersionVector::new(),

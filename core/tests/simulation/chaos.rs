@@ -168,6 +168,7 @@ impl World {
             site: it.file.site,
             own_sites: it.file.own_sites.clone(),
             heads: it.file.all_heads(),
+            waiting: it.file.waiting_vector(),
             durable: it.disk.vector.clone(),
             floor: it.file.floor.clone(),
             collected: it.file.collected.clone(),
@@ -245,6 +246,8 @@ impl World {
         let mut file = self.nodes[donor].file.clone();
         file.site = site;
         file.own_sites = vec![site];
+        let old = &self.nodes[node].file;
+        file.earlier = old.earlier.iter().chain(&old.own_sites).copied().collect();
         file.partials.clear();
         let old = std::mem::replace(&mut self.nodes[node].file, file);
         self.nodes[node].backups.clear();
@@ -252,10 +255,17 @@ impl World {
         let own = old
             .log
             .iter()
-            .filter(|r| old.own_sites.contains(&r.dot.site));
+            .filter(|r| self.nodes[node].file.earlier.contains(&r.dot.site))
+            .cloned()
+            .collect::<Vec<_>>();
+        // What waits there will be applied.
+        let kept = self.nodes[node].file.waiting_vector();
         for record in own {
-            if !self.nodes[node].file.applied.contains(&record.hash.0) {
-                self.reissue(node, record);
+            let file = &self.nodes[node].file;
+            let waits = file.waiting.get(&record.dot);
+            let waits = waits.is_some_and(|r| r.hash == record.hash) && kept.contains(record.dot);
+            if !file.applied.contains(&record.hash.0) && !waits {
+                self.reissue(node, &record);
             }
         }
         let it = &mut self.nodes[node];

@@ -111,6 +111,9 @@ pub(crate) struct Record {
     /// All it had seen of other sites.
     pub(crate) seen: VersionVector,
     pub(crate) hash: ChainHash,
+    pub(crate) previous: ChainHash,
+    /// The version of the table that it needs.
+    pub(crate) needs: u32,
     pub(crate) ops: Vec<(i64, Op)>,
     pub(crate) parts: Vec<PartBytes>,
 }
@@ -128,20 +131,22 @@ impl Record {
     }
 }
 
-const TABLE: TableRef = TableRef {
-    number: 1,
-    version: 1,
-    definition: 99,
-    key_columns: 1,
-    columns: 4,
-};
+fn table(version: u32) -> TableRef {
+    TableRef {
+        number: 1,
+        version,
+        definition: 99,
+        key_columns: 1,
+        columns: 4,
+    }
+}
 
 pub(crate) fn encode(
     dot: Dot,
     stamp: Stamp,
-    seen: VersionVector,
-    before: &VersionVector,
+    (seen, before): (VersionVector, &VersionVector),
     previous: ChainHash,
+    needs: u32,
     ops: Vec<(i64, Op)>,
     rng: &mut Rng,
 ) -> Rc<Record> {
@@ -166,7 +171,7 @@ pub(crate) fn encode(
         }
         let body = bodies.last_mut().unwrap();
         if body.is_empty() {
-            put_table(body, &TABLE);
+            put_table(body, &table(needs));
         }
         put_row(
             body,
@@ -197,31 +202,35 @@ pub(crate) fn encode(
         stamp,
         seen,
         hash,
+        previous,
+        needs,
         ops,
         parts,
     })
 }
 
 pub(crate) fn decode(parts: Vec<PartBytes>, before: &VersionVector) -> Rc<Record> {
-    let mut ops = Vec::new();
+    let (mut ops, mut needs) = (Vec::new(), 0);
     let mut start = None;
     let mut end = None;
     for bytes in &parts {
         let part = Part::decode(&bytes.bytes).unwrap();
         if let Some((previous, header)) = part.first {
             let decoded = Header::decode(header).unwrap();
-            start = Some((decoded, ChainHasher::new(previous, header)));
+            start = Some((decoded, previous, ChainHasher::new(previous, header)));
         }
-        start.as_mut().unwrap().1.update(part.body);
+        start.as_mut().unwrap().2.update(part.body);
         end = part.last.or(end);
         let mut reader = BodyReader::new(part.body);
         while let Some(item) = reader.next_item().unwrap() {
-            if let Item::Row(change) = item {
-                ops.push(Op::of(&change));
+            match item {
+                Item::Row(change) => ops.push(Op::of(&change)),
+                Item::Table(at) => needs = at.version,
+                Item::Schema(_) => {}
             }
         }
     }
-    let (header, hasher) = start.unwrap();
+    let (header, previous, hasher) = start.unwrap();
     let hash = hasher.finish();
     assert_eq!(
         Some(hash),
@@ -235,6 +244,8 @@ pub(crate) fn decode(parts: Vec<PartBytes>, before: &VersionVector) -> Rc<Record
         stamp: header.stamp,
         seen,
         hash,
+        previous,
+        needs,
         ops,
         parts,
     })

@@ -26,6 +26,8 @@ use crate::rng::Rng;
 pub(crate) struct File {
     pub(crate) site: Site,
     pub(crate) own_sites: Vec<Site>,
+    /// Under which it wrote before it was re-seeded: what is of them is made again by it alone.
+    pub(crate) earlier: Vec<Site>,
     pub(crate) heads: BTreeMap<Site, (Seq, ChainHash)>,
     pub(crate) vector: VersionVector,
     pub(crate) latest: Stamp,
@@ -38,6 +40,10 @@ pub(crate) struct File {
     /// The same for the newest collected one.
     pub(crate) seen_collected: BTreeMap<Site, VersionVector>,
     pub(crate) partials: BTreeMap<Dot, Vec<PartBytes>>,
+    /// Whole, and not applied yet: ahead of what it saw, or of `schema`.
+    pub(crate) waiting: BTreeMap<Dot, Rc<Record>>,
+    /// The version of the table here.
+    pub(crate) schema: u32,
     pub(crate) applied: BTreeSet<Id>,
     pub(crate) floor: VersionVector,
     pub(crate) collected: VersionVector,
@@ -49,6 +55,7 @@ impl File {
         Self {
             site,
             own_sites: vec![site],
+            earlier: Vec::new(),
             heads: BTreeMap::new(),
             vector: VersionVector::new(),
             latest: Stamp::BASELINE,
@@ -58,6 +65,8 @@ impl File {
             seen: BTreeMap::new(),
             seen_collected: BTreeMap::new(),
             partials: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            schema: 1,
             applied: BTreeSet::new(),
             floor: VersionVector::new(),
             collected: VersionVector::new(),
@@ -97,9 +106,9 @@ impl File {
                 seq,
             },
             stamp,
-            seen,
-            &before,
+            (seen, &before),
             self.head(self.site).hash,
+            self.schema,
             ops,
             rng,
         );
@@ -182,6 +191,90 @@ impl File {
         }
     }
 
+    /// What is stored: applied, or whole and waiting, with all that it had seen.
+    fn stored(&self) -> VersionVector {
+        let mut stored = self.vector.clone();
+        while let Some(next) = self.waiting.values().find(|r| {
+            r.dot.seq == stored.get(r.dot.site) + 1
+                && r.previous == self.before(r.dot).1
+                && stored.covers(&r.seen)
+                && !self.is_stale(r)
+        }) {
+            stored.raise(next.dot.site, next.dot.seq);
+        }
+        stored
+    }
+
+    /// Up to where changesets wait.
+    pub(crate) fn waiting_vector(&self) -> VersionVector {
+        if self.waiting.is_empty() {
+            return VersionVector::new();
+        }
+        self.stored().beyond(&self.vector)
+    }
+
+    /// Drops what came of changesets that are not stored.
+    pub(crate) fn drop_unstored(&mut self) {
+        let stored = self.waiting_vector();
+        self.waiting.retain(|dot, _| stored.contains(*dot));
+        self.partials.clear();
+    }
+
+    /// How many of these parts are of changesets that wait here.
+    pub(crate) fn count_waiting(&self, parts: &[PartBytes]) -> u64 {
+        let waiting = parts.iter().filter(|p| !self.vector.contains(p.dot));
+        waiting.count() as u64
+    }
+
+    fn is_stale(&self, record: &Record) -> bool {
+        let mut full = record.seen.clone();
+        full.raise(record.dot.site, record.dot.seq - 1);
+        !full.covers(&self.collected)
+    }
+
+    /// What the predecessor had seen, and its hash.
+    fn before(&self, dot: Dot) -> (VersionVector, ChainHash) {
+        let predecessor = Dot {
+            site: dot.site,
+            seq: dot.seq - 1,
+        };
+        match self.waiting.get(&predecessor) {
+            Some(record) => (record.seen.clone(), record.hash),
+            None => {
+                let seen = self.seen.get(&dot.site).cloned().unwrap_or_default();
+                (seen, self.head(dot.site).hash)
+            }
+        }
+    }
+
+    /// Applies what waits and can be applied now.
+    pub(crate) fn retry(&mut self, sabotage: Sabotage) {
+        let next = |r: &Record| r.dot.seq == self.vector.get(r.dot.site) + 1;
+        let stale: Vec<Site> = self
+            .waiting
+            .values()
+            .filter(|r| next(r) && sabotage != Sabotage::Stale && self.is_stale(r))
+            .map(|r| r.dot.site)
+            .collect();
+        // Nothing that follows it can be applied here either.
+        self.waiting.retain(|dot, _| !stale.contains(&dot.site));
+        loop {
+            let next = self.waiting.values().find(|record| {
+                record.dot.seq == self.vector.get(record.dot.site) + 1
+                    && record.needs <= self.schema
+                    && self.vector.covers(&record.seen)
+                    && (sabotage == Sabotage::Stale || !self.is_stale(record))
+            });
+            let Some(dot) = next.map(|record| record.dot) else {
+                return;
+            };
+            let record = self.waiting.remove(&dot).unwrap();
+            if record.previous == self.head(dot.site).hash {
+                self.apply(record, sabotage);
+            }
+        }
+    }
+
     /// Applies a batch as `Command::Apply` says.
     pub(crate) fn apply_batch(
         &mut self,
@@ -190,23 +283,28 @@ impl File {
         direct: &[Site],
         direct_floor: &VersionVector,
         sabotage: Sabotage,
-    ) -> (Vec<Rc<Record>>, Option<Blocked>) {
-        let mut applied = Vec::new();
+    ) -> Option<Blocked> {
+        let mut lacks = None;
         for part in parts {
-            if self.vector.contains(part.dot) && sabotage != Sabotage::Dedup {
+            let is_here = self.vector.contains(part.dot) || self.waiting.contains_key(&part.dot);
+            if is_here && sabotage != Sabotage::Dedup {
                 continue;
             }
             let floor = direct.contains(&part.dot.site).then_some(direct_floor);
             match self.take_part(part, must_cover, floor, sabotage) {
+                Ok(Some(record)) if sabotage == Sabotage::Dedup => self.apply(record, sabotage),
                 Ok(Some(record)) => {
-                    self.apply(Rc::clone(&record), sabotage);
-                    applied.push(record);
+                    if !self.vector.covers(&record.seen) {
+                        lacks = Some(Blocked::Dependencies);
+                    }
+                    self.waiting.insert(part.dot, record);
+                    self.retry(sabotage);
                 }
                 Ok(None) => {}
-                Err(blocked) => return (applied, Some(blocked)),
+                Err(blocked) => return Some(blocked),
             }
         }
-        (applied, None)
+        lacks
     }
 
     fn take_part(
@@ -227,20 +325,23 @@ impl File {
         }
         if let Some((previous, header)) = part.first {
             let header = Header::decode(header).map_err(|e| Blocked::Malformed(e.to_string()))?;
-            if dot.seq > self.vector.get(dot.site) + 1 {
+            let predecessor = Dot {
+                site: dot.site,
+                seq: dot.seq - 1,
+            };
+            if !self.vector.contains(predecessor) && !self.waiting.contains_key(&predecessor) {
                 return Err(Blocked::Dependencies);
             }
-            let mut full = self.seen.get(&dot.site).cloned().unwrap_or_default();
+            let (mut full, link) = self.before(dot);
             full.join(&header.rose);
             full.raise(dot.site, dot.seq - 1);
             let fresh = full.covers(must_cover) && floor.is_none_or(|floor| full.covers(floor));
             if !fresh && sabotage != Sabotage::Stale {
                 return Err(Blocked::Stale(dot));
             }
-            if !self.vector.covers(&full) {
-                return Err(Blocked::Dependencies);
-            }
-            if previous != self.head(dot.site).hash && sabotage != Sabotage::Dedup {
+            // Of what is not stored, nobody has said yet that it has it.
+            let is_stored = self.stored().contains(predecessor);
+            if previous != link && is_stored && sabotage != Sabotage::Dedup {
                 return Err(Blocked::Fork(dot));
             }
         }
@@ -250,8 +351,7 @@ impl File {
             return Ok(None);
         }
         let parts = self.partials.remove(&dot).unwrap();
-        let before = self.seen.get(&dot.site).cloned().unwrap_or_default();
-        Ok(Some(decode(parts, &before)))
+        Ok(Some(decode(parts, &self.before(dot).0)))
     }
 
     pub(crate) fn partial_list(&self) -> Vec<Partial> {
@@ -266,7 +366,11 @@ impl File {
     pub(crate) fn read(&self, ranges: &[Range], limit_bytes: usize) -> Vec<PartBytes> {
         let mut out: Vec<PartBytes> = Vec::new();
         let mut bytes = 0;
-        for record in &self.log {
+        let mut waiting: Vec<&Rc<Record>> = self.waiting.values().collect();
+        let stored = self.waiting_vector();
+        waiting.retain(|r| stored.contains(r.dot));
+        waiting.sort_by_key(|r| (r.stamp, r.dot.site));
+        for record in self.log.iter().chain(waiting) {
             let dot = record.dot;
             let range = ranges
                 .iter()
@@ -318,9 +422,12 @@ impl File {
 
     /// Links of a chain, descending, as far as the log has them.
     pub(crate) fn links(&self, site: Site, upto: Seq, limit: usize) -> Vec<(Seq, ChainHash)> {
+        let stored = self.waiting_vector();
+        let waiting = self.waiting.values().filter(|r| stored.contains(r.dot));
         let of_site = self
             .log
             .iter()
+            .chain(waiting)
             .filter(|r| r.dot.site == site && r.dot.seq <= upto);
         let mut links: Vec<(Seq, ChainHash)> = of_site.map(|r| (r.dot.seq, r.hash)).collect();
         let (seq, hash) = self.heads.get(&site).copied().unwrap_or_default();
@@ -393,9 +500,9 @@ impl File {
             let fresh = encode(
                 dot,
                 record.stamp,
-                seen.clone(),
-                &before,
+                (seen.clone(), &before),
                 self.head(new).hash,
+                record.needs,
                 record.ops.clone(),
                 rng,
             );

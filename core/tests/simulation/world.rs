@@ -10,7 +10,7 @@ use std::rc::Rc;
 use nuda_core::protocol::{
     Command, Config, Envelope, Event, Member, Members, Message, NodeId, Refusal, Replication, Work,
 };
-use nuda_core::site::Site;
+use nuda_core::site::{Seq, Site};
 use nuda_core::version_vector::VersionVector;
 
 use crate::Sabotage;
@@ -21,6 +21,8 @@ use crate::rng::Rng;
 /// Keys whose rows live for ever and are only counted: the sum check.
 pub(crate) const TALLY: [i64; 2] = [0, 1];
 const KEYS: u64 = 7;
+/// The newest version of the table.
+const NEWEST: u32 = 3;
 const CHAOS_MS: u64 = 45_000;
 const HEAL_MS: u64 = 240_000;
 
@@ -60,6 +62,8 @@ enum Item {
     Commit,
     Chaos,
     Operator,
+    /// A node gets the next version of the table.
+    Upgrade,
 }
 
 #[path = "chaos.rs"]
@@ -68,6 +72,8 @@ mod chaos;
 pub(crate) struct World {
     pub(crate) now: u64,
     rng: Rng,
+    /// Which nodes get a newer table, and when.
+    upgrades: Rng,
     queue: BTreeMap<(u64, u64), Item>,
     count: u64,
     pub(crate) nodes: Vec<Node>,
@@ -99,6 +105,10 @@ pub(crate) struct Stats {
     pub(crate) evidence: u64,
     pub(crate) reissued: u64,
     pub(crate) repeated: u64,
+    /// Batches after which something waited.
+    pub(crate) waited: u64,
+    /// Parts that were sent while they waited at the sender.
+    pub(crate) handed_on: u64,
 }
 
 impl Stats {
@@ -113,6 +123,8 @@ impl Stats {
         self.evidence += other.evidence;
         self.reissued += other.reissued;
         self.repeated += other.repeated;
+        self.waited += other.waited;
+        self.handed_on += other.handed_on;
     }
 }
 
@@ -136,6 +148,7 @@ impl World {
         let mut world = Self {
             now: 1_000,
             rng,
+            upgrades: Rng::new(seed ^ 0x05ee_d0f7_ab1e),
             queue: BTreeMap::new(),
             count: 0,
             nodes: Vec::new(),
@@ -203,6 +216,15 @@ impl World {
         self.at(10, Item::Commit);
         self.at(500, Item::Chaos);
         self.at(500, Item::Operator);
+        if self.upgrades.chance(70) {
+            self.at(500, Item::Upgrade);
+        }
+    }
+
+    fn upgrade(&mut self) {
+        let node = self.upgrades.below(self.nodes.len() as u64) as usize;
+        let file = &mut self.nodes[node].file;
+        file.schema = (file.schema + 1).min(NEWEST);
     }
 
     fn site(&mut self) -> Site {
@@ -253,6 +275,10 @@ impl World {
     fn heal(&mut self) {
         self.calm = true;
         self.cuts.clear();
+        for node in &mut self.nodes {
+            node.file.schema = NEWEST;
+            node.disk.schema = NEWEST;
+        }
         for node in 0..self.nodes.len() {
             if self.nodes[node].engine.is_none() && !self.nodes[node].reseeding {
                 self.start(node);
@@ -288,6 +314,11 @@ impl World {
                 self.chaos();
                 let pause = 200 + self.rng.below(1_500);
                 self.at(pause, Item::Chaos);
+            }
+            Item::Upgrade if !self.calm => {
+                self.upgrade();
+                let pause = 500 + self.upgrades.below(4_000);
+                self.at(pause, Item::Upgrade);
             }
             Item::Operator => {
                 self.operate();
@@ -405,29 +436,22 @@ impl World {
     }
 
     fn work(&mut self, node: usize, command: Command) {
-        if self.rng.chance(1) {
-            let failed = match &command {
-                Command::Read { peer, .. } => Some(Work::Read(*peer)),
-                Command::Apply { .. } => Some(Work::Apply),
-                Command::Secure { .. } => Some(Work::Secure),
-                Command::Collect(_) => Some(Work::Collect),
-                _ => None,
-            };
-            if let Some(work) = failed {
-                return self.feed(node, Event::Failed(work));
-            }
+        if self.rng.chance(1)
+            && let Some(work) = work_of(&command)
+        {
+            return self.feed(node, Event::Failed(work));
         }
-        let rng = &mut self.rng;
         let it = &mut self.nodes[node];
         let event = match command {
             Command::Read {
                 peer,
                 ranges,
                 limit_bytes,
-            } => Event::Read {
-                peer,
-                parts: it.file.read(&ranges, limit_bytes),
-            },
+            } => {
+                let parts = it.file.read(&ranges, limit_bytes);
+                self.stats.handed_on += it.file.count_waiting(&parts);
+                Event::Read { peer, parts }
+            }
             Command::Apply {
                 from,
                 parts,
@@ -435,19 +459,32 @@ impl World {
                 direct,
                 direct_floor,
             } => {
-                let (_, blocked) =
+                let blocked =
                     it.file
                         .apply_batch(&parts, &must_cover, &direct, &direct_floor, self.sabotage);
+                let waiting = it.file.waiting_vector();
+                self.stats.waited += u64::from(!waiting.is_empty());
                 let heads = it.file.all_heads();
                 Event::Applied {
                     from,
                     heads,
+                    waiting,
                     partial: it.file.partial_list(),
                     blocked,
                 }
             }
+            Command::Retry => {
+                it.file.retry(self.sabotage);
+                Event::Retried {
+                    heads: it.file.all_heads(),
+                    waiting: it.file.waiting_vector(),
+                }
+            }
             Command::Secure { floor, members } => {
                 it.file.floor.join(&floor);
+                if it.file.members != members {
+                    it.file.drop_unstored();
+                }
                 it.file.members = members;
                 it.disk = it.file.clone();
                 Event::Secured(it.file.vector.clone())
@@ -460,19 +497,7 @@ impl World {
                 }
                 Event::Collected(frontier)
             }
-            Command::NewSite { site, keep, .. } => {
-                if it.file.site == site {
-                    self.stats.renumbered += 1;
-                    for (from, record) in it.file.renumber(keep, rng) {
-                        self.moved.insert(from, record.hash.0);
-                        self.registry.insert(record.hash.0, record);
-                    }
-                }
-                Event::NewSite {
-                    keep: it.file.head(site),
-                    head: it.file.head(it.file.site),
-                }
-            }
+            Command::NewSite { site, keep, .. } => self.new_site(node, site, keep),
             Command::ReadChain {
                 peer,
                 site,
@@ -502,6 +527,21 @@ impl World {
             Command::Seed(_) | Command::Send { .. } => return,
         };
         self.feed(node, event);
+    }
+
+    fn new_site(&mut self, node: usize, site: Site, keep: Seq) -> Event {
+        let file = &mut self.nodes[node].file;
+        if file.site == site {
+            self.stats.renumbered += 1;
+            for (from, record) in file.renumber(keep, &mut self.rng) {
+                self.moved.insert(from, record.hash.0);
+                self.registry.insert(record.hash.0, record);
+            }
+        }
+        Event::NewSite {
+            keep: file.head(site),
+            head: file.head(file.site),
+        }
     }
 
     /// Why it did not come to rest.
@@ -537,5 +577,17 @@ impl World {
     /// The greatest vector (all are equal at rest).
     pub(crate) fn vector(&self) -> &VersionVector {
         &self.nodes[0].file.vector
+    }
+}
+
+/// The kind of work that a command asks for, if it can fail.
+fn work_of(command: &Command) -> Option<Work> {
+    match command {
+        Command::Read { peer, .. } => Some(Work::Read(*peer)),
+        Command::Apply { .. } => Some(Work::Apply),
+        Command::Retry => Some(Work::Retry),
+        Command::Secure { .. } => Some(Work::Secure),
+        Command::Collect(_) => Some(Work::Collect),
+        _ => None,
     }
 }

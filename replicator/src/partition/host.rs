@@ -69,11 +69,11 @@ impl Host {
     pub(crate) fn work(&mut self, node: &Arc<Node>, at: &Partition, job: Job) -> Result<()> {
         let done = match job {
             Job::Wake => self.look(node, at),
-            Job::Event(Event::Tick) if self.retry_due() => self
+            Job::Event(event) if *event == Event::Tick && self.retry_due() => self
                 .look(node, at)
                 .and_then(|()| self.feed(node, at, Event::Tick)),
             Job::Event(event) => match self.live(node, at) {
-                Ok(_) => self.feed(node, at, event),
+                Ok(_) => self.feed(node, at, *event),
                 Err(e) => Err(e),
             },
         };
@@ -496,6 +496,7 @@ fn open(node: &Arc<Node>, at: &Partition, replica: &mut Replica) -> Result<Live>
         site: identity.site,
         own_sites: kept.own_sites.clone(),
         heads,
+        waiting: replica.waiting_vector()?,
         durable,
         floor: kept.floor.clone(),
         collected: identity.collected.clone(),

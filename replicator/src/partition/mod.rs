@@ -29,7 +29,13 @@ pub(crate) enum Job {
     /// The file may have changed.
     Wake,
     /// A fact for the protocol.
-    Event(Event),
+    Event(Box<Event>),
+}
+
+impl From<Event> for Job {
+    fn from(event: Event) -> Self {
+        Self::Event(Box::new(event))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -159,11 +165,12 @@ impl Partition {
 }
 
 fn size(job: &Job) -> usize {
-    match job {
-        Job::Event(Event::Received {
+    let Job::Event(event) = job else { return 0 };
+    match event.as_ref() {
+        Event::Received {
             message: Message::Push { parts, .. },
             ..
-        }) => parts.iter().map(|p| p.bytes.len()).sum(),
+        } => parts.iter().map(|p| p.bytes.len()).sum(),
         _ => 0,
     }
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use nuda_core::changeset::ChainHash;
 use nuda_core::protocol::{Blocked, Command, Event, Head, PartBytes, Partial, Work};
-use nuda_core::site::{Seq, Site};
+use nuda_core::site::{Dot, Seq, Site};
 use nuda_core::version_vector::VersionVector;
 
 use super::Partition;
@@ -27,6 +27,7 @@ pub(crate) fn failure_of(command: &Command) -> Option<Work> {
         | Command::ReadChain { peer, .. }
         | Command::CompareChain { peer, .. } => Some(Work::Read(*peer)),
         Command::Apply { .. } => Some(Work::Apply),
+        Command::Retry => Some(Work::Retry),
         Command::Secure { .. } => Some(Work::Secure),
         Command::Collect(_) => Some(Work::Collect),
         Command::NewSite { .. } => Some(Work::NewSite),
@@ -38,6 +39,7 @@ pub(crate) fn failure_of(command: &Command) -> Option<Work> {
 pub(crate) fn name_of(command: &Command) -> &'static str {
     match command {
         Command::Apply { .. } => "applying changes of others",
+        Command::Retry => "applying what had to wait",
         Command::Secure { .. } => "making changes durable",
         Command::Collect(_) => "collecting the log",
         Command::NewSite { .. } => "taking a new site",
@@ -86,16 +88,7 @@ pub(crate) fn on_file(
             if let Some(blocked) = &batch.blocked {
                 tracing::debug!(partition = %at.name, ?blocked, "a batch stopped");
             }
-            for head in &batch.heads {
-                live.vector.raise(head.site, head.seq);
-            }
-            // Somebody may wait for it.
-            let has = batch.heads.iter().map(|head| (head.site, head.seq));
-            let delivery = &node.consensus.delivery;
-            delivery.reach(live.partition, &has.collect());
-            if batch.heads.iter().any(|head| head.site == Site::LOG_STRONG) {
-                crate::task::define::look(node, at, replica)?;
-            }
+            arrived(node, at, replica, live, &batch.heads)?;
             let site = replica.site()?;
             if site != live.site {
                 // Peers had more of our site than we: the file goes on under another one.
@@ -104,17 +97,30 @@ pub(crate) fn on_file(
                 live.own_site(replica, site)?;
             }
             crate::task::checkpoint::if_large(node, at, replica);
+            let waiting = match batch.stored {
+                Some((_, waiting)) => waiting,
+                None => replica.waiting_vector()?,
+            };
             Ok(Event::Applied {
                 from,
                 heads: batch.heads,
+                waiting,
                 partial: batch.partial,
                 blocked: batch.blocked,
             })
+        }
+        Command::Retry => {
+            let (heads, waiting) = retry(node, replica)?;
+            arrived(node, at, replica, live, &heads)?;
+            Ok(Event::Retried { heads, waiting })
         }
         Command::Secure { floor, members } => {
             // Names are for people and the extension; one that is not known yet comes later.
             let counting = members.iter().filter(|m| !m.excluded);
             let names: Option<Vec<String>> = counting.map(|m| node.peers.name_of(m.node)).collect();
+            if live.kept.members != members {
+                replica.drop_unstored()?;
+            }
             if live.kept.floor != floor || live.kept.members != members || live.unnamed {
                 replica.keep_standing(&floor, &members, names.as_deref())?;
                 live.unnamed = names.is_none();
@@ -155,11 +161,64 @@ pub(crate) fn on_file(
     }
 }
 
+/// What follows from what was applied.
+fn arrived(
+    node: &Arc<Node>,
+    at: &Partition,
+    replica: &Replica,
+    live: &mut Live,
+    heads: &[Head],
+) -> Result<()> {
+    for head in heads {
+        live.vector.raise(head.site, head.seq);
+    }
+    // Somebody may wait for it.
+    let has = heads.iter().map(|head| (head.site, head.seq));
+    let delivery = &node.consensus.delivery;
+    delivery.reach(live.partition, &has.collect());
+    if heads.iter().any(|head| head.site == Site::LOG_STRONG) {
+        crate::task::define::look(node, at, replica)?;
+    }
+    Ok(())
+}
+
+/// Applies what waits and can be applied now.
+fn retry(node: &Arc<Node>, replica: &Replica) -> Result<(Vec<Head>, VersionVector)> {
+    let (applied, heads, waiting) = replica.transaction(|replica| {
+        let before = replica.vector()?;
+        let applied = replica.retry()?;
+        let heads = replica.heads(&before, &replica.vector()?)?;
+        Ok((applied, heads, replica.waiting_vector()?))
+    })?;
+    node.metrics.changesets_applied.add(applied);
+    Ok((heads, waiting))
+}
+
 #[derive(Default)]
 struct Batch {
     heads: Vec<Head>,
+    /// What the file has applied, and up to where changesets wait in it; if it could be read.
+    stored: Option<(VersionVector, VersionVector)>,
     partial: Vec<Partial>,
+    /// What waits of what was sent.
+    kept: Vec<Dot>,
+    /// Some of it follows what is not here.
+    lacking: bool,
     blocked: Option<Blocked>,
+}
+
+impl Batch {
+    /// What its sender is to know if some of it was kept and does not count as stored.
+    fn not_stored(&self) -> Option<Blocked> {
+        let (applied, waiting) = self.stored.as_ref()?;
+        let has = |dot: &Dot| waiting.contains(*dot) || applied.contains(*dot);
+        let all = self.kept.iter().all(has);
+        match (all, self.lacking) {
+            (true, _) => None,
+            (false, true) => Some(Blocked::Dependencies),
+            (false, false) => Some(Blocked::Refused),
+        }
+    }
 }
 
 /// Applies a batch in transactions that are short, so that an application on this file waits
@@ -173,9 +232,15 @@ fn apply(node: &Arc<Node>, replica: &Replica, parts: &[PartBytes], must: &MustCo
             whole.heads.retain(|h| h.site != head.site);
             whole.heads.push(head);
         }
+        whole.stored = batch.stored.or(whole.stored);
         whole.partial = batch.partial;
+        whole.kept.extend(batch.kept);
+        whole.lacking |= batch.lacking;
         whole.blocked = batch.blocked;
         rest = rest.get(taken..).unwrap_or_default();
+        if whole.blocked.is_none() && rest.is_empty() {
+            whole.blocked = whole.not_stored();
+        }
         if whole.blocked.is_some() || rest.is_empty() {
             return whole;
         }
@@ -232,7 +297,7 @@ fn apply_some(
             match replica.apply(&part.bytes, must.of(part)) {
                 Ok(outcome) => {
                     applied += outcome.applied;
-                    batch.blocked = judge(node, part, outcome, &mut batch.partial);
+                    batch.blocked = judge(node, part, outcome, &mut batch);
                 }
                 // All of the transaction is rolled back and will come again.
                 Err(e) if e.is_retry() => return Err(e),
@@ -249,6 +314,7 @@ fn apply_some(
         let now = replica.vector()?;
         batch.heads = replica.heads(&before, &now)?;
         batch.partial.retain(|p| !now.contains(p.dot));
+        batch.stored = Some((now, replica.waiting_vector()?));
         Ok((batch, applied, taken))
     });
     match done {
@@ -271,7 +337,7 @@ fn judge(
     node: &Arc<Node>,
     part: &PartBytes,
     outcome: Outcome,
-    partial: &mut Vec<Partial>,
+    batch: &mut Batch,
 ) -> Option<Blocked> {
     match outcome.status.as_str() {
         "applied" => None,
@@ -281,17 +347,23 @@ fn judge(
         }
         "waiting" if !part.last => {
             // The rest of it follows.
-            partial.retain(|p| p.dot != part.dot);
-            partial.push(Partial {
+            batch.partial.retain(|p| p.dot != part.dot);
+            batch.partial.push(Partial {
                 dot: part.dot,
                 parts: part.part + 1,
             });
             None
         }
-        "waiting" => Some(match outcome.needs {
-            Some(Need::Schema | Need::Upgrade) => Blocked::Schema,
-            Some(Need::Changes | Need::Parts) | None => Blocked::Dependencies,
-        }),
+        // It is kept, and what follows it may be for other tables, or wait with it.
+        "waiting" => {
+            batch.partial.retain(|p| p.dot != part.dot);
+            batch.kept.push(part.dot);
+            batch.lacking |= !matches!(
+                outcome.needs,
+                Some(Need::Schema | Need::Upgrade | Need::Removal)
+            );
+            None
+        }
         "stale" => {
             node.metrics.changesets_refused.add(1);
             Some(Blocked::Stale(part.dot))
@@ -350,7 +422,9 @@ fn read_chain(
     limit: usize,
 ) -> Result<Vec<(Seq, ChainHash)>> {
     let mut links = Vec::new();
-    let mut seq = upto.min(replica.vector()?.get(site));
+    let mut stored = replica.vector()?;
+    stored.join(&replica.waiting_vector()?);
+    let mut seq = upto.min(stored.get(site));
     while seq > 0 && links.len() < limit {
         match replica.link(site, seq)? {
             Some(hash) => links.push((seq, hash)),

@@ -117,9 +117,10 @@ fn replace(node: &Arc<Node>, at: &Partition, snapshot: &Path, id: PartitionId) -
     }
     // Still nobody else's: all that must be true of the copy from its first moment on.
     source.join(&node.me().name)?;
+    let mut target = Replica::open(&at.path)?;
+    source.keep_earlier_sites(&target.all_sites()?)?;
     let file = aside.file_name().unwrap_or_default().to_string_lossy();
     source.set_reissue(&file)?;
-    let mut target = Replica::open(&at.path)?;
     copy_into(source.connection(), target.connection_mut(), || {
         super::snapshot::copy_pages(&at.path, &aside)?;
         node.fault("set aside");

@@ -77,7 +77,7 @@ pub(crate) async fn run(node: Arc<Node>) {
         let (due, next) = node.timers.due(now_ms);
         for name in due {
             if let Some(partition) = node.partitions.get(&name) {
-                partition.post(&node, Job::Event(Event::Tick));
+                partition.post(&node, Job::from(Event::Tick));
             }
         }
         // Far deadlines are slept on in pieces, so a clock that jumps costs little.

@@ -252,7 +252,7 @@ fn envelope(node: &Arc<Node>, from: &str, bytes: &[u8]) -> Result<Option<Refused
                     peer: NodeId::of_name(from),
                     reason: e.to_string(),
                 };
-                partition.post(node, Job::Event(event));
+                partition.post(node, Job::from(event));
             }
             return Ok(Some(Refused {
                 partition: partition.to_string(),
@@ -277,7 +277,7 @@ fn envelope(node: &Arc<Node>, from: &str, bytes: &[u8]) -> Result<Option<Refused
         from: envelope.from,
         message: envelope.message,
     };
-    if partition.post(node, Job::Event(event)) {
+    if partition.post(node, Job::from(event)) {
         return Ok(None);
     }
     node.metrics.messages_dropped.add(1);
