@@ -259,11 +259,11 @@ fn deliver(
         )?;
         if let Some(stop) = drained.stop {
             let outcome = stop.into_outcome()?;
-            if !matches!(outcome, Outcome::Waiting(..)) {
+            if matches!(outcome, Outcome::Waiting(..)) {
+                stored::mark(db, &sites, ours()?.own(), Some((part.dot, must_cover)))?;
+            } else {
                 waiting::drop_changeset(db, site_id, part.dot.seq)?;
-                return Ok(outcome);
             }
-            stored::mark(db, &sites, ours()?.own(), Some((part.dot, must_cover)))?;
             return Ok(outcome);
         }
         if drained.applied > 0 {
@@ -274,11 +274,9 @@ fn deliver(
     {
         return stop.into_outcome();
     }
-    Ok(if is_next {
-        Outcome::Waiting(Need::Parts, "the rest of it has not arrived".to_owned())
-    } else {
-        Outcome::Waiting(Need::Changes, waiting::reason(db, site_id, part.dot.seq)?)
-    })
+    let need = if is_next { Need::Parts } else { Need::Changes };
+    let why = waiting::reason(db, site_id, part.dot.seq)?;
+    Ok(Outcome::Waiting(need, why))
 }
 
 pub(crate) fn not_its_hash(dot: Dot) -> String {

@@ -26,6 +26,7 @@ use crate::json;
 use crate::mend;
 use crate::noticed;
 use crate::rebuilt;
+use crate::reissue;
 use crate::renumber;
 use crate::shadow::{self, Sites};
 use crate::strong::{exec as execution, levels};
@@ -458,7 +459,7 @@ fn retry(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
 
 /// `SELECT nuda_reissue('path of the old file')`
 fn reissue(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
-    let count = mend::reissue(connection, required(&args, 0, "the old file's path")?)?;
+    let count = reissue::reissue(connection, required(&args, 0, "the old file's path")?)?;
     text(format!("{{\"reissued\":{count}}}"))
 }
 

@@ -8,13 +8,14 @@
 //!   commit writes the `net` effect as one `record` of the `log`, `told` by an earlier one if they are alike; `keys` sees to it that two
 //!   sites never invent the same key, `canonical` that sets have one form (`forms`: what is known to be in it), `blob_writes` that nothing gets past the triggers in pieces, and `undo` that several edits of
 //!   one text become one;
-//! - `changes` reads records, `apply` delivers them elsewhere, in order and whole; `arrive`
+//! - `changes` reads records, `apply` delivers them elsewhere, in order and whole (`waiting`: what cannot be applied yet; `stored`: what
+//!   of that is handed on); `arrive`
 //!   brings tables (`replaced`: those that come again), `fits` says whether a change is one of theirs, `rows` changes rows, asking `concurrent` what the change had not seen and
 //!   `nuda_core::merge` what that amounts to (`states` and `placed`: to a text or document); `images` keeps what deletes hid, `conflicts`
 //!   reports what lost, `history` tells what happened to one row, `guard` keeps user triggers from writing twice;
 //! - `visible` shows and hides rows that hold one unique value (`births` says which is the oldest, `hidden` keeps those that are
 //!   not shown, `hidden_rows` tells of them, `beside` those that are changed in another way than by applying);
-//! - `collect` drops what nobody needs (`kept_states`: all but what edits that stay have not seen), `renumber` and `mend` repair what was
+//! - `collect` drops what nobody needs (`kept_states`: all but what edits that stay have not seen), `renumber`, `mend` and `reissue` repair what was
 //!   written under a wrong site or stamp or before a re-seed (`local`: what is not
 //!   replicated, `texts_again`), `digest` proves equality;
 //! - `identity` and `noticed` find out that a file was copied or put back;
@@ -79,6 +80,7 @@ mod placed;
 mod rebuilt;
 mod record;
 mod references;
+mod reissue;
 mod remembered;
 mod renumber;
 mod replaced;

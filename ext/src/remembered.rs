@@ -48,6 +48,19 @@ struct Counted {
     unsure: Cell<bool>,
 }
 
+impl Counted {
+    /// How many changes SQLite has counted by now if captured rows are all that changed; `None` if
+    /// that cannot be told.
+    fn expected(&self) -> Option<i32> {
+        let rows = if self.in_steps.get() {
+            self.rows.get()
+        } else {
+            0
+        };
+        (!self.unsure.get()).then(|| self.calls.get().wrapping_add(rows))
+    }
+}
+
 impl Remembered {
     /// A trigger called, for a row's change or (false) ahead of one; `replaces` if the statement
     /// may remove rows uncounted.
@@ -85,18 +98,10 @@ impl Remembered {
     /// Whether the file is as it is remembered, and the running transaction has changed captured
     /// rows only; `locked` is the connection's count of changes when it took the write lock.
     fn is_right(&self, db: Db, locked: Option<i32>) -> bool {
-        let Counted {
-            calls,
-            rows,
-            in_steps,
-            unsure,
-        } = &self.counted;
-        let Some(locked) = locked.filter(|_| !unsure.get()) else {
+        let (Some(locked), Some(expected)) = (locked, self.counted.expected()) else {
             return false;
         };
-        let rows = if in_steps.get() { rows.get() } else { 0 };
-        let seen = calls.get().wrapping_add(rows);
-        if db.total_changes().wrapping_sub(locked) != seen {
+        if db.total_changes().wrapping_sub(locked) != expected {
             return false;
         }
         let known = self.known.borrow();

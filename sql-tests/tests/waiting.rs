@@ -257,3 +257,24 @@ fn a_connection_that_kept_statements_closes() -> Result<()> {
     }
     Ok(())
 }
+
+/// What follows something that is not here may never be applied, and goes when members change.
+#[test]
+fn what_is_not_stored_can_be_dropped_and_comes_again() -> Result<()> {
+    let pair = pair()?;
+    pair.writer
+        .execute_batch("INSERT INTO t VALUES ('x', 'v', 1); UPDATE t SET n = n + 1")?;
+    let parts = lacking(&pair)?;
+    let last = parts.last().ok_or("no parts")?;
+    let before = int(&pair.replica, "SELECT count(*) FROM nuda_log")?;
+    assert_eq!(apply(&pair.replica, last)?, "waiting");
+    assert_eq!(text(&pair.replica, "SELECT nuda_waiting_vector()")?, "");
+    pair.replica
+        .query_row("SELECT nuda_drop_unstored()", [], |_| Ok(()))?;
+    assert_eq!(int(&pair.replica, "SELECT count(*) FROM nuda_waiting")?, 0);
+    assert_eq!(int(&pair.replica, "SELECT count(*) FROM nuda_log")?, before);
+    for part in &parts {
+        assert_eq!(apply(&pair.replica, part)?, "applied");
+    }
+    assert_equal(&pair)
+}

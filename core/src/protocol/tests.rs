@@ -81,20 +81,25 @@ fn meet(engine: &mut Replication, own: u64, heads: Vec<Head>) -> Vec<Command> {
     )
 }
 
-#[test]
-fn own_changes_are_pushed_at_once() {
-    let mut engine = engine(vec![head(100, 2, 1)]);
-    let commands = meet(&mut engine, 200, vec![]);
+/// Changesets of a site after `after`, up to `upto`, are read for node 2.
+fn assert_read(commands: &[Command], id: u64, after: Seq, upto: Seq) {
     let range = Range {
-        site: site(100),
-        after: 0,
-        upto: 2,
+        site: site(id),
+        after,
+        upto,
         parts: 0,
     };
     let read = commands.iter().any(
         |c| matches!(c, Command::Read { peer, ranges, .. } if *peer == node(2) && ranges == &[range]),
     );
     assert!(read, "{commands:?}");
+}
+
+#[test]
+fn own_changes_are_pushed_at_once() {
+    let mut engine = engine(vec![head(100, 2, 1)]);
+    let commands = meet(&mut engine, 200, vec![]);
+    assert_read(&commands, 100, 0, 2);
 }
 
 /// An engine in whose file whole changesets wait.
@@ -110,7 +115,7 @@ fn what_waits_is_handed_on_and_never_said_to_be_durable() {
     let mut engine = engine_with(vec![head(300, 1, 1)], waiting.clone());
     let commands = meet(&mut engine, 200, vec![head(300, 1, 1)]);
     assert!(!commands.iter().any(|c| matches!(c, Command::Read { .. })));
-    let again = Message::Vector {
+    let message = Message::Vector {
         ask: None,
         answer: None,
         own_sites: vec![site(200)],
@@ -118,18 +123,8 @@ fn what_waits_is_handed_on_and_never_said_to_be_durable() {
         heads: vec![head(300, 1, 1)],
     };
     let from = node(2);
-    let message = again;
     let commands = engine.handle(NOW + 5_000, Event::Received { from, message });
-    let range = Range {
-        site: site(300),
-        after: 1,
-        upto: 3,
-        parts: 0,
-    };
-    let read = commands.iter().any(
-        |c| matches!(c, Command::Read { peer, ranges, .. } if *peer == from && ranges == &[range]),
-    );
-    assert!(read, "{commands:?}");
+    assert_read(&commands, 300, 1, 3);
     assert!(commands.iter().any(|c| matches!(c, Command::Secure { .. })));
     let commands = engine.handle(NOW + 5_001, Event::Secured(waiting.clone()));
     let standings: Vec<&Standing> = commands
@@ -144,6 +139,26 @@ fn what_waits_is_handed_on_and_never_said_to_be_durable() {
         assert_eq!(standing.durable.get(site(300)), 1);
         assert_eq!(standing.waiting, waiting);
     }
+}
+
+/// What waits may not have seen what would be collected.
+#[test]
+fn while_something_waits_nothing_more_may_be_collected() {
+    let floor_with = |waiting: VersionVector| {
+        let mut engine = engine_with(vec![head(300, 1, 1)], waiting);
+        engine.members = members(1);
+        engine.secured.members = members(1);
+        engine.secured.durable = engine.applied.clone();
+        engine.handle(NOW, Event::Tick);
+        let commands = engine.handle(NOW + 60_000, Event::Tick);
+        let floor = commands.into_iter().find_map(|command| match command {
+            Command::Secure { floor, .. } => Some(floor),
+            _ => None,
+        });
+        floor.unwrap_or_default().get(site(300))
+    };
+    assert_eq!(floor_with(VersionVector::new()), 1);
+    assert_eq!(floor_with([(site(400), 3)].into_iter().collect()), 0);
 }
 
 #[test]
