@@ -22,9 +22,10 @@ use crate::evolve;
 use crate::ffi::db::Db;
 use crate::hidden;
 use crate::inspect;
+use crate::savepoint::atomically;
 use crate::shadow;
 use crate::sql::{self, Token, same_name};
-use crate::track::{self, atomically};
+use crate::track;
 use crate::tracked::Table;
 use crate::triggers;
 

@@ -22,16 +22,16 @@ use crate::error::{Error, Result};
 use crate::ffi::db::{Db, Setting};
 use crate::fits::{check_types, of_live_columns};
 use crate::guard;
-use crate::images::{self, Images};
+use crate::images::{self, Images, Order};
 use crate::log;
 use crate::net::NetEffect;
 use crate::parked::Parked;
 use crate::record;
 use crate::replaced;
 use crate::rows::{Applying, RowStatements};
+use crate::savepoint::atomically;
 use crate::shadow::{self, Sites, State, damaged, hash_from, to_i64};
 use crate::stored;
-use crate::track::atomically;
 use crate::visible::{self, Touched};
 use crate::waiting::{self, Content, Whole};
 
@@ -510,7 +510,7 @@ fn apply_rows(
 ) -> std::result::Result<(), Stop> {
     let db = connection.db();
     let before = sites.latest().max(ours.stamp).max(ours.head.stamp);
-    let order = before.max(whole.header.stamp);
+    let latest = before.max(whole.header.stamp);
     let from = whole.header.dot.site;
     let id = sites.by_site(from).ok_or_else(|| damaged("nuda_site"))?.id;
     let mut applier = connection
@@ -552,6 +552,7 @@ fn apply_rows(
         if number + 1 == whole.parts {
             applying.put_back()?;
         }
+        let order = Order::applied(latest, here.total(), number);
         let images = images::with_order(&net.images, order);
         let key = log::key(id, whole.header.dot.seq, number);
         match &whole.content {

@@ -15,8 +15,8 @@ use crate::connection::Connection;
 use crate::definition::SchemaChange;
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
+use crate::savepoint::atomically;
 use crate::shadow::{self, State};
-use crate::track::atomically;
 use crate::triggers;
 
 /// Who defines tables, as this file knows it.

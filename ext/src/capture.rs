@@ -28,7 +28,7 @@ use crate::event::{self, Scratch};
 use crate::ffi::db::Db;
 use crate::ffi::value::Args;
 use crate::forms::Known;
-use crate::images;
+use crate::images::{self, Order};
 use crate::keys::{self, Keys};
 use crate::log::{self, Head};
 use crate::net::{Grown, NetEffect, net_effect};
@@ -639,7 +639,7 @@ fn insert_part(
             Value::Null
         }
     };
-    let images = images::with_order(&net.images, record.stamp);
+    let images = images::with_order(&net.images, Order::own(record.stamp, part));
     let mut bases = connection.bases()?;
     let told = match hash {
         Some(_) if first => bases.tell(connection.db(), record, &net.body)?,

@@ -22,9 +22,9 @@ use crate::identity;
 use crate::images;
 use crate::kept_states;
 use crate::log;
+use crate::savepoint::atomically;
 use crate::shadow::{self, Sites, State, damaged, to_i64};
 use crate::told;
-use crate::track::atomically;
 use crate::visible;
 
 /// `nuda_acknowledge(node, vector)`: a member reports what it has applied and fsynced.

@@ -13,15 +13,15 @@ use crate::error::Result;
 use crate::ffi::db::Db;
 use crate::hidden;
 use crate::json;
+use crate::savepoint::in_savepoint;
 use crate::shadow::{self, Sites};
-use crate::track::atomically;
 use crate::tracked::Table;
 use crate::visible;
 
 /// The answer as JSON, all of one snapshot.
 pub(crate) fn digest(connection: &Connection) -> Result<String> {
     let db = connection.db();
-    atomically(db, || {
+    in_savepoint(db, || {
         settle(connection)?;
         let state = shadow::state(db)?;
         let vector = applied(db, &state, &Sites::load(db)?)?;

@@ -28,6 +28,7 @@ use crate::noticed;
 use crate::rebuilt;
 use crate::reissue;
 use crate::renumber;
+use crate::savepoint::atomically;
 use crate::shadow::{self, Sites};
 use crate::strong::{exec as execution, levels};
 use crate::told;
@@ -172,7 +173,7 @@ fn join(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
     if state.node == node {
         return text(node);
     }
-    track::atomically(db, || {
+    atomically(db, || {
         // The first node to join is the founder's; a snapshot keeps the founder's name.
         db.run(
             "UPDATE main.nuda_state SET node = ?1, \
@@ -415,7 +416,7 @@ fn heed_note(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
     let state = shadow::state(db)?;
     let sites = Sites::load(db)?;
     let own = changes::own_head(db, &state)?;
-    let heeded = track::atomically(db, || noticed::heed(connection, &state, &sites, own.seq))?;
+    let heeded = atomically(db, || noticed::heed(connection, &state, &sites, own.seq))?;
     Ok(OwnedValue::Int(i64::from(heeded)))
 }
 
@@ -447,7 +448,7 @@ fn waiting_vector(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue
 /// `SELECT nuda_drop_unstored()`: drops what came of changesets that do not count as stored.
 fn drop_unstored(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
     let db = connection.db();
-    track::atomically(db, || waiting::drop_unstored(db))?;
+    atomically(db, || waiting::drop_unstored(db))?;
     Ok(OwnedValue::Null)
 }
 
@@ -511,7 +512,7 @@ fn settle(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
     if !shadow::is_replica(connection.db())? {
         return Ok(OwnedValue::Int(0));
     }
-    let looked = track::atomically(connection.db(), || visible::settle_own(connection))?;
+    let looked = atomically(connection.db(), || visible::settle_own(connection))?;
     Ok(OwnedValue::Int(i64::from(looked)))
 }
 

@@ -5,10 +5,8 @@
 //! record is collected while another delete of the same row is still in the log, the image
 //! moves on to that one.
 //!
-//! Images are stored as INSERT items. A SCHEMA item before them holds their *order*: the
-//! greatest stamp this file knew when the row was hidden. The newest image of a row is the one
-//! with the greatest order. (The delete's own stamp would not do: a delete with an older stamp
-//! may arrive, and hide the row again, later.)
+//! Images are stored as INSERT items. A SCHEMA item before them holds their [`Order`]: when this
+//! file hid the row. The newest image of a row is the one with the greatest.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -23,36 +21,85 @@ use crate::concurrent::{LogIndex, RowName, row_fingerprint};
 use crate::error::Result;
 use crate::ffi::db::Db;
 use crate::hidden;
+use crate::log::PART_BITS;
 use crate::net::NetEffect;
 use crate::shadow::{Sites, damaged};
 use crate::tracked::{Table, Tables};
 
+/// When this file hid a row, as against other rows that it hid: no two parts have the same.
+///
+/// The greatest stamp that the file knew, and where that stayed the same, how many changesets it
+/// had. (The delete's own stamp would not do: a delete with an older stamp may arrive, and hide
+/// the row again, later.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Order {
+    stamp: u64,
+    turn: u64,
+}
+
+impl Order {
+    /// Before all others.
+    const FIRST: Self = Self { stamp: 0, turn: 0 };
+
+    /// Of a part of a changeset of this file's own: its stamp is greater than all before it.
+    pub(crate) fn own(stamp: Stamp, part: u32) -> Self {
+        Self::applied(stamp, 0, part)
+    }
+
+    /// Of a part of a changeset that was applied on top of so many others.
+    pub(crate) fn applied(known: Stamp, changesets: u64, part: u32) -> Self {
+        Self {
+            stamp: known.get(),
+            turn: changesets << PART_BITS | u64::from(part),
+        }
+    }
+
+    fn put(self, out: &mut Vec<u8>) {
+        let mut bytes = [0; 16];
+        let (stamp, turn) = bytes.split_at_mut(8);
+        stamp.copy_from_slice(&self.stamp.to_be_bytes());
+        turn.copy_from_slice(&self.turn.to_be_bytes());
+        put_schema(out, &bytes);
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self> {
+        let number = |bytes: &[u8]| bytes.try_into().map(u64::from_be_bytes);
+        match bytes
+            .split_at_checked(8)
+            .map(|(s, t)| (number(s), number(t)))
+        {
+            Some((Ok(stamp), Ok(turn))) => Ok(Self { stamp, turn }),
+            _ => Err(damaged("nuda_log")),
+        }
+    }
+}
+
 /// The images of one part, ready to be stored.
-pub(crate) fn with_order(images: &[u8], order: Stamp) -> Vec<u8> {
+pub(crate) fn with_order(images: &[u8], order: Order) -> Vec<u8> {
     if images.is_empty() {
         return Vec::new();
     }
-    let mut stored = Vec::with_capacity(images.len() + 10);
-    put_schema(&mut stored, &order.get().to_be_bytes());
+    let mut stored = Vec::with_capacity(images.len() + 18);
+    order.put(&mut stored);
     stored.extend_from_slice(images);
     stored
 }
 
 /// One image as it is stored.
 struct Stored<'a> {
-    order: u64,
+    order: Order,
     table: TableRef,
     row: RowChange<'a>,
 }
 
 fn read(stored: &[u8]) -> Result<Vec<Stored<'_>>> {
     let mut reader = BodyReader::new(stored);
-    let (mut order, mut at) = (0, None);
+    let (mut order, mut at) = (Order::FIRST, None);
     let mut images = Vec::new();
     while let Some(item) = reader.next_item()? {
         match (item, at) {
             (Item::Table(table), _) => at = Some(table),
-            (Item::Schema(bytes), _) => order = order_from(bytes)?,
+            (Item::Schema(bytes), _) => order = Order::read(bytes)?,
             (Item::Row(row), Some(table)) => images.push(Stored { order, table, row }),
             (Item::Row(_), None) => return Err(damaged("nuda_log")),
         }
@@ -61,7 +108,7 @@ fn read(stored: &[u8]) -> Result<Vec<Stored<'_>>> {
 }
 
 fn write(image: &Stored<'_>, out: &mut Vec<u8>) {
-    put_schema(out, &image.order.to_be_bytes());
+    image.order.put(out);
     put_table(out, &image.table);
     put_row(out, &image.row);
 }
@@ -87,7 +134,7 @@ struct OpenImages {
 struct Place {
     offset: usize,
     table: TableRef,
-    order: u64,
+    order: Order,
     is_taken: bool,
 }
 
@@ -143,13 +190,13 @@ impl OpenImages {
             return Ok(open);
         };
         let mut reader = BodyReader::new(stored);
-        let (mut order, mut at) = (0, None);
+        let (mut order, mut at) = (Order::FIRST, None);
         loop {
             let offset = stored.len() - reader.left();
             match (reader.next_item()?, at) {
                 (None, _) => break,
                 (Some(Item::Table(table)), _) => at = Some(table),
-                (Some(Item::Schema(bytes)), _) => order = order_from(bytes)?,
+                (Some(Item::Schema(bytes)), _) => order = Order::read(bytes)?,
                 (Some(Item::Row(row)), Some(table)) => {
                     let fingerprint = row_fingerprint(table.number, &row.key);
                     let place = open.places.len();
@@ -196,13 +243,8 @@ impl OpenImages {
     }
 }
 
-fn order_from(bytes: &[u8]) -> Result<u64> {
-    let bytes = bytes.try_into().map_err(|_| damaged("nuda_log"))?;
-    Ok(u64::from_be_bytes(bytes))
-}
-
 /// An image and its order.
-type Found = Option<(u64, Vec<OwnedValue>)>;
+type Found = Option<(Order, Vec<OwnedValue>)>;
 
 /// Splits one row's image off: the newest one, and what is left of the others.
 fn cut(stored: &[u8], row: RowName<'_>) -> Result<(Found, Vec<u8>)> {
@@ -247,7 +289,7 @@ impl NetEffect {
             table: table.at.number,
             key,
         };
-        let images = with_order(&self.images, Stamp::BASELINE);
+        let images = with_order(&self.images, Order::FIRST);
         let (found, rest) = cut(&images, row)?;
         if found.is_some() {
             self.images = rest;

@@ -85,6 +85,7 @@ mod remembered;
 mod renumber;
 mod replaced;
 mod rows;
+mod savepoint;
 mod shadow;
 mod signal;
 mod sql;

@@ -20,8 +20,9 @@ use crate::drift::Drift;
 use crate::error::Result;
 use crate::ffi::db::Db;
 use crate::ffi::own::OwnConnection;
+use crate::savepoint::atomically;
 use crate::shadow;
-use crate::track::{self, atomically};
+use crate::track;
 use crate::tracked::{Table, Tables, literal, quote};
 
 /// How long the second connection waits for the write lock, in milliseconds.

@@ -28,10 +28,10 @@ use crate::fits;
 use crate::guard::{self, Write};
 use crate::local;
 use crate::log;
+use crate::savepoint::atomically;
 use crate::shadow::{self, Sites, damaged};
 use crate::texts_again::Texts;
 use crate::told;
-use crate::track::atomically;
 use crate::tracked::{Table, quote};
 use crate::waiting;
 

@@ -17,9 +17,9 @@ use crate::error::{Error, Result};
 use crate::ffi::db::Db;
 use crate::identity;
 use crate::log::{self, Head};
+use crate::savepoint::atomically;
 use crate::shadow::{self, Seen, SiteRow, Sites, damaged, to_i64};
 use crate::told;
-use crate::track::atomically;
 use crate::visible;
 
 /// Renumbers; answers how many changesets moved.

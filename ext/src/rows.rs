@@ -618,7 +618,7 @@ impl Applying<'_> {
         self.update(table, key, &writes, &now)
     }
 
-    /// Takes the image of a hidden row.
+    /// Takes the newest image of a hidden row, and with it all others.
     pub(crate) fn take_image(
         &mut self,
         table: &Rc<Table>,
@@ -628,10 +628,8 @@ impl Applying<'_> {
             table: table.at.number,
             key,
         };
-        match self.images.take(self.db, self.index.as_deref(), name)? {
-            Some(image) => Ok(Some(image)),
-            None => self.net.take_image(table, key),
-        }
+        let stored = self.images.take(self.db, self.index.as_deref(), name)?;
+        Ok(self.net.take_image(table, key)?.or(stored))
     }
 }
 

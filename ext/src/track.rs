@@ -29,25 +29,11 @@ use crate::inspect::{self, Shape};
 use crate::keys;
 use crate::net::Grown;
 use crate::rebuilt;
+use crate::savepoint::{atomically, in_savepoint};
 use crate::shadow::{self, LAYOUT};
 use crate::sql::folded_name;
 use crate::tracked::{Column, GONE, Options, Table, encode_indexes, quote};
 use crate::triggers;
-
-/// Runs `body` in a savepoint: whole or not at all, inside or outside a transaction.
-pub(crate) fn atomically<T>(db: Db, body: impl FnOnce() -> Result<T>) -> Result<T> {
-    db.run("SAVEPOINT nuda", &[])?;
-    match body().and_then(|value| db.run("RELEASE nuda", &[]).map(|()| value)) {
-        Ok(value) => Ok(value),
-        Err(error) => {
-            // The first error is the one to report; after a full disk or a lost lock SQLite
-            // may have rolled back already.
-            let _ = db.exec("ROLLBACK TO nuda");
-            let _ = db.exec("RELEASE nuda");
-            Err(error)
-        }
-    }
-}
 
 /// `nuda_init([name])`: makes the open file a replica. Answers the partition's id.
 pub(crate) fn init(connection: &Rc<Connection>, name: Option<&str>) -> Result<PartitionId> {
@@ -85,7 +71,7 @@ pub(crate) fn init(connection: &Rc<Connection>, name: Option<&str>) -> Result<Pa
         )));
     }
     ensure_wal(db)?;
-    let partition = atomically(db, || {
+    let partition = in_savepoint(db, || {
         db.exec(shadow::DEFINITIONS)?;
         let site = shadow::add_site(db, identity::new_site(db)?)?;
         db.run(

@@ -33,9 +33,9 @@ use crate::log;
 use crate::parked::ParkedRow;
 use crate::record::Record;
 use crate::rows::RowStatements;
+use crate::savepoint::atomically;
 use crate::shadow::damaged;
 use crate::told;
-use crate::track::atomically;
 use crate::tracked::{Table, Tables, quote};
 
 /// What a changeset did to the tables that may hide rows.

@@ -495,17 +495,21 @@ def run(seed, folder):
     print(f"seed {seed}: {'equal' if equal else 'DIFFERENT'}, {len(found[0][0])} and "
           f"{len(found[0][1])} rows, {conflicts} conflicts, {log} records in the log"
           f"{f', {strong} strong' if STRONG else ''}{', MISSING' if missing else ''}", flush=True)
-    if STRONG and not strong:
-        missing.append("strong transactions")
     if not equal or not sound or missing:
         print(missing)
-        for name, content in zip(NAMES, found):
-            print(name, content)
+        for n, table in enumerate("tuwi"):
+            common = set.intersection(*(set(content[n]) for content in found))
+            for name, content in zip(NAMES, found):
+                print(table, name, [row for row in content[n] if row not in common])
         sys.exit(1)
+    return strong
 
 
+in_all = 0
 for number in range(FIRST, FIRST + COUNT):
     # In memory if possible: the disk is not what is tested.
     shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=shared) as home:
-        run(number, home)
+        in_all += run(number, home)
+if STRONG and not in_all:
+    sys.exit("no transaction was strong")
