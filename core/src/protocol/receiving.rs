@@ -2,8 +2,9 @@
 //!
 //! Batches are applied one at a time, in the order in which they came; each is acknowledged by
 //! this replica's standing after it. Messages of nodes that do not count are answered with the
-//! member list and otherwise ignored. Invariant: nothing of a peer is applied before its own
-//! sites are known, because its own changes must cover the floor.
+//! member list and otherwise ignored. Invariant: nothing of a peer is applied before its answer to a
+//! question of ours was looked at: its own changes must cover the floor, so its sites are to be
+//! known, and what it saw of our sites must be what is here, so the chains are to be compared.
 
 use super::event::{Blocked, Command, Head};
 use super::message::{Message, PartBytes, Partial, Refusal, Standing, Stop};
@@ -183,15 +184,6 @@ impl Replication {
     }
 
     fn on_push(&mut self, now_ms: u64, from: NodeId, number: u64, mut parts: Vec<PartBytes>) {
-        let known_sites = self
-            .peers
-            .get(&from)
-            .is_some_and(|p| !p.own_sites.is_empty());
-        if !known_sites {
-            self.acknowledge(from, number, Some(Stop::Later));
-            self.ask(now_ms, from);
-            return;
-        }
         self.drop_needless(&mut parts);
         if parts.is_empty() {
             self.acknowledge(from, number, None);
@@ -203,6 +195,15 @@ impl Replication {
             number,
             parts,
         });
+        if !self.may_apply_of(from) {
+            self.ask(now_ms, from);
+        }
+    }
+
+    /// Whether our chains were compared with this peer's, so that no change of it has seen another
+    /// variant of ours than the one that is here.
+    fn may_apply_of(&self, peer: NodeId) -> bool {
+        self.fork.is_none() && self.peers.get(&peer).is_some_and(|p| p.heads_checked)
     }
 
     /// Drops parts that are here already or must not be.
@@ -218,7 +219,8 @@ impl Replication {
 
     pub(super) fn start_apply(&mut self) {
         while self.applying.is_none() {
-            let Some(mut batch) = self.inbox.pop_front() else {
+            let next = (self.inbox.iter()).position(|batch| self.may_apply_of(batch.from));
+            let Some(mut batch) = next.and_then(|n| self.inbox.remove(n)) else {
                 return;
             };
             let Some(peer) = self.peers.get(&batch.from) else {

@@ -58,6 +58,16 @@ fn standing(heads: &[Head]) -> Standing {
 /// Starts the engine and answers its question to node 2 with these heads.
 fn meet(engine: &mut Replication, own: u64, heads: Vec<Head>) -> Vec<Command> {
     let asked = engine.handle(NOW, Event::Tick);
+    answered(engine, &asked, own, heads)
+}
+
+/// Answers the question to node 2 that is among these commands.
+fn answered(
+    engine: &mut Replication,
+    asked: &[Command],
+    own: u64,
+    heads: Vec<Head>,
+) -> Vec<Command> {
     let question = asked.iter().find_map(|command| match command {
         Command::Send {
             to,
@@ -65,6 +75,7 @@ fn meet(engine: &mut Replication, own: u64, heads: Vec<Head>) -> Vec<Command> {
         } if *to == node(2) => *ask,
         _ => None,
     });
+    assert!(question.is_some(), "{asked:?}");
     let message = Message::Vector {
         ask: None,
         answer: question,
@@ -231,6 +242,54 @@ fn foreign_changes_wait_for_their_turn() {
     assert!(!commands.iter().any(|c| matches!(c, Command::Read { .. })));
     let due = engine.next_deadline().unwrap();
     assert!(due >= NOW + 1_000);
+}
+
+/// What arrives from node 2 of its site 200, numbered 1.
+fn pushed() -> Event {
+    let part = PartBytes {
+        dot: Dot {
+            site: site(200),
+            seq: 1,
+        },
+        part: 0,
+        last: true,
+        bytes: vec![],
+    };
+    let message = Message::Push {
+        batch: 1,
+        standing: standing(&[head(200, 1, 1)]),
+        parts: vec![part],
+    };
+    let from = node(2);
+    Event::Received { from, message }
+}
+
+fn applies(commands: &[Command]) -> bool {
+    commands.iter().any(|c| matches!(c, Command::Apply { .. }))
+}
+
+/// What a peer pushes may have seen another variant of our site than ours.
+#[test]
+fn nothing_of_a_peer_is_applied_before_chains_were_compared() {
+    let mut same = engine(vec![head(100, 2, 1)]);
+    let asked = same.handle(NOW, pushed());
+    assert!(!applies(&asked));
+    let compared = answered(&mut same, &asked, 200, vec![head(100, 2, 1)]);
+    assert!(applies(&compared));
+    let mut parted = engine(vec![head(100, 2, 1)]);
+    let asked = parted.handle(NOW, pushed());
+    assert!(!applies(&asked));
+    let compared = answered(&mut parted, &asked, 200, vec![head(100, 3, 9)]);
+    assert!(!applies(&compared));
+    let links = vec![(2, ChainHash([9; 16])), (1, ChainHash([8; 16]))];
+    let chain = Message::Chain {
+        site: site(100),
+        links,
+    };
+    let from = node(2);
+    let message = chain;
+    parted.handle(NOW + 6, Event::Received { from, message });
+    assert!(!applies(&parted.handle(NOW + 7, pushed())));
 }
 
 #[test]
