@@ -20,7 +20,7 @@ use nuda_core::protocol::{Head, Members, PartBytes, Range};
 use nuda_core::site::{PartitionId, Seq, Site};
 use nuda_core::version_vector::VersionVector;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -339,6 +339,24 @@ impl Replica {
                 })
             },
         )?)
+    }
+
+    /// Puts the file into WAL mode, as a copy made by `VACUUM INTO` is not. False: somebody else holds
+    /// it, so it stays as it is, which [`Self::problems`] tells.
+    pub(crate) fn use_wal(&self) -> Result<bool> {
+        let switch = "PRAGMA journal_mode = WAL";
+        match (self.conn).query_row(switch, [], |row| row.get::<_, String>(0)) {
+            Ok(mode) => Ok(mode == "wal"),
+            Err(e) if e.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// What keeps its tables from being replicated, a line each.
+    pub(crate) fn problems(&self) -> Result<Vec<String>> {
+        let asked = "SELECT coalesce(nuda_problems(), '')";
+        let text: String = self.conn.query_row(asked, [], |row| row.get(0))?;
+        Ok(text.lines().map(str::to_owned).collect())
     }
 
     /// What waits, by site, and for what.

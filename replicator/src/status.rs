@@ -154,6 +154,7 @@ pub(crate) async fn gather(node: &Arc<Node>, partition: Option<&str>) -> Result<
                         let replica = host.replica(at)?;
                         status.counts = replica.counts().ok();
                         status.waiting = replica.waiting().unwrap_or_default();
+                        status.alarms.extend(replica.problems().unwrap_or_default());
                     }
                 }
                 Ok(status)

@@ -65,6 +65,28 @@ fn agree(nodes: &Nodes, rows: i64, total: i64) {
 }
 
 #[test]
+fn a_file_that_cannot_be_switched_to_wal_is_an_alarm() {
+    let (mut nodes, backup) = with_backup(1);
+    nodes.kill("c");
+    put_back(&backup, &nodes.file("c", "org"));
+    let holder = Connection::open(nodes.file("c", "org")).unwrap();
+    holder
+        .execute_batch("BEGIN; SELECT count(*) FROM page")
+        .unwrap();
+    nodes.run("c");
+    let alarms = |nodes: &Nodes| nodes.status("c")["partitions"][0]["alarms"].to_string();
+    nodes.eventually("it says so", |nodes| {
+        let says = "the file is in journal_mode delete";
+        alarms(nodes).contains(says).then_some(())
+    });
+    holder.execute_batch("COMMIT").unwrap();
+    drop(holder);
+    nodes.kill("c");
+    nodes.run("c");
+    agree(&nodes, 1 + 11, 1 + 11);
+}
+
+#[test]
 fn a_wiped_node_comes_back_under_its_name() {
     let (mut nodes, _) = with_backup(5);
     nodes.kill("c");

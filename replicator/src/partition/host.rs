@@ -472,6 +472,9 @@ fn open(node: &Arc<Node>, at: &Partition, replica: &mut Replica) -> Result<Live>
         replica.join(&node.me().name)?;
         identity = replica.identity()?;
     }
+    if !replica.use_wal()? {
+        tracing::warn!(partition = %at.name, "this file is not in WAL mode, and somebody has it open: see `nuda status`");
+    }
     crate::task::reseed::finish(node, at, replica)?;
     if replica.heed_note()? {
         tracing::warn!(partition = %at.name, "this file was put back from a backup; it writes under a new site");
