@@ -5,9 +5,13 @@
 //! checkpoint by accident (`wal_autocheckpoint=0`, no checkpoint on close), never wait longer
 //! than the bound for a lock, never create a file that is not asked for. What the protocol
 //! wants kept in the partition's file beside the data (its floor, the full member list, own
-//! earlier sites) is in `nuda_protocol`; `stored` is about what waits and about those sites.
+//! earlier sites) is in `nuda_protocol`; `stored` is about what waits and about those sites,
+//! `inspected` is what people see.
 
+mod inspected;
 mod stored;
+
+pub(crate) use inspected::{Counts, Waiting};
 
 use std::cell::Cell;
 use std::path::Path;
@@ -57,28 +61,6 @@ pub(crate) struct Identity {
     pub(crate) collected: VersionVector,
     pub(crate) members: String,
     pub(crate) members_version: u64,
-}
-
-/// The rest of `nuda_status`: for people, counted when they ask.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Counts {
-    pub(crate) waiting: u64,
-    pub(crate) log_records: u64,
-    pub(crate) log_bytes: u64,
-    pub(crate) stamp_ms: u64,
-    pub(crate) conflicts: u64,
-}
-
-/// A site of which changesets lie in the file and cannot be applied yet.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Waiting {
-    pub(crate) site: String,
-    /// How many.
-    pub(crate) changesets: u64,
-    /// The first of them.
-    pub(crate) first: u64,
-    /// What that one waits for.
-    pub(crate) reason: String,
 }
 
 /// What `nuda_apply` says.
@@ -324,23 +306,6 @@ impl Replica {
         })
     }
 
-    /// What is counted for people.
-    pub(crate) fn counts(&self) -> Result<Counts> {
-        Ok(self.conn.query_row(
-            "SELECT waiting, log_records, log_bytes, stamp_ms, conflicts FROM nuda_status",
-            [],
-            |row| {
-                Ok(Counts {
-                    waiting: row.get(0)?,
-                    log_records: row.get(1)?,
-                    log_bytes: row.get(2)?,
-                    stamp_ms: row.get(3)?,
-                    conflicts: row.get(4)?,
-                })
-            },
-        )?)
-    }
-
     /// Puts the file into WAL mode, as a copy made by `VACUUM INTO` is not. False: somebody else holds
     /// it, so it stays as it is, which [`Self::problems`] tells.
     pub(crate) fn use_wal(&self) -> Result<bool> {
@@ -350,30 +315,6 @@ impl Replica {
             Err(e) if e.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(false),
             Err(e) => Err(e.into()),
         }
-    }
-
-    /// What keeps its tables from being replicated, a line each.
-    pub(crate) fn problems(&self) -> Result<Vec<String>> {
-        let asked = "SELECT coalesce(nuda_problems(), '')";
-        let text: String = self.conn.query_row(asked, [], |row| row.get(0))?;
-        Ok(text.lines().map(str::to_owned).collect())
-    }
-
-    /// What waits, by site, and for what.
-    pub(crate) fn waiting(&self) -> Result<Vec<Waiting>> {
-        let mut statement = self.conn.prepare_cached(
-            "SELECT printf('%016x', s.site), count(DISTINCT w.seq), min(w.seq), w.reason
-             FROM nuda_waiting w JOIN nuda_site s ON s.id = w.site GROUP BY w.site LIMIT 20",
-        )?;
-        let rows = statement.query_map([], |row| {
-            Ok(Waiting {
-                site: row.get(0)?,
-                changesets: row.get(1)?,
-                first: row.get(2)?,
-                reason: row.get(3)?,
-            })
-        })?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
     /// What has been applied.
@@ -446,6 +387,12 @@ impl Replica {
                 continue;
             };
             let stored = part.dot.seq == range.after + 1 && part.part < range.parts;
+            if stored && part.last {
+                // Who has as many parts as ours has, and not all of it, has another one's.
+                let mut whole = ranges.to_vec();
+                whole.iter_mut().for_each(|range| range.parts = 0);
+                return self.read(&whole, limit_bytes);
+            }
             if part.dot.seq > range.upto || stored {
                 continue;
             }
@@ -672,6 +619,46 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A peer that has as many parts of a changeset as there are, and not the changeset, has those of
+    /// another variant: it gets all of ours.
+    #[test]
+    fn a_changeset_that_a_peer_has_in_part_is_sent_from_there() {
+        crate::extension::register().expect("the extension");
+        let folder = tempfile::tempdir().expect("a directory");
+        let replica = Replica::create(&folder.path().join("org.db")).expect("a file");
+        replica.init("org").expect("a replica");
+        replica
+            .connection()
+            .execute_batch(
+                "CREATE TABLE t(id INTEGER PRIMARY KEY, v); SELECT nuda_track('t');
+                 BEGIN;
+                 INSERT INTO t VALUES (1, randomblob(900000)), (2, randomblob(900000));
+                 INSERT INTO t VALUES (3, randomblob(900000)), (4, randomblob(900000));
+                 INSERT INTO t VALUES (5, randomblob(900000)), (6, randomblob(900000));
+                 COMMIT;",
+            )
+            .expect("a large transaction");
+        let site = replica.site().expect("its site");
+        let upto = replica.vector().expect("its vector").get(site);
+        let numbers = |parts| {
+            let range = Range {
+                site,
+                after: upto - 1,
+                upto,
+                parts,
+            };
+            let parts = replica.read(&[range], usize::MAX).expect("parts");
+            parts.iter().map(|part| part.part).collect::<Vec<u32>>()
+        };
+        let all = numbers(0);
+        let count = u32::try_from(all.len()).expect("a number");
+        assert!(count > 2, "{count} parts");
+        assert_eq!(numbers(1), all[1..]);
+        assert_eq!(numbers(count - 1), [count - 1]);
+        assert_eq!(numbers(count), all);
+        assert_eq!(numbers(count + 1), all);
+    }
 
     /// The founder's word that it leaves tables to the log survives a power cut, or it would define
     /// tables beside the log.

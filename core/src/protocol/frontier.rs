@@ -312,11 +312,16 @@ impl Replication {
                     // What it wrote itself is not of the joiner's earlier life; it ships that,
                     // or, if it begins anew too, re-issues it.
                     let own = |site| peer.own_sites.contains(&site);
-                    told.is_some_and(|standing| standing.members.covers(&self.members))
-                        && peer
-                            .known
-                            .iter()
-                            .all(|(site, seq)| stored.get(site) >= seq || own(site))
+                    // Not what it is known to have: an answer to a question from before that report may
+                    // have come after it, and counts for what is to be sent.
+                    told.is_some_and(|standing| {
+                        let mut had = standing.stored();
+                        had.join(&peer.known);
+                        standing.members.covers(&self.members)
+                            && had
+                                .iter()
+                                .all(|(site, seq)| stored.get(site) >= seq || own(site))
+                    })
                 })
     }
 

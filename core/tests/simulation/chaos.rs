@@ -5,7 +5,7 @@
 
 use nuda_core::protocol::{Event, Opened, Replication};
 
-use super::{KEYS, Node, TALLY, World};
+use super::{DONOR_MS, Job, KEYS, Node, TALLY, World};
 use crate::record::{Id, Op, Record, Row};
 use crate::replica::File;
 
@@ -183,7 +183,7 @@ impl World {
     /// Re-seeds one node at a time, as an operator (or the daemons) would.
     pub(super) fn operate(&mut self) {
         let usable = |n: &Node| n.engine.is_some() && !n.reseeding;
-        let Some((node, donor)) = self.job else {
+        let Some(Job { node, donor, until }) = self.job else {
             self.plan();
             return;
         };
@@ -200,7 +200,7 @@ impl World {
             .engine
             .as_ref()
             .is_some_and(|e| e.members().counts(id));
-        if !usable(&self.nodes[donor]) || blocked || !expected {
+        if !usable(&self.nodes[donor]) || blocked || !expected || self.now > until {
             self.job = None;
         } else if self.nodes[donor]
             .engine
@@ -236,7 +236,8 @@ impl World {
             members = members.without(self.nodes[*other].id);
         }
         members = members.joining(self.nodes[node].id);
-        self.job = Some((node, donor));
+        let until = self.now + DONOR_MS;
+        self.job = Some(Job { node, donor, until });
         self.feed(donor, Event::Members(members));
     }
 

@@ -316,11 +316,8 @@ impl File {
     ) -> Result<Option<Rc<Record>>, Blocked> {
         let dot = bytes.dot;
         let part = Part::decode(&bytes.bytes).map_err(|e| Blocked::Malformed(e.to_string()))?;
-        let stored = self.partials.get(&dot).map_or(0, Vec::len);
-        if (bytes.part as usize) < stored {
-            return Ok(None);
-        }
-        if bytes.part as usize > stored {
+        let number = bytes.part as usize;
+        if number > self.partials.get(&dot).map_or(0, Vec::len) {
             return Err(Blocked::Dependencies);
         }
         if let Some((previous, header)) = part.first {
@@ -346,12 +343,19 @@ impl File {
             }
         }
         let parts = self.partials.entry(dot).or_default();
-        parts.push(bytes.clone());
+        match parts.get_mut(number) {
+            Some(kept) => kept.clone_from(bytes),
+            None => parts.push(bytes.clone()),
+        }
         if part.last.is_none() {
             return Ok(None);
         }
-        let parts = self.partials.remove(&dot).unwrap();
-        Ok(Some(decode(parts, &self.before(dot).0)))
+        let mut parts = self.partials.remove(&dot).unwrap();
+        parts.truncate(number + 1);
+        match decode(parts, &self.before(dot).0) {
+            Some(record) => Ok(Some(record)),
+            None => Err(Blocked::Malformed("parts of two variants".to_owned())),
+        }
     }
 
     pub(crate) fn partial_list(&self) -> Vec<Partial> {
@@ -376,10 +380,11 @@ impl File {
                 .iter()
                 .find(|r| r.site == dot.site && r.after < dot.seq && dot.seq <= r.upto);
             let Some(range) = range else { continue };
-            let skip = if dot.seq == range.after + 1 {
-                range.parts as usize
-            } else {
-                0
+            // Who has as many parts as ours has, and not all of it, has another one's.
+            let has = range.parts as usize;
+            let skip = match dot.seq == range.after + 1 && has < record.parts.len() {
+                true => has,
+                false => 0,
             };
             for part in record.parts.iter().skip(skip) {
                 if bytes >= limit_bytes && !out.is_empty() {

@@ -25,6 +25,16 @@ const KEYS: u64 = 7;
 const NEWEST: u32 = 3;
 const CHAOS_MS: u64 = 45_000;
 const HEAL_MS: u64 = 240_000;
+/// How long a re-seeded node waits for one donor before it turns to another.
+const DONOR_MS: u64 = 20_000;
+
+/// A node that is being re-seeded.
+#[derive(Debug, Clone, Copy)]
+struct Job {
+    node: usize,
+    donor: usize,
+    until: u64,
+}
 
 pub(crate) struct Node {
     pub(crate) id: NodeId,
@@ -89,7 +99,7 @@ pub(crate) struct World {
     /// Two shipped variants of a changeset were reported: the run ends here.
     pub(crate) evidence: bool,
     sabotage: Sabotage,
-    job: Option<(usize, usize)>,
+    job: Option<Job>,
     pub(crate) stats: Stats,
 }
 
