@@ -16,9 +16,9 @@
 //! hash    first 16 bytes of BLAKE3(predecessor's hash, varint length and header, body)
 //! ```
 //!
-//! A newer format number is refused as a whole; the sender keeps the changeset and tries
-//! again. An unknown level, flag or tag within a known format is told apart from damage by
-//! [`DecodeError::is_newer`].
+//! A newer format number, or an unknown level or flag, is refused as a whole; the sender keeps the
+//! changeset and tries again. An unknown tag in the body waits here. Both are told apart from damage
+//! by [`DecodeError::is_newer`].
 //!
 //! Dependencies are a delta: the entries of the version vector that rose since the site's
 //! previous changeset (all of them in the first). The site's own entry is never listed: it is
