@@ -28,7 +28,7 @@ use crate::noticed;
 use crate::rebuilt;
 use crate::reissue;
 use crate::renumber;
-use crate::savepoint::atomically;
+use crate::savepoint::{atomically, if_asked};
 use crate::shadow::{self, Sites};
 use crate::strong::{exec as execution, levels};
 use crate::told;
@@ -413,10 +413,19 @@ fn new_site(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
 /// daemon had noted of it.
 fn heed_note(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
     let db = connection.db();
-    let state = shadow::state(db)?;
-    let sites = Sites::load(db)?;
-    let own = changes::own_head(db, &state)?;
-    let heeded = atomically(db, || noticed::heed(connection, &state, &sites, own.seq))?;
+    let here = || {
+        let state = shadow::state(db)?;
+        let own = changes::own_head(db, &state)?;
+        Ok((state, Sites::load(db)?, own.seq))
+    };
+    let heeded = if_asked(
+        db,
+        || {
+            here()
+                .and_then(|(state, sites, own)| noticed::is_behind(connection, &state, &sites, own))
+        },
+        || here().and_then(|(state, sites, own)| noticed::heed(connection, &state, &sites, own)),
+    )?;
     Ok(OwnedValue::Int(i64::from(heeded)))
 }
 
@@ -509,10 +518,15 @@ fn told_whole(_: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
 
 /// `SELECT nuda_settle()`: shows the rows that what was written here has set free; 1 if it looked.
 fn settle(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
-    if !shadow::is_replica(connection.db())? {
+    let db = connection.db();
+    if !shadow::is_replica(db)? {
         return Ok(OwnedValue::Int(0));
     }
-    let looked = atomically(connection.db(), || visible::settle_own(connection))?;
+    let looked = if_asked(
+        db,
+        || visible::is_unsettled(connection),
+        || visible::settle_own(connection),
+    )?;
     Ok(OwnedValue::Int(i64::from(looked)))
 }
 

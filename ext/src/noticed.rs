@@ -45,8 +45,39 @@ pub(crate) fn heed(
     sites: &Sites,
     own: Seq,
 ) -> Result<bool> {
-    let Some(note) = read(connection.path()) else {
+    let Some(note) = unheeded(connection, state, sites, own)? else {
         return Ok(false);
+    };
+    record::renew_site(connection, state)?;
+    connection.db().run(
+        "INSERT INTO main.nuda_protocol(key, value) VALUES (?1, ?2) \
+         ON CONFLICT(key) DO UPDATE SET value = excluded.value",
+        &[
+            Value::Text(HEEDED.as_bytes()),
+            Value::Text(note.text.as_bytes()),
+        ],
+    )?;
+    Ok(true)
+}
+
+/// Whether it has, which only reads.
+pub(crate) fn is_behind(
+    connection: &Connection,
+    state: &State,
+    sites: &Sites,
+    own: Seq,
+) -> Result<bool> {
+    Ok(unheeded(connection, state, sites, own)?.is_some())
+}
+
+fn unheeded(
+    connection: &Connection,
+    state: &State,
+    sites: &Sites,
+    own: Seq,
+) -> Result<Option<Note>> {
+    let Some(note) = read(connection.path()) else {
+        return Ok(None);
     };
     let here = match sites.by_site(note.site) {
         Some(row) if row.id == state.site_id => own,
@@ -54,19 +85,10 @@ pub(crate) fn heed(
         None => 0,
     };
     if here >= note.seq {
-        return Ok(false);
+        return Ok(None);
     }
-    let db = connection.db();
     let key = Value::Text(HEEDED.as_bytes());
-    let heeded = db.text("SELECT value FROM main.nuda_protocol WHERE key = ?", &[key])?;
-    if heeded.as_deref() == Some(&note.text) {
-        return Ok(false);
-    }
-    record::renew_site(connection, state)?;
-    db.run(
-        "INSERT INTO main.nuda_protocol(key, value) VALUES (?1, ?2) \
-         ON CONFLICT(key) DO UPDATE SET value = excluded.value",
-        &[key, Value::Text(note.text.as_bytes())],
-    )?;
-    Ok(true)
+    let sql = "SELECT value FROM main.nuda_protocol WHERE key = ?";
+    let heeded = connection.db().text(sql, &[key])?;
+    Ok(Some(note).filter(|note| heeded.as_deref() != Some(&note.text)))
 }

@@ -18,6 +18,16 @@ pub(crate) fn atomically<T>(db: Db, body: impl FnOnce() -> Result<T>) -> Result<
     })
 }
 
+/// The same for what is asked again and again and rarely has anything to do: only then it waits for the write
+/// lock. Whoever has that may itself be waiting for the one that asks.
+pub(crate) fn if_asked(
+    db: Db,
+    is_asked: impl FnOnce() -> Result<bool>,
+    body: impl FnOnce() -> Result<bool>,
+) -> Result<bool> {
+    Ok(in_savepoint(db, is_asked)? && atomically(db, body)?)
+}
+
 /// Runs `body` in a savepoint: of one snapshot, and whole or not at all.
 pub(crate) fn in_savepoint<T>(db: Db, body: impl FnOnce() -> Result<T>) -> Result<T> {
     db.run("SAVEPOINT nuda", &[])?;

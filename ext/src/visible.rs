@@ -355,10 +355,23 @@ impl Present for Rows<'_> {
 /// Shows and hides what the transactions written here since the last time amount to: they left the
 /// rows unnamed that they may have set free. Answers whether there was anything to look at.
 pub(crate) fn settle_own(connection: &Connection) -> Result<bool> {
+    let Some(touched) = unsettled(connection)? else {
+        return Ok(false);
+    };
+    carry_out(connection, touched)?;
+    Ok(true)
+}
+
+/// Whether there is, which only reads.
+pub(crate) fn is_unsettled(connection: &Connection) -> Result<bool> {
+    Ok(unsettled(connection)?.is_some())
+}
+
+fn unsettled(connection: &Connection) -> Result<Option<Touched>> {
     let db = connection.db();
     let tables = connection.tables()?;
     if !tables.may_hide() {
-        return Ok(false);
+        return Ok(None);
     }
     let mut touched = Touched::new(Rc::clone(&tables), None);
     for table in tables.sorted() {
@@ -367,15 +380,14 @@ pub(crate) fn settle_own(connection: &Connection) -> Result<bool> {
         }
     }
     if !connection.capture()?.buffer.is_empty() {
-        return Ok(false);
+        return Ok(None);
     }
     if attached::is_asked(db, &tables)? {
         touched.attached.ask_all();
     } else if touched.tables.is_empty() {
-        return Ok(false);
+        return Ok(None);
     }
-    carry_out(connection, touched)?;
-    Ok(true)
+    Ok(Some(touched))
 }
 
 /// The bodies of a record that is about to be committed.

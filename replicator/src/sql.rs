@@ -273,10 +273,10 @@ impl Replica {
         Ok(statement.query_row([], |_| Ok(()))?)
     }
 
-    /// Shows the rows that what was written here has set free.
-    pub(crate) fn settle(&self) -> Result<()> {
+    /// Shows the rows that what was written here has set free; answers whether there may be such.
+    pub(crate) fn settle(&self) -> Result<bool> {
         let mut statement = self.conn.prepare_cached("SELECT nuda_settle()")?;
-        Ok(statement.query_row([], |_| Ok(()))?)
+        Ok(statement.query_row([], |row| row.get(0))?)
     }
 
     /// The node that founded the partition.

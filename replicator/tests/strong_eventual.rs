@@ -12,7 +12,10 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 use support::Nodes;
-use support::outcomes::{commit_sql, insist, overtaken, patient, read, set_level};
+use support::definitions::{define, everywhere, make_tables};
+use support::outcomes::{
+    Outcome, commit_sql, insist, outcome, overtaken, patient, read, set_level,
+};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
@@ -21,15 +24,16 @@ fn shop() -> Nodes {
     let nodes = Nodes::start(&NAMES);
     nodes.nuda_ok("a", &["create", "org", "--on", "a,b,c"]);
     let founder = nodes.open("a", "org");
-    founder
-        .execute_batch(
-            "CREATE TABLE page(id TEXT PRIMARY KEY, title TEXT, hits COUNTER);
-             CREATE TABLE account(id TEXT PRIMARY KEY, balance INTEGER CHECK (balance >= 0), \
-               mail TEXT UNIQUE);
-             SELECT nuda_track('page'), nuda_track('account', 'strong');
-             INSERT INTO page VALUES ('home', 'old', 0), ('other', 'old', 0);",
-        )
-        .unwrap();
+    make_tables(
+        &nodes,
+        &founder,
+        "CREATE TABLE page(id TEXT PRIMARY KEY, title TEXT, hits COUNTER);
+         CREATE TABLE account(id TEXT PRIMARY KEY, balance INTEGER CHECK (balance >= 0), \
+           mail TEXT UNIQUE);
+         SELECT nuda_track('page');
+         SELECT nuda_track('account', 'strong');
+         INSERT INTO page VALUES ('home', 'old', 0), ('other', 'old', 0);",
+    );
     for name in NAMES {
         let conn = nodes.open(name, "org");
         nodes.eventually("the tables are everywhere and ordered", |_| {
@@ -39,7 +43,6 @@ fn shop() -> Nodes {
             (pages == 2).then_some(())
         });
     }
-    patient(&founder);
     commit_sql(
         &nodes,
         &founder,
@@ -138,8 +141,9 @@ fn a_transaction_over_both_kinds_is_whole_on_every_node_or_nowhere() {
         assert_eq!(last_commit(&a)["level"], "strong");
         insist(&nodes, &b, sell);
     }
-    // No moment at which a node has one without the other.
+    // No moment at which a node has one without the other, once it has both tables' rows.
     let sum = "SELECT (SELECT sum(hits) FROM page) + (SELECT sum(balance) FROM account)";
+    assert_eq!(found::<i64>(&nodes, &strong(&nodes, "c"), sum), 10);
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
@@ -237,4 +241,44 @@ fn calls_at_the_leader_write_eventual_tables_too() {
     let row = "SELECT title || ' ' || hits FROM page WHERE id = 'home'";
     assert_eq!(found::<String>(&nodes, &b, row), "c 6");
     assert_eq!(found::<i64>(&nodes, &b, "SELECT balance FROM account"), 7);
+}
+
+/// A strong transaction waits until its node has noticed what it follows, and has the write lock meanwhile. The
+/// node needs that for the rows that were set free, and may not wait for it first.
+#[test]
+fn rows_that_were_set_free_hold_up_no_strong_transaction() {
+    let nodes = shop();
+    let (a, b) = (nodes.open("a", "org"), nodes.open("b", "org"));
+    a.execute_batch("CREATE TABLE person(id TEXT PRIMARY KEY, mail TEXT UNIQUE)")
+        .unwrap();
+    let track = "SELECT nuda_track('person', 'eventual', 'unique=keep_first')";
+    define(&nodes, &a, track);
+    everywhere(&nodes, "SELECT * FROM person");
+    patient(&a);
+    let mut round = 0;
+    nodes.eventually("a strong commit", |nodes| {
+        round += 1;
+        // Of two rows with one address the second one is hidden.
+        nodes.freeze("b", "org");
+        for (conn, name) in [(&a, "a"), (&b, "b")] {
+            let sql = "INSERT INTO person VALUES (? || ?2, ?2)";
+            conn.execute(sql, rusqlite::params![name, round]).unwrap();
+        }
+        nodes.signal("b", "-CONT");
+        nodes.verify("a", "org");
+        let shown = format!("SELECT group_concat(id) FROM person WHERE mail = '{round}'");
+        assert_eq!(one::<String>(&a, &shown).unwrap(), format!("a{round}"));
+        nodes.freeze("a", "org");
+        a.execute("DELETE FROM person WHERE mail = ?", [round.to_string()])
+            .unwrap();
+        a.execute_batch("BEGIN IMMEDIATE; UPDATE account SET balance = balance - 1")
+            .unwrap();
+        nodes.signal("a", "-CONT");
+        let done = outcome(nodes, &a, a.execute_batch("COMMIT"));
+        nodes.eventually("the row that was set free", |_| {
+            (one::<String>(&a, &shown).ok()? == format!("b{round}")).then_some(())
+        });
+        (done == Outcome::Committed).then_some(())
+    });
+    nodes.verify("c", "org");
 }

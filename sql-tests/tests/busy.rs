@@ -6,6 +6,38 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+/// A daemon looks at its file while an application has the write lock, and waits for that very look.
+#[test]
+fn looks_that_find_nothing_to_do_wait_for_nobody() -> Result<(), Box<dyn Error>> {
+    nuda::register_static(rusqlite::ffi::sqlite3_auto_extension)?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("a.db");
+    let mut holder = Connection::open(&path)?;
+    holder.execute_batch(
+        "SELECT nuda_init('p'); CREATE TABLE t(id TEXT PRIMARY KEY, mail TEXT UNIQUE); \
+         SELECT nuda_track('t', 'eventual', 'unique=keep_first'); INSERT INTO t VALUES ('a', 'x')",
+    )?;
+    let looks = Connection::open(&path)?;
+    looks.busy_timeout(Duration::ZERO)?;
+    looks.query_row("SELECT nuda_settle()", [], |_| Ok(()))?;
+    let writing = holder.transaction()?;
+    writing.execute_batch("INSERT INTO t VALUES ('b', 'y')")?;
+    for sql in [
+        "SELECT nuda_altered()",
+        "SELECT nuda_propose()",
+        "SELECT nuda_settle()",
+        "SELECT nuda_heed_note()",
+        "SELECT nuda_version_vector()",
+        "SELECT nuda_stamp_ms()",
+        "SELECT nuda_digest()",
+        "SELECT nuda_track('t', 'eventual', 'unique=keep_first')",
+    ] {
+        let done = looks.query_row(sql, [], |_| Ok(()));
+        done.map_err(|error| format!("{sql}: {error}"))?;
+    }
+    Ok(())
+}
+
 #[test]
 fn functions_that_write_wait_for_who_writes() -> Result<(), Box<dyn Error>> {
     nuda::register_static(rusqlite::ffi::sqlite3_auto_extension)?;

@@ -185,13 +185,18 @@ impl Host {
             .ok_or_else(|| Error::internal("no machine"))
     }
 
-    /// Looks at the file for local commits.
+    /// Looks at the file for local commits. An application that proposes has the write lock and waits until what
+    /// it follows was noticed: so whatever may need the lock comes after that.
     fn look(&mut self, node: &Arc<Node>, at: &Partition) -> Result<()> {
         self.retry_at = None;
         self.live(node, at)?;
-        crate::task::define::look(node, at, self.replica(at)?)?;
-        self.replica(at)?.settle()?;
-        self.notice(node, at)
+        self.notice(node, at)?;
+        let mut wrote = crate::task::define::look(node, at, self.replica(at)?)?;
+        wrote |= self.replica(at)?.settle()?;
+        if wrote {
+            self.notice(node, at)?;
+        }
+        Ok(())
     }
 
     fn notice(&mut self, node: &Arc<Node>, at: &Partition) -> Result<()> {

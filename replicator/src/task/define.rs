@@ -38,16 +38,16 @@ pub(crate) struct Defining {
 }
 
 /// Looks whether plain DDL altered a partition's tables, and begins to propose that, unless that is
-/// under way. What failed for one schema is tried at once for the next.
-pub(crate) fn look(node: &Arc<Node>, at: &Partition, replica: &Replica) -> Result<()> {
+/// under way. What failed for one schema is tried at once for the next. Answers whether it wrote.
+pub(crate) fn look(node: &Arc<Node>, at: &Partition, replica: &Replica) -> Result<bool> {
     let Some(schema) = replica.altered()? else {
-        return Ok(());
+        return Ok(false);
     };
     if !replica.is_ordered()? {
-        return replica.propose();
+        return replica.propose().map(|()| true);
     }
     let Some(partition) = node.partitions.get(&at.name) else {
-        return Ok(());
+        return Ok(false);
     };
     let defining = &partition.defining;
     if defining.schema.swap(schema, Ordering::AcqRel) != schema {
@@ -57,7 +57,7 @@ pub(crate) fn look(node: &Arc<Node>, at: &Partition, replica: &Replica) -> Resul
         let worker = Arc::clone(node);
         node.spawn(async move { run(worker, partition).await });
     }
-    Ok(())
+    Ok(false)
 }
 
 async fn run(node: Arc<Node>, partition: Arc<Partition>) {

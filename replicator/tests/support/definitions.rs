@@ -1,12 +1,15 @@
 //! Three nodes whose definitions go through the log, and what tests of that do again and again.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use rusqlite::{Connection, Result};
 
-use super::outcomes::{is_beaten, is_committed, is_refused, patient, unknown_id};
+use super::outcomes::{
+    commit_sql, is_beaten, is_committed, is_refused, patient, read, set_level, unknown_id,
+};
 use super::{Nodes, open};
 
 pub(crate) const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -35,14 +38,34 @@ pub(crate) fn text(conn: &Connection, sql: &str) -> Result<String> {
     conn.query_row(sql, [], |row| row.get(0))
 }
 
-/// Runs a definition, again if another one was first, or for want of a leader.
+/// Runs a definition, again if another one was first, or for want of a leader; and if nobody knew what became
+/// of it, until it is here.
 pub(crate) fn define(nodes: &Nodes, conn: &Connection, sql: &str) -> String {
     patient(conn);
     nodes.eventually(sql, |nodes| match text(conn, sql) {
         Ok(done) => Some(done),
         Err(e) if is_beaten(&e) || is_refused(&e) => None,
-        Err(e) => panic!("{sql}: {e}\n{}", nodes.logs()),
+        Err(e) => match unknown_id(&e) {
+            Some(id) => {
+                is_committed(nodes, conn, &id);
+                None
+            }
+            None => panic!("{sql}: {e}\n{}", nodes.logs()),
+        },
     })
+}
+
+/// Makes tables and what is in them: from the moment at which definitions go through the log, each statement
+/// may find no leader.
+pub(crate) fn make_tables(nodes: &Nodes, conn: &Connection, sql: &str) {
+    patient(conn);
+    for statement in sql.split(';').filter(|text| !text.trim().is_empty()) {
+        if statement.contains("nuda_track(") {
+            define(nodes, conn, statement.trim());
+        } else {
+            commit_sql(nodes, conn, statement);
+        }
+    }
 }
 
 /// Waits until a statement can be prepared on every node.
@@ -63,10 +86,20 @@ pub(crate) fn alter(nodes: &Nodes, conn: &Connection, sql: &str) {
             Ok(()) => Some(()),
             Err(e) if is_refused(&e) || is_beaten(&e) => None,
             Err(e) => match unknown_id(&e) {
-                Some(id) => is_committed(nodes, conn, &id).then_some(()),
+                Some(id) => is_committed(nodes, conn, &id).then(|| caught_up(nodes, conn)),
                 None => panic!("{sql}: {e}\n{}", nodes.logs()),
             },
         }
+    });
+}
+
+/// Waits until a file has what was committed anywhere before now.
+fn caught_up(nodes: &Nodes, conn: &Connection) {
+    let reader = open(Path::new(conn.path().unwrap()));
+    set_level(nodes, &reader, "read", "strong");
+    patient(&reader);
+    read(nodes, || {
+        reader.query_row("SELECT count(*) FROM nuda_tables", [], |_| Ok(()))
     });
 }
 

@@ -15,7 +15,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Once;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -37,6 +37,8 @@ pub(crate) struct Nodes {
     pub(crate) under: Vec<String>,
     /// Where nodes listen each time that they are started; the others take another port each time.
     pub(crate) listen: HashMap<String, String>,
+    /// Whether some outcome was unknown: what it committed may be in the way of what comes next.
+    doubted: AtomicBool,
 }
 
 impl Nodes {
@@ -55,6 +57,7 @@ impl Nodes {
             envs: Vec::new(),
             under: Vec::new(),
             listen: HashMap::new(),
+            doubted: AtomicBool::new(false),
         };
         for name in names {
             nodes.run(name);
@@ -150,6 +153,14 @@ impl Nodes {
         }
     }
 
+    /// SIGSTOP at a moment at which the node has no write lock of this file: its applications go on writing.
+    pub(crate) fn freeze(&self, name: &str, partition: &str) {
+        let conn = self.open(name, partition);
+        conn.execute_batch("BEGIN IMMEDIATE").unwrap();
+        self.signal(name, "-STOP");
+        conn.execute_batch("ROLLBACK").unwrap();
+    }
+
     /// Waits until a node has died by itself.
     pub(crate) fn died(&mut self, name: &str) {
         let mut child = self.running.remove(name).unwrap();
@@ -206,9 +217,14 @@ impl Nodes {
         self.nuda_ok(name, &["verify", partition, "--timeout-s", "60"]);
     }
 
-    /// An application's connection.
+    /// An application's connection. A member that seemed to be away gets its file when it is back: one that was
+    /// opened before would be another one.
     pub(crate) fn open(&self, name: &str, partition: &str) -> Connection {
-        open(&self.file(name, partition))
+        let file = self.file(name, partition);
+        self.eventually(&format!("{name} has its file"), |_| {
+            file.exists().then_some(())
+        });
+        open(&file)
     }
 
     /// A partition with one table on these nodes, the first of which founds it.
@@ -220,13 +236,12 @@ impl Nodes {
     pub(crate) fn with_page_and(names: &[&str], flags: &[&str]) -> Self {
         let nodes = Self::start_with(names, flags);
         nodes.nuda_ok(names[0], &["create", "org", "--on", &names.join(",")]);
-        let founder = nodes.open(names[0], "org");
-        founder
-            .execute_batch(
-                "CREATE TABLE page(id TEXT PRIMARY KEY, title TEXT, hits COUNTER);
-                 SELECT nuda_track('page');",
-            )
-            .unwrap();
+        definitions::make_tables(
+            &nodes,
+            &nodes.open(names[0], "org"),
+            "CREATE TABLE page(id TEXT PRIMARY KEY, title TEXT, hits COUNTER);
+             SELECT nuda_track('page');",
+        );
         for name in names {
             let conn = nodes.open(name, "org");
             nodes.eventually("the table is everywhere", |_| {

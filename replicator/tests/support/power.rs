@@ -95,7 +95,7 @@ impl Disk {
     /// have been killed.
     pub(crate) fn back(&self, boot: usize) {
         self.boot(boot);
-        let until = Instant::now() + Duration::from_secs(10);
+        let until = Instant::now() + Duration::from_secs(60);
         // What was killed may hold it a moment longer; mounting it then would find the dead one.
         loop {
             let probe = Path::new(self.at()).join("probe");
