@@ -101,11 +101,11 @@ fn an_hour_ahead() {
     nodes.nuda_ok("c", &["fault", "--cut", "a,b"]);
     write_at_c(&nodes, "while cut off");
     nodes.eventually("c has judged it, all of it", |nodes| {
+        // What is written at b from then on is later, however well c knows the time.
         let counted = nodes.status("c")["counters"]["clock_ahead"].as_u64()?;
         let latest = stamp_ms(nodes, "c");
-        (counted >= 2 && latest < now_ms() + 120_000).then_some(())
+        (counted >= 2 && latest < now_ms()).then_some(())
     });
-    std::thread::sleep(std::time::Duration::from_millis(20));
     set_title(&nodes, "b", "later than cut off");
     nodes.nuda_ok("c", &["fault"]);
     nodes.verify("a", "org");

@@ -6,6 +6,7 @@
 mod support;
 
 use rusqlite::Connection;
+use support::definitions::make_tables;
 use support::{Nodes, count, insert};
 
 const FLAGS: [&str; 6] = [
@@ -50,11 +51,12 @@ fn away() -> Away {
     let mut nodes = Nodes::with_page_and(&["a", "b", "c"], &FLAGS);
     let (a, b) = (nodes.open("a", "org"), nodes.open("b", "org"));
     let app = nodes.open("c", "org");
-    a.execute_batch(
+    make_tables(
+        &nodes,
+        &a,
         "CREATE TABLE tally(id TEXT PRIMARY KEY, n COUNTER); SELECT nuda_track('tally');
          INSERT INTO tally VALUES ('pages', 0);",
-    )
-    .unwrap();
+    );
     nodes.verify("a", "org");
     for (conn, node) in [(&a, "a"), (&b, "b"), (&app, "c")] {
         local_things(conn, node);

@@ -9,7 +9,8 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
-use support::outcomes::{commit_sql, patient, read};
+use support::definitions::make_tables;
+use support::outcomes::{commit_sql, read};
 use support::{Nodes, count, insert, open};
 
 fn many(conn: &Connection, what: &str, n: usize) {
@@ -165,13 +166,13 @@ fn a_strong_read_knows_a_file_that_was_put_back() {
     let nodes = Nodes::start(&["a", "b", "c"]);
     nodes.nuda_ok("a", &["create", "org", "--on", "a,b,c"]);
     let a = nodes.open("a", "org");
-    a.execute_batch(
+    make_tables(
+        &nodes,
+        &a,
         "CREATE TABLE page(id TEXT PRIMARY KEY, hits INTEGER);
-         SELECT nuda_track('page', 'strong');",
-    )
-    .unwrap();
-    patient(&a);
-    commit_sql(&nodes, &a, "INSERT INTO page VALUES ('hits', 0)");
+         SELECT nuda_track('page', 'strong');
+         INSERT INTO page VALUES ('hits', 0);",
+    );
     let read_strongly = |conn: &Connection| -> rusqlite::Result<i64> {
         let level = "SELECT nuda_timeout(20000), nuda_read_consistency('strong')";
         conn.query_row(level, [], |_| Ok(()))?;

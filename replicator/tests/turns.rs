@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use support::Nodes;
+use support::definitions::make_tables;
 use support::outcomes::unknown_id;
 use support::outcomes::{Outcome, commit_sql, is_committed, is_refused, outcome, patient, read};
 
@@ -19,12 +20,12 @@ fn counter() -> Nodes {
     let nodes = Nodes::start(&NAMES);
     nodes.nuda_ok("a", &["create", "org", "--on", "a,b,c"]);
     let founder = nodes.open("a", "org");
-    founder
-        .execute_batch(
-            "CREATE TABLE counter(id INTEGER PRIMARY KEY, n INT);
-             SELECT nuda_track('counter', 'strong');",
-        )
-        .unwrap();
+    make_tables(
+        &nodes,
+        &founder,
+        "CREATE TABLE counter(id INTEGER PRIMARY KEY, n INT);
+         SELECT nuda_track('counter', 'strong');",
+    );
     for name in NAMES {
         let conn = nodes.open(name, "org");
         nodes.eventually("the table is everywhere and ordered", |_| {
@@ -33,7 +34,6 @@ fn counter() -> Nodes {
             conn.query_row(level, [], |_| Ok(())).ok()
         });
     }
-    patient(&founder);
     let insert = "INSERT INTO counter VALUES (1, 0), (2, 0)";
     commit_sql(&nodes, &founder, insert);
     nodes

@@ -6,6 +6,7 @@
 mod support;
 
 use support::Nodes;
+use support::definitions::define;
 
 /// The author is gone, and the only node that has its changes cannot apply them.
 #[test]
@@ -16,8 +17,7 @@ fn what_waits_at_a_node_reaches_the_others_from_there() {
     let a = nodes.open("a", "org");
     a.execute_batch("CREATE TABLE note(id TEXT PRIMARY KEY, n COUNTER)")
         .unwrap();
-    a.query_row("SELECT nuda_track('note')", [], |_| Ok(()))
-        .unwrap();
+    define(&nodes, &a, "SELECT nuda_track('note')");
     {
         let c = nodes.open("c", "org");
         nodes.eventually("c has the table", |_| {

@@ -11,6 +11,7 @@ use crate::faults::POWER;
 use crate::history::{Call, End, Record};
 use crate::power::{self, Disk};
 use crate::run::Plan;
+use crate::support::definitions::make_tables;
 use crate::support::{Mounted, Nodes, free_address, skipped, succeeds};
 use crate::workloads::{Fresh, Workload, beside, keep, kept, strongly};
 
@@ -79,8 +80,7 @@ impl Cluster {
         let name = workload.partition();
         self.nodes
             .nuda_ok("a", &["create", name, "--on", &NAMES.join(",")]);
-        let founder = self.nodes.open("a", name);
-        founder.execute_batch(workload.tables()).unwrap();
+        make_tables(&self.nodes, &self.nodes.open("a", name), workload.tables());
         for node in NAMES {
             let conn = self.nodes.open(node, name);
             self.nodes.eventually("the tables are everywhere", |_| {
