@@ -61,10 +61,18 @@ impl Tool {
             .unwrap()
     }
 
+    /// As a deployment would, again where nobody led.
     fn upgrade_ok(&self, nodes: &Nodes, node: &str, target: &str) {
-        let done = self.upgrade(nodes, node, target);
-        let error = String::from_utf8_lossy(&done.stderr);
-        assert!(done.status.success(), "{target} at {node}: {error}");
+        nodes.eventually(target, |nodes| {
+            let done = self.upgrade(nodes, node, target);
+            let error = String::from_utf8_lossy(&done.stderr);
+            let is_done = done.status.success();
+            assert!(
+                is_done || error.contains("not committed"),
+                "{target} at {node}: {error}"
+            );
+            is_done.then_some(())
+        });
     }
 
     fn upgrade_stopped(&self, nodes: &Nodes, node: &str, target: &str) {

@@ -12,6 +12,7 @@ use rusqlite::{Connection, ffi};
 use serde_json::Value;
 
 use support::Nodes;
+use support::definitions::make_tables;
 use support::outcomes::{
     Outcome, code, commit, commit_sql, is_committed, outcome, overtaken, patient, read, refusal,
     set_level, unknown_id,
@@ -24,12 +25,12 @@ fn bank() -> Nodes {
     let nodes = Nodes::start(&NAMES);
     nodes.nuda_ok("a", &["create", "org", "--on", "a,b,c"]);
     let founder = nodes.open("a", "org");
-    founder
-        .execute_batch(
-            "CREATE TABLE account(id TEXT PRIMARY KEY, balance INTEGER);
-             SELECT nuda_track('account', 'strong');",
-        )
-        .unwrap();
+    make_tables(
+        &nodes,
+        &founder,
+        "CREATE TABLE account(id TEXT PRIMARY KEY, balance INTEGER);
+         SELECT nuda_track('account', 'strong');",
+    );
     for name in NAMES {
         let conn = nodes.open(name, "org");
         nodes.eventually("the table is everywhere and ordered", |_| {
@@ -37,7 +38,6 @@ fn bank() -> Nodes {
             level(&conn, "read", "strong").ok()
         });
     }
-    patient(&founder);
     let insert = "INSERT INTO account VALUES ('x', 100), ('y', 100)";
     commit_sql(&nodes, &founder, insert);
     nodes
@@ -48,13 +48,13 @@ fn a_partition_that_was_just_made_takes_strong_writes_at_once() {
     let nodes = Nodes::start(&NAMES);
     nodes.nuda_ok("a", &["create", "org", "--on", "a,b,c"]);
     let conn = nodes.open("a", "org");
-    conn.execute_batch(
+    make_tables(
+        &nodes,
+        &conn,
         "CREATE TABLE account(id TEXT PRIMARY KEY, balance INTEGER);
-         SELECT nuda_track('account', 'strong');",
-    )
-    .unwrap();
-    patient(&conn);
-    commit_sql(&nodes, &conn, "INSERT INTO account VALUES ('x', 100)");
+         SELECT nuda_track('account', 'strong');
+         INSERT INTO account VALUES ('x', 100)",
+    );
     let last: String = conn
         .query_row("SELECT nuda_last_commit() ->> 'level'", [], |row| {
             row.get(0)
@@ -445,15 +445,14 @@ fn a_session_reads_its_own_writes_on_whichever_node_it_goes_on() {
 fn shop() -> Nodes {
     let nodes = Nodes::start(&NAMES);
     nodes.nuda_ok("a", &["create", "org", "--on", "a,b,c"]);
-    let founder = nodes.open("a", "org");
-    founder
-        .execute_batch(
-            "CREATE TABLE buyer(id INTEGER PRIMARY KEY AUTOINCREMENT, mail TEXT UNIQUE);
-             CREATE TABLE sale(id TEXT PRIMARY KEY, buyer INT REFERENCES buyer(id));
-             SELECT nuda_track('buyer', 'strong');
-             SELECT nuda_track('sale', 'strong');",
-        )
-        .unwrap();
+    make_tables(
+        &nodes,
+        &nodes.open("a", "org"),
+        "CREATE TABLE buyer(id INTEGER PRIMARY KEY AUTOINCREMENT, mail TEXT UNIQUE);
+         CREATE TABLE sale(id TEXT PRIMARY KEY, buyer INT REFERENCES buyer(id));
+         SELECT nuda_track('buyer', 'strong');
+         SELECT nuda_track('sale', 'strong');",
+    );
     for name in NAMES {
         let conn = nodes.open(name, "org");
         nodes.eventually("the tables are everywhere and ordered", |_| {

@@ -161,6 +161,12 @@ impl Nodes {
         conn.execute_batch("ROLLBACK").unwrap();
     }
 
+    /// Whether a node has not died by itself.
+    pub(crate) fn is_running(&mut self, name: &str) -> bool {
+        let child = self.running.get_mut(name).unwrap();
+        child.try_wait().unwrap().is_none()
+    }
+
     /// Waits until a node has died by itself.
     pub(crate) fn died(&mut self, name: &str) {
         let mut child = self.running.remove(name).unwrap();
