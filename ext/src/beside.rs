@@ -10,6 +10,7 @@ use sqlite3_ext::ffi::SQLITE_CONSTRAINT_UNIQUE;
 
 use crate::births::key_bytes;
 use crate::canonical;
+use crate::capture::side;
 use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::event;
@@ -112,8 +113,8 @@ pub(crate) fn update(
     event::update(
         &mut *connection.capture()?,
         table,
-        |n| old.get(n).map_or(Value::Null, OwnedValue::as_ref),
-        |n| new.get(n).map_or(Value::Null, OwnedValue::as_ref),
+        (side(old), side(new)),
+        |n| side(old)(n) == side(new)(n),
     )?;
     take_out(connection, table, new)?;
     keep(connection.db(), table, new).map(drop)

@@ -252,8 +252,9 @@ fn take_in(
         Call::Insert => event::insert(capture, &table, |n| args.get(n + 1))?,
         Call::Delete => event::delete(capture, &table, |n| args.get(n + 1))?,
         Call::Update => {
-            let value = |n: usize, new: usize| args.get(2 * n + 1 + new);
-            event::update(capture, &table, |n| value(n, 0), |n| value(n, 1))?;
+            let (old, new) = (|n: usize| 2 * n + 1, |n: usize| 2 * n + 2);
+            let values = (|n| args.get(old(n)), |n| args.get(new(n)));
+            event::update(capture, &table, values, |n| args.same(old(n), new(n)))?;
         }
         Call::Collides => {
             if replaces {
@@ -284,7 +285,10 @@ fn take_in(
             match call {
                 Call::WideInsert => event::insert(capture, &table, side(&new))?,
                 Call::WideDelete => event::delete(capture, &table, side(&old))?,
-                _ => event::update(capture, &table, side(&old), side(&new))?,
+                _ => {
+                    let (old, new) = (side(&old), side(&new));
+                    event::update(capture, &table, (&old, &new), |n| old(n) == new(n))?;
+                }
             }
         }
     }
@@ -396,8 +400,8 @@ fn check_drift(connection: &Connection, table: &Table) -> Result<()> {
     )))
 }
 
-/// The values of a row that was handed over in pieces.
-fn side<'a>(values: &'a [OwnedValue]) -> impl Fn(usize) -> Value<'a> {
+/// A row's values by number; NULL where there is none.
+pub(crate) fn side<'a>(values: &'a [OwnedValue]) -> impl Fn(usize) -> Value<'a> {
     |n| values.get(n).map_or(Value::Null, OwnedValue::as_ref)
 }
 

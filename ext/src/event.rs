@@ -73,15 +73,15 @@ pub(crate) fn delete<'a>(
     Ok(())
 }
 
-/// A row whose values change.
+/// A row whose values change; `same`: whether it does not in a column, to the last bit.
 pub(crate) fn update<'a>(
     capture: &mut Capture,
     table: &Table,
-    old: impl Fn(usize) -> Value<'a>,
-    new: impl Fn(usize) -> Value<'a>,
+    (old, new): (impl Fn(usize) -> Value<'a>, impl Fn(usize) -> Value<'a>),
+    same: impl Fn(usize) -> bool,
 ) -> Result<()> {
     let keys = table.at.key_columns;
-    if (0..keys).any(|n| differs(old(n), new(n))) {
+    if !(0..keys).all(&same) {
         if (0..keys).any(|n| old(n).canonical_key() != new(n).canonical_key()) {
             // A changed key is another row.
             delete(capture, table, old)?;
@@ -105,17 +105,17 @@ pub(crate) fn update<'a>(
     cells.clear();
     undo.clear();
     let (mut count, mut previous) = (0, 0);
-    let is_edited = |n: &usize| differs(old(*n), new(*n));
+    let is_edited = |n: &usize| !same(*n);
     let is_edited_with = |n: usize| {
         table
             .group(n)
             .is_some_and(|with| with.iter().any(is_edited))
     };
     for (n, column) in table.columns.iter().enumerate().skip(keys) {
-        let (old, new) = (old(n), new(n));
-        if !differs(old, new) && !is_edited_with(n) {
+        if same(n) && !is_edited_with(n) {
             continue;
         }
+        let (old, new) = (old(n), new(n));
         checked_size(table, column, new)?;
         // The way back leads from form to form, whatever was spelled between.
         let (mut form, mut form_before) = (None, Ok(None));
@@ -188,14 +188,6 @@ pub(crate) fn touch<'a>(
         .buffer
         .push(Kind::Update, table.at.number, row, payload, &[]);
     Ok(())
-}
-
-/// Whether a column's value changed, to the last bit.
-fn differs(old: Value<'_>, new: Value<'_>) -> bool {
-    match (old, new) {
-        (Value::Real(a), Value::Real(b)) => a.to_bits() != b.to_bits(),
-        (a, b) => a != b,
-    }
 }
 
 /// Refuses what is too large to travel.

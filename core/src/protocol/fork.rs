@@ -24,6 +24,8 @@ pub(super) struct Check {
     theirs: Seq,
     /// The lowest link asked for so far.
     asked: Seq,
+    /// The greatest link asked for last.
+    upto: Seq,
     /// The host is renumbering: wait for it however long it takes.
     renumbering: bool,
     /// Give up and wait for the next exchange.
@@ -76,6 +78,7 @@ impl Replication {
             site,
             theirs,
             asked: upto,
+            upto,
             renumbering: false,
             until_ms: now_ms + self.config.answer_within_ms,
         });
@@ -113,8 +116,15 @@ impl Replication {
             );
             return;
         };
-        if let Some(check) = &mut self.fork {
-            check.asked = lowest;
+        let highest = links.first().map_or(0, |(seq, _)| *seq);
+        match &mut self.fork {
+            // It has lost since what it said it had: nothing says that the two differ.
+            Some(check) if highest < check.upto => {
+                self.fork = None;
+                return;
+            }
+            Some(check) => check.asked = lowest,
+            None => return,
         }
         self.out.push(Command::CompareChain { peer, site, links });
     }
@@ -139,6 +149,9 @@ impl Replication {
             None if asked <= 1 => Some(0),
             None => {
                 let upto = asked - 1;
+                if let Some(check) = &mut self.fork {
+                    check.upto = upto;
+                }
                 self.send(peer, Message::ChainRequest { site, upto });
                 return;
             }

@@ -244,6 +244,23 @@ fn foreign_changes_wait_for_their_turn() {
     assert!(due >= NOW + 1_000);
 }
 
+/// What a peer lost since it told its heads is no sign that it has another variant.
+#[test]
+fn a_peer_that_was_put_back_meanwhile_renumbers_nobody() {
+    for (highest, is_compared) in [(5, true), (4, false)] {
+        let mut engine = engine(vec![head(100, 5, 1)]);
+        meet(&mut engine, 200, vec![head(100, 7, 9)]);
+        let message = Message::Chain {
+            site: site(100),
+            links: vec![(highest, ChainHash([9; 16]))],
+        };
+        let from = node(2);
+        let commands = engine.handle(NOW + 6, Event::Received { from, message });
+        let compares = |c: &Command| matches!(c, Command::CompareChain { .. });
+        assert_eq!(commands.iter().any(compares), is_compared, "{commands:?}");
+    }
+}
+
 /// What arrives from node 2 of its site 200, numbered 1.
 fn pushed() -> Event {
     let part = PartBytes {
