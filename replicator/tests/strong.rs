@@ -216,6 +216,33 @@ fn without_a_majority_it_fails_in_time_and_says_who_is_away() {
     nodes.eventually("b is back", |_| transfer(&a, 1).ok());
 }
 
+/// Connections to a process that stands still stay open, and nothing comes back.
+#[test]
+fn who_does_not_answer_is_not_called_reachable() {
+    let nodes = bank();
+    let leader = nodes.eventually("a leader", |nodes| {
+        let status = nodes.status("a");
+        let leader = status["partitions"][0]["log"]["leader"].as_str();
+        leader.map(str::to_owned)
+    });
+    let conn = nodes.open(&leader, "org");
+    let others = NAMES.into_iter().filter(|name| *name != leader);
+    let others: Vec<&str> = others.collect();
+    for name in &others {
+        nodes.signal(name, "-STOP");
+        support::stands_still(nodes.pid(name));
+    }
+    let silent = format!("{}: no", others[0]);
+    nodes.eventually("it is told who does not answer", |_| {
+        let said = transfer(&conn, 1).unwrap_err().to_string();
+        (said.contains("1 of 3 members reachable") && said.contains(&silent)).then_some(())
+    });
+    for name in &others {
+        nodes.signal(name, "-CONT");
+    }
+    nodes.eventually("it goes on", |_| transfer(&conn, 1).ok());
+}
+
 #[test]
 fn a_level_can_be_left_where_it_cannot_be_kept() {
     let mut nodes = bank();

@@ -31,7 +31,7 @@ use crate::node::Node;
 
 /// A leader that has not heard of a majority for this long takes no proposals: they could
 /// only end as *unknown*.
-const QUORUM_SILENCE_MS: u64 = 1_000;
+pub(super) const QUORUM_SILENCE_MS: u64 = 1_000;
 
 /// A group that is as it should be knows its leader, and what that has, within this time.
 const CATCHING_UP: Duration = Duration::from_secs(30);

@@ -16,7 +16,7 @@ use nuda_core::site::{PartitionId, Site};
 use nuda_core::version_vector::VersionVector;
 
 use super::Known;
-use super::group::{Appended, Group};
+use super::group::{Appended, Group, QUORUM_SILENCE_MS};
 use super::recent;
 use super::told::Asked;
 use super::types::GroupId;
@@ -517,26 +517,32 @@ fn no_leader(node: &Arc<Node>, group: &Arc<Group>, partition: PartitionId) -> St
     explained(node, group, partition, "no leader is known")
 }
 
-/// Who is reachable and who is not, and why.
+/// Who is reachable and who is not, and why. A leader hears all voters several times a second.
 fn explained(node: &Arc<Node>, group: &Arc<Group>, partition: PartitionId, why: &str) -> String {
     let me = &node.me().name;
     let now_ms = clock::now_ms();
     let peers = node.peers.all();
+    let leads = group.leads();
     let mut reachable = 1;
     let mut away = Vec::new();
     for voter in group.charter.voters.iter().filter(|v| *v != me) {
-        let peer = peers.iter().find(|p| p.entry.name == *voter);
-        match peer {
-            Some(peer) if peer.failure.is_none() && peer.heard_ms.is_some() => reachable += 1,
-            Some(peer) => away.push(match peer.heard_ms {
-                Some(heard) => format!(
-                    "{voter}: no route since {} s",
-                    now_ms.saturating_sub(heard) / 1_000
-                ),
-                None => format!("{voter}: no route"),
-            }),
-            None => away.push(format!("{voter}: its address is not known")),
-        }
+        let Some(peer) = peers.iter().find(|p| p.entry.name == *voter) else {
+            away.push(format!("{voter}: its address is not known"));
+            continue;
+        };
+        let silent_ms = peer.heard_ms.map(|heard| now_ms.saturating_sub(heard));
+        let what = match (&peer.failure, silent_ms) {
+            (None, Some(ms)) if leads && ms > QUORUM_SILENCE_MS => "no answer",
+            (None, Some(_)) => {
+                reachable += 1;
+                continue;
+            }
+            _ => "no route",
+        };
+        away.push(match silent_ms {
+            Some(ms) => format!("{voter}: {what} since {} s", ms / 1_000),
+            None => format!("{voter}: {what}"),
+        });
     }
     let who = format!(
         "{reachable} of {} members reachable",

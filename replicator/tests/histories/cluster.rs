@@ -254,12 +254,12 @@ fn last_questions(workload: Workload, node: &str, fresh: &Fresh) -> Vec<Value> {
     }
 }
 
-/// A file system of 48 MB for one node.
+/// A file system of 128 MB for one node: write-ahead logs of all partitions grow while somebody stands still.
 fn small_disk(nodes: &Nodes) -> Option<Mounted> {
     let dir = nodes.dir(SMALL);
     std::fs::create_dir(&dir).unwrap();
     let path = dir.to_str().unwrap();
-    let mounted = succeeds("mount", &["-t", "tmpfs", "-o", "size=48m", "tmpfs", path]);
+    let mounted = succeeds("mount", &["-t", "tmpfs", "-o", "size=128m", "tmpfs", path]);
     if !mounted {
         skipped("full disks in the histories: a tmpfs cannot be mounted (not root?)");
     }

@@ -159,8 +159,8 @@ pub(crate) fn begin(
             if !cluster.has_small {
                 return None;
             }
-            // As much as there is.
-            let _ = std::fs::write(filler(cluster), vec![0u8; 64 << 20]);
+            // As much as there is, which is less.
+            let _ = std::fs::write(filler(cluster), vec![0u8; 128 << 20]);
         }
         Fault::Power(names) => {
             if !power::cut(cluster, running, names) {
