@@ -153,12 +153,10 @@ impl World {
 
     pub(super) fn note_lost(&mut self, node: usize, before: &File) {
         let after = &self.nodes[node].file;
-        let own = before
-            .log
-            .iter()
-            .filter(|r| before.own_sites.contains(&r.dot.site));
-        let gone = own.filter(|r| !after.applied.contains(&r.hash.0));
-        self.lost.extend(gone.map(|r| r.hash.0));
+        // Also what was collected: the others may be put back to before it as well.
+        let gone = before.applied.difference(&after.applied);
+        let own = gone.filter(|id| before.own_sites.contains(&self.registry[*id].dot.site));
+        self.lost.extend(own.copied());
     }
 
     pub(super) fn start(&mut self, node: usize) {
@@ -219,12 +217,15 @@ impl World {
         let Some(node) = waiting.first().copied() else {
             return;
         };
+        // As a daemon does: it asks whoever told it, and those whom it counts itself.
+        let joins = &self.nodes[node];
+        let is_asked = |id| joins.teller == Some(id) || joins.file.members.counts(id);
         let donors: Vec<usize> = (0..self.nodes.len())
             .filter(|n| {
                 let it = &self.nodes[*n];
                 it.engine
                     .as_ref()
-                    .is_some_and(|e| e.members().counts(it.id))
+                    .is_some_and(|e| is_asked(it.id) && e.members().counts(it.id))
             })
             .collect();
         if donors.is_empty() {

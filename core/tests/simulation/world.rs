@@ -44,6 +44,8 @@ pub(crate) struct Node {
     pub(crate) engine: Option<Replication>,
     epoch: u64,
     pub(crate) reseeding: bool,
+    /// Who told it to.
+    teller: Option<NodeId>,
     new_boot: bool,
     wall_skew_ms: u64,
     origin_ms: u64,
@@ -214,6 +216,7 @@ impl World {
                 engine: None,
                 epoch: 0,
                 reseeding: false,
+                teller: None,
                 new_boot: false,
                 wall_skew_ms: skew,
                 origin_ms: self.rng.below(1_000_000),
@@ -528,8 +531,9 @@ impl World {
                 self.stats.evidence += 1;
                 return;
             }
-            Command::Reseed { .. } => {
+            Command::Reseed { donor, .. } => {
                 it.reseeding = true;
+                it.teller = Some(donor);
                 it.engine = None;
                 it.epoch += 1;
                 return;
