@@ -14,6 +14,7 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
@@ -186,17 +187,24 @@ fn who_is_told_that_nothing_happened_is_told_the_truth() {
 #[test]
 fn no_acknowledged_addition_is_lost() {
     control("certification", |nodes| {
-        let barrier = Barrier::new(2);
-        let open = Mutex::new(Vec::new());
+        let (barrier, over) = (Barrier::new(2), AtomicBool::new(false));
+        let (began, open) = (Instant::now(), Mutex::new(Vec::new()));
         let mut acknowledged: i64 = std::thread::scope(|scope| {
             let work = |name: &'static str| {
                 let conn = strong(nodes, name, 2_000);
                 // Both begin on what they have: overlapping is the point.
                 set(&conn, "SELECT nuda_read_consistency('eventual')").unwrap();
-                let (barrier, open) = (&barrier, &open);
+                let (barrier, over, open) = (&barrier, &over, &open);
                 scope.spawn(move || {
                     let once = |_| {
+                        // Where a rule is broken, each may wait in vain from some time on.
+                        if barrier.wait().is_leader() {
+                            over.store(began.elapsed().as_secs() > 20, Ordering::Relaxed);
+                        }
                         barrier.wait();
+                        if over.load(Ordering::Relaxed) {
+                            return 0;
+                        }
                         let done = add(&conn);
                         let id = done.as_ref().err().and_then(unknown_id);
                         open.lock().unwrap().extend(id);
