@@ -216,6 +216,28 @@ fn without_a_majority_it_fails_in_time_and_says_who_is_away() {
     nodes.eventually("b is back", |_| transfer(&a, 1).ok());
 }
 
+/// Who has time for it sees a longer COMMIT, and nothing else.
+#[test]
+fn a_commit_waits_for_the_next_leader() {
+    let mut nodes = bank();
+    for round in 0..3 {
+        let leader = nodes.eventually("a leader", |nodes| {
+            let status = nodes.status(NAMES[round]);
+            let leader = status["partitions"][0]["log"]["leader"].as_str();
+            leader.map(str::to_owned)
+        });
+        let other = NAMES.into_iter().find(|name| *name != leader).unwrap();
+        let conn = nodes.open(other, "org");
+        // What the others wrote is here now.
+        nodes.eventually("a commit", |_| transfer(&conn, 1).ok());
+        patient(&conn);
+        nodes.kill(&leader);
+        transfer(&conn, 1).unwrap();
+        nodes.run(&leader);
+    }
+    nodes.verify("a", "org");
+}
+
 /// Connections to a process that stands still stay open, and nothing comes back.
 #[test]
 fn who_does_not_answer_is_not_called_reachable() {

@@ -286,7 +286,7 @@ async fn ask(
     }
 }
 
-/// Asks a group's leader until it answers or the time is over. `unknown` says why a question
+/// Asks a group's leader until it answers or the time is over, also through an election. `unknown` says why a question
 /// may be in a log although nobody said so.
 async fn ask_leader(
     node: &Arc<Node>,
@@ -315,6 +315,8 @@ async fn ask_leader(
             Appended::Reply(Reply::Unknown(why)) | Appended::Unknown(why) => *unknown = Some(why),
             Appended::Reply(reply) => return reply,
             Appended::NotLeader => {}
+            // Another one will lead soon, and nothing has reached anybody.
+            Appended::Refused(_) if group.orders(partition) && is_between_leaders(node, group) => {}
             // Whoever looks for the partition goes on to the next group.
             Appended::Refused(why) if unknown.is_none() || !group.orders(partition) => {
                 return Reply::NotCommitted(explained(node, group, partition, &why));
@@ -347,7 +349,13 @@ async fn ask_node(node: &Arc<Node>, name: &str, call: Call, within: Duration) ->
         Err(e) => return Appended::Refused(e.to_string()),
     };
     let asked = node.call(name, Route::Consensus, body);
-    match tokio::time::timeout(within, asked).await {
+    let answer = tokio::time::timeout(within, asked).await;
+    if let Ok(Err(e)) = &answer
+        && e.is_retry()
+    {
+        node.failed(name, e);
+    }
+    match answer {
         Err(_) => Appended::Unknown(format!("no answer from the leader {name} in time")),
         Ok(Err(e)) if e.kind == Kind::Unsent => Appended::Refused(e.to_string()),
         Ok(Err(e)) => Appended::Unknown(e.to_string()),
@@ -511,6 +519,14 @@ fn not_ordered(node: &Arc<Node>, partition: PartitionId) -> String {
             "{name} has no log yet; its founding node makes one when all members are reachable; see `nuda status {name}`"
         ),
     }
+}
+
+/// Whether nobody leads who can be reached, while a majority can, which will elect somebody.
+fn is_between_leaders(node: &Arc<Node>, group: &Arc<Group>) -> bool {
+    let is_there = |name: &String| *name == node.me().name || node.peers.is_reachable(name);
+    let voters = &group.charter.voters;
+    let there = voters.iter().filter(|voter| is_there(voter)).count();
+    !group.leader().is_some_and(|name| is_there(&name)) && there * 2 > voters.len()
 }
 
 fn no_leader(node: &Arc<Node>, group: &Arc<Group>, partition: PartitionId) -> String {
