@@ -183,8 +183,9 @@ fn parted(db: Db, sites: &Sites, site: Site, old_id: i64, upto: Seq) -> Result<O
     Ok(parted)
 }
 
-/// Bodies of the records that the old file wrote and this file lacks, in the order of their stamps.
-/// What it had of others comes from them, and from the replicated log.
+/// Bodies of the records that the old file wrote and this file lacks, in the order of their stamps: also
+/// what it had kept of an earlier life of its own and not applied yet. What it had of others comes from
+/// them, and from the replicated log.
 fn lacking(db: Db) -> Result<Vec<Vec<u8>>> {
     let sites = Sites::load(db)?;
     let own = own_sites(db)?;
@@ -196,8 +197,9 @@ fn lacking(db: Db) -> Result<Vec<Vec<u8>>> {
         &format!(
             "SELECT s.site, l.id, {}, {} FROM nuda_old.nuda_log l \
              JOIN nuda_old.nuda_site s ON s.id = l.id >> 48 \
+             LEFT JOIN nuda_old.nuda_waiting w ON w.site = s.id AND w.seq = (l.id >> 14) & 0x3ffffffff \
              WHERE s.id = (SELECT site FROM nuda_old.nuda_state) \
-                OR (l.id >> 14) & 0x3ffffffff <= s.applied ORDER BY l.id",
+                OR (l.id >> 14) & 0x3ffffffff <= s.applied OR typeof(w.seen) = 'text' ORDER BY l.id",
             of_old(told::HEADER),
             of_old(told::BODY)
         ),

@@ -278,3 +278,32 @@ fn what_is_not_stored_can_be_dropped_and_comes_again() -> Result<()> {
     }
     assert_equal(&pair)
 }
+
+/// What a node wrote in an earlier life may come back to it, and wait; it begins anew once more from
+/// somebody who never got it.
+#[test]
+fn what_waits_of_an_earlier_life_is_made_again() -> Result<()> {
+    let pair = pair()?;
+    let folder = pair._directory.path();
+    let (old, new) = (folder.join("b.db"), folder.join("c.db"));
+    std::fs::copy(folder.join("a.db"), &new)?;
+    pair.replica
+        .execute_batch("CREATE TABLE later(without_a_key)")?;
+    pair.writer.execute_batch(
+        "CREATE TABLE later(id TEXT PRIMARY KEY); SELECT nuda_track('later');
+         INSERT INTO t VALUES ('kept', 'v', 3); UPDATE t SET n = n + 1",
+    )?;
+    for part in lacking(&pair)? {
+        assert_eq!(apply(&pair.replica, &part)?, "waiting");
+    }
+    let life = text(&pair.writer, "SELECT nuda_site()")?;
+    let note = "INSERT INTO nuda_protocol VALUES ('earlier sites', ?)";
+    pair.replica.execute(note, [life])?;
+    let donor = Connection::open(&new)?;
+    donor.query_row("SELECT nuda_join('b')", [], |_| Ok(()))?;
+    let again = "SELECT nuda_reissue(?)";
+    donor.query_row(again, [old.to_str()], |_| Ok(()))?;
+    let found = "SELECT group_concat(id || n) FROM t";
+    assert_eq!(text(&donor, found)?, "kept4");
+    Ok(())
+}

@@ -254,9 +254,9 @@ impl World {
         let old = std::mem::replace(&mut self.nodes[node].file, file);
         self.nodes[node].backups.clear();
         self.nodes[node].new_boot = false;
-        let own = old
-            .log
-            .iter()
+        let kept_then = old.waiting_vector();
+        let kept_then = (old.waiting.values()).filter(|r| kept_then.contains(r.dot));
+        let own = (old.log.iter().chain(kept_then))
             .filter(|r| self.nodes[node].file.earlier.contains(&r.dot.site))
             .cloned()
             .collect::<Vec<_>>();
