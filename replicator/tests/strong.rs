@@ -220,9 +220,9 @@ fn without_a_majority_it_fails_in_time_and_says_who_is_away() {
 #[test]
 fn a_commit_waits_for_the_next_leader() {
     let mut nodes = bank();
-    for round in 0..3 {
+    for asked in NAMES {
         let leader = nodes.eventually("a leader", |nodes| {
-            let status = nodes.status(NAMES[round]);
+            let status = nodes.status(asked);
             let leader = status["partitions"][0]["log"]["leader"].as_str();
             leader.map(str::to_owned)
         });

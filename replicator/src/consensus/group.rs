@@ -33,6 +33,9 @@ use crate::node::Node;
 /// only end as *unknown*.
 pub(super) const QUORUM_SILENCE_MS: u64 = 1_000;
 
+/// A leader says something within this time.
+const LISTEN: Duration = Duration::from_millis(300);
+
 /// A group that is as it should be knows its leader, and what that has, within this time.
 const CATCHING_UP: Duration = Duration::from_secs(30);
 
@@ -63,6 +66,20 @@ pub(crate) enum Appended {
     Unknown(String),
 }
 
+/// Whoever starts hears first whether somebody leads. An election that it began at once would be refused, and
+/// told of a greater log: for that the engine makes a node wait a second longer before its next one, which
+/// is the one that counts.
+async fn listen_first(raft: Raft, led: bool) {
+    let began_with = raft.metrics().borrow().vote;
+    tokio::time::sleep(LISTEN).await;
+    if led && raft.metrics().borrow().vote == began_with {
+        // Nobody leads in its place: often it leads again at once, in a new term.
+        let _ = raft.trigger().elect().await;
+    }
+    tokio::time::sleep(LISTEN).await;
+    raft.runtime_config().elect(true);
+}
+
 impl Group {
     /// Starts the engine on what the log file holds.
     pub(crate) async fn start(node: &Arc<Node>, store: &Arc<Store>, kept: Kept) -> Result<Self> {
@@ -88,8 +105,10 @@ impl Group {
         let raft = Raft::new(me, config, lines, log.clone(), machine.clone())
             .await
             .map_err(engine)?;
-        if log.led() {
-            // Nobody else can be in a hurry yet: often it leads again at once, in a new term.
+        if kept.charter.voters.len() > 1 {
+            raft.runtime_config().elect(false);
+            tokio::spawn(listen_first(raft.clone(), log.led()));
+        } else if log.led() {
             raft.trigger().elect().await.map_err(engine)?;
         }
         let voters = kept.charter.voters.join(",");
