@@ -375,18 +375,19 @@ pub(crate) fn redefined(connection: &Connection) -> Result<()> {
     ask_all_next(connection.db())
 }
 
-/// Whether every row is to be asked; it is not from here on.
+/// Whether every row is to be asked.
 pub(crate) fn is_asked(db: Db, tables: &Tables) -> Result<bool> {
     if tables.references().is_empty() {
         return Ok(false);
     }
-    let name = [Value::Text(ASKED.as_bytes())];
     let asked = "SELECT EXISTS (SELECT 1 FROM main.nuda_protocol WHERE key = ?)";
-    if db.int(asked, &name)? == 0 {
-        return Ok(false);
-    }
-    db.run("DELETE FROM main.nuda_protocol WHERE key = ?", &name)?;
-    Ok(true)
+    Ok(db.int(asked, &[Value::Text(ASKED.as_bytes())])? != 0)
+}
+
+/// They are asked now, and need not be again.
+pub(crate) fn asks(db: Db) -> Result<()> {
+    let name = [Value::Text(ASKED.as_bytes())];
+    db.run("DELETE FROM main.nuda_protocol WHERE key = ?", &name)
 }
 
 /// Before a transaction that was written here commits: the hidden rows that a body of it may

@@ -358,6 +358,7 @@ pub(crate) fn settle_own(connection: &Connection) -> Result<bool> {
     let Some(touched) = unsettled(connection)? else {
         return Ok(false);
     };
+    attached::asks(connection.db())?;
     carry_out(connection, touched)?;
     Ok(true)
 }
