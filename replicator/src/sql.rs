@@ -15,6 +15,7 @@ pub(crate) use inspected::{Counts, Waiting};
 
 use std::cell::Cell;
 use std::path::Path;
+use std::time::Duration;
 
 use nuda_core::certify::Link;
 use nuda_core::changeset::ChainHash;
@@ -310,7 +311,11 @@ impl Replica {
     /// it, so it stays as it is, which [`Self::problems`] tells.
     pub(crate) fn use_wal(&self) -> Result<bool> {
         let switch = "PRAGMA journal_mode = WAL";
-        match (self.conn).query_row(switch, [], |row| row.get::<_, String>(0)) {
+        // It is tried again, so nobody is waited for.
+        self.conn.busy_timeout(Duration::ZERO)?;
+        let switched = (self.conn).query_row(switch, [], |row| row.get::<_, String>(0));
+        self.conn.busy_timeout(limits::BUSY_TIMEOUT)?;
+        match switched {
             Ok(mode) => Ok(mode == "wal"),
             Err(e) if e.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(false),
             Err(e) => Err(e.into()),

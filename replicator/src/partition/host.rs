@@ -36,6 +36,8 @@ pub(crate) struct Live {
     pub(crate) kept: Kept,
     /// The extension has not been told the member list: a name is not known yet.
     pub(crate) unnamed: bool,
+    /// Whether the file is in WAL mode: if not, somebody used it whenever it was to be switched.
+    is_wal: bool,
     /// Changesets with two variants, for people.
     pub(crate) alarms: Vec<String>,
 }
@@ -175,8 +177,8 @@ impl Host {
                 )));
             }
             node.partitions.learn_id(live.partition, &at.name);
+            self.retry_at = (!live.is_wal).then(|| clock::now_ms() + RETRY_MS);
             self.live = Some(live);
-            self.retry_at = None;
             self.feed(node, at, Event::Tick)?;
             self.notice(node, at)?;
         }
@@ -191,6 +193,11 @@ impl Host {
         self.retry_at = None;
         self.live(node, at)?;
         self.notice(node, at)?;
+        if !self.live(node, at)?.is_wal {
+            let is_wal = self.replica(at)?.use_wal()?;
+            self.live(node, at)?.is_wal = is_wal;
+            self.retry_at = (!is_wal).then(|| clock::now_ms() + RETRY_MS);
+        }
         let mut wrote = crate::task::define::look(node, at, self.replica(at)?)?;
         wrote |= self.replica(at)?.settle()?;
         if wrote {
@@ -477,8 +484,9 @@ fn open(node: &Arc<Node>, at: &Partition, replica: &mut Replica) -> Result<Live>
         replica.join(&node.me().name)?;
         identity = replica.identity()?;
     }
-    if !replica.use_wal()? {
-        tracing::warn!(partition = %at.name, "this file is not in WAL mode, and somebody has it open: see `nuda status`");
+    let is_wal = replica.use_wal()?;
+    if !is_wal {
+        tracing::warn!(partition = %at.name, "this file is not in WAL mode, and somebody uses it: it is tried again, see `nuda status`");
     }
     crate::task::reseed::finish(node, at, replica)?;
     if replica.heed_note()? {
@@ -527,6 +535,7 @@ fn open(node: &Arc<Node>, at: &Partition, replica: &mut Replica) -> Result<Live>
         collected: identity.collected,
         kept,
         unnamed: false,
+        is_wal,
         alarms: Vec::new(),
     })
 }
