@@ -30,6 +30,7 @@ pub(crate) fn if_asked(
 
 /// Runs `body` in a savepoint: of one snapshot, and whole or not at all.
 pub(crate) fn in_savepoint<T>(db: Db, body: impl FnOnce() -> Result<T>) -> Result<T> {
+    let begins = db.is_autocommit();
     db.run("SAVEPOINT nuda", &[])?;
     match body().and_then(|value| db.run("RELEASE nuda", &[]).map(|()| value)) {
         Ok(value) => Ok(value),
@@ -38,6 +39,10 @@ pub(crate) fn in_savepoint<T>(db: Db, body: impl FnOnce() -> Result<T>) -> Resul
             // may have rolled back already.
             let _ = db.exec("ROLLBACK TO nuda");
             let _ = db.exec("RELEASE nuda");
+            if begins && !db.is_autocommit() {
+                // The release was a commit that had to wait for readers, which leaves the transaction open.
+                db.exec("ROLLBACK")?;
+            }
             Err(error)
         }
     }

@@ -307,6 +307,12 @@ impl Replica {
         })
     }
 
+    /// As SQLite names it, in lower case.
+    pub(crate) fn journal_mode(&self) -> Result<String> {
+        let asked = "PRAGMA journal_mode";
+        Ok(self.conn.query_row(asked, [], |row| row.get(0))?)
+    }
+
     /// Puts the file into WAL mode, as a copy made by `VACUUM INTO` is not. False: somebody else holds
     /// it, so it stays as it is, which [`Self::problems`] tells.
     pub(crate) fn use_wal(&self) -> Result<bool> {

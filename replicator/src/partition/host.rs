@@ -168,7 +168,7 @@ impl Host {
         if self.live.is_none() {
             self.file = notice::file_at(&at.path);
             let replica = self.replica(at)?;
-            let live = open(node, at, replica)?;
+            let live = open(node, at, replica).map_err(|e| without_wal(replica, e))?;
             if !at.set_id(live.partition) {
                 return Err(Error::refused(format!(
                     "{} now holds another partition ({}) than when this process began; restart the daemon if that is meant",
@@ -538,6 +538,17 @@ fn open(node: &Arc<Node>, at: &Partition, replica: &mut Replica) -> Result<Live>
         is_wal,
         alarms: Vec::new(),
     })
+}
+
+/// The same error, with the reason that only a file in another journal mode than WAL has.
+fn without_wal(replica: &Replica, error: Error) -> Error {
+    match replica.journal_mode() {
+        Ok(mode) if mode != "wal" && error.is_retry() => error.during(format!(
+            "the file is in journal_mode {mode}, in which nobody writes while others read; it is switched to wal as \
+             soon as no one uses it"
+        )),
+        _ => error,
+    }
 }
 
 /// The member list of a file that only the extension has written so far.
