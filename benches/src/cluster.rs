@@ -185,6 +185,8 @@ impl Cluster {
         static REGISTER: Once = Once::new();
         let mut registered = Ok(());
         REGISTER.call_once(|| {
+            // The applications are threads of this program, and shall not wait for each other.
+            nuda::without_memory_statistics(rusqlite::ffi::sqlite3_config);
             registered = nuda::register_static(rusqlite::ffi::sqlite3_auto_extension);
         });
         registered?;

@@ -7,10 +7,11 @@
 //! in one transaction.
 
 use nuda_core::changeset::{ChainHash, Header, Part};
+use nuda_core::codec::Reader;
 use nuda_core::hlc::Stamp;
 use nuda_core::merge::Rank;
 use nuda_core::row::{BodyReader, Item};
-use nuda_core::site::{Dot, Seq, Site};
+use nuda_core::site::{Dot, PartitionId, Seq, Site};
 use nuda_core::value::{OwnedValue, Value};
 use nuda_core::version_vector::VersionVector;
 
@@ -135,6 +136,33 @@ pub(crate) fn apply(
     bytes: &[u8],
     must_cover: &VersionVector,
 ) -> Result<(Dot, Outcome)> {
+    let part = decode(bytes)?;
+    let outcome = while_foreign(connection, || {
+        deliver(connection, &mut Known::read(connection)?, &part, must_cover)
+    });
+    outcome.map(|outcome| (part.dot, outcome))
+}
+
+/// Applies parts one after the other as [`apply`] would, reading only once what all of them need. Answers the
+/// first that contradicts what is here, after which nothing is applied. `list`: each with its length before it.
+pub(crate) fn apply_all(connection: &Connection, list: &[u8]) -> Result<Option<(Dot, Outcome)>> {
+    let nothing = VersionVector::new();
+    while_foreign(connection, || {
+        let mut known = Known::read(connection)?;
+        let mut list = Reader::new(list);
+        while !list.is_empty() {
+            // Nothing is allocated by that length.
+            let part = decode(list.sized("a changeset", usize::MAX)?)?;
+            let outcome = deliver(connection, &mut known, &part, &nothing)?;
+            if let Outcome::Stale(_) | Outcome::Fork(_) | Outcome::Corrupt(_) = outcome {
+                return Ok(Some((part.dot, outcome)));
+            }
+        }
+        Ok(None)
+    })
+}
+
+fn decode(bytes: &[u8]) -> Result<Part<'_>> {
     let part = Part::decode(bytes)?;
     if let Some((_, header)) = &part.first
         && Header::decode(header)?.dot != part.dot
@@ -143,18 +171,7 @@ pub(crate) fn apply(
             "a changeset whose header bears another name; refused",
         ));
     }
-    let db = connection.db();
-    let state = shadow::state(db)?;
-    if state.partition != part.partition {
-        return Err(Error::refused(format!(
-            "this changeset belongs to partition {}, the file is partition {}",
-            part.partition, state.partition
-        )));
-    }
-    let outcome = while_foreign(connection, || {
-        deliver(connection, &state, &part, must_cover)
-    });
-    outcome.map(|outcome| (part.dot, outcome))
+    Ok(part)
 }
 
 /// Runs what brings others' changesets into the tables, whole or not at all.
@@ -184,47 +201,52 @@ fn forget_states(connection: &Connection) {
 
 fn deliver(
     connection: &Connection,
-    state: &State,
+    known: &mut Known,
     part: &Part<'_>,
     must_cover: &VersionVector,
 ) -> Result<Outcome> {
     let db = connection.db();
-    let mut sites = Sites::load(db)?;
-    if sites.by_site(part.dot.site).is_none() {
-        shadow::add_site(db, part.dot.site)?;
-        sites = Sites::load(db)?;
+    if known.partition != part.partition {
+        return Err(Error::refused(format!(
+            "this changeset belongs to partition {}, the file is partition {}",
+            part.partition, known.partition
+        )));
     }
+    if known.sites.by_site(part.dot.site).is_none() {
+        shadow::add_site(db, part.dot.site)?;
+        known.sites = Sites::load(db)?;
+    }
+    let Known { sites, ours, .. } = known;
     let own = sites
-        .by_id(state.site_id)
+        .by_id(ours.site_id)
         .ok_or_else(|| damaged("nuda_site"))?
         .site;
     if part.dot.site == own {
-        if part.dot.seq <= own_head(connection, state)?.seq {
-            return duplicate(db, &sites, part);
+        if part.dot.seq <= ours.head.seq {
+            return duplicate(db, sites, part);
         }
         // Others have more of this site than this file: it lost its latest commits. They
         // come back as a foreign site's, and this replica goes on under a new one.
-        record::renew_site(connection, state)?;
-        return deliver(connection, &shadow::state(db)?, part, must_cover);
+        record::renew_site(connection, &shadow::state(db)?)?;
+        *known = Known::read(connection)?;
+        return deliver(connection, known, part, must_cover);
     }
     let row = sites
         .by_site(part.dot.site)
         .ok_or_else(|| damaged("nuda_site"))?;
-    let ours = || Ours::of(connection, state);
     if row.stopped {
         return Ok(Outcome::Fork(format!("site {} is stopped", part.dot.site)));
     }
     if part.dot.seq <= row.applied {
-        return duplicate(db, &sites, part);
+        return duplicate(db, sites, part);
     }
     let site_id = row.id;
     let is_next = part.dot.seq == row.applied + 1;
     if let (true, Some(whole)) = (is_next, Whole::arrived(part)?) {
         waiting::drop_changeset(db, site_id, part.dot.seq)?;
-        let ours = ours()?;
-        return match apply_whole(connection, &mut sites, &ours, &whole, must_cover) {
+        return match apply_whole(connection, sites, ours, &whole, must_cover) {
             Ok(()) => {
-                let drained = drain(connection, &mut sites, &ours, None)?;
+                let drained = drain(connection, sites, ours, None)?;
                 Ok(Outcome::Applied(1 + drained.applied))
             }
             Err(Stop::Wait(need, why)) => {
@@ -232,7 +254,7 @@ fn deliver(
                 if need == Need::Removal {
                     waiting::refuse(db, site_id, part.dot.seq, &why)?;
                 }
-                stored::mark(db, &sites, ours.own(), Some((part.dot, must_cover)))?;
+                stored::mark(db, sites, ours.own(), Some((part.dot, must_cover)))?;
                 Ok(Outcome::Waiting(need, why))
             }
             Err(stop) => stop.into_outcome(),
@@ -251,16 +273,11 @@ fn deliver(
         }
     }
     if is_next {
-        let drained = drain(
-            connection,
-            &mut sites,
-            &ours()?,
-            Some((part.dot, must_cover)),
-        )?;
+        let drained = drain(connection, sites, ours, Some((part.dot, must_cover)))?;
         if let Some(stop) = drained.stop {
             let outcome = stop.into_outcome()?;
             if matches!(outcome, Outcome::Waiting(..)) {
-                stored::mark(db, &sites, ours()?.own(), Some((part.dot, must_cover)))?;
+                stored::mark(db, sites, ours.own(), Some((part.dot, must_cover)))?;
             } else {
                 waiting::drop_changeset(db, site_id, part.dot.seq)?;
             }
@@ -269,9 +286,7 @@ fn deliver(
         if drained.applied > 0 {
             return Ok(Outcome::Applied(drained.applied));
         }
-    } else if let Some(stop) =
-        stored::mark(db, &sites, ours()?.own(), Some((part.dot, must_cover)))?
-    {
+    } else if let Some(stop) = stored::mark(db, sites, ours.own(), Some((part.dot, must_cover)))? {
         return stop.into_outcome();
     }
     let need = if is_next { Need::Parts } else { Need::Changes };
@@ -285,6 +300,25 @@ pub(crate) fn not_its_hash(dot: Dot) -> String {
 
 pub(crate) fn does_not_follow(dot: Dot) -> String {
     format!("{dot} does not follow what is known here of its site")
+}
+
+/// What is known of the file. Applying keeps it right.
+struct Known {
+    partition: PartitionId,
+    sites: Sites,
+    ours: Ours,
+}
+
+impl Known {
+    fn read(connection: &Connection) -> Result<Self> {
+        let db = connection.db();
+        let state = shadow::state(db)?;
+        Ok(Self {
+            partition: state.partition,
+            sites: Sites::load(db)?,
+            ours: Ours::of(connection, &state)?,
+        })
+    }
 }
 
 /// What others' changesets do not change: what this file wrote itself.
@@ -343,10 +377,10 @@ struct Drained {
 /// `nuda_retry()`: applies what waits and can be applied now, for the schema has changed, or the
 /// program. Answers how many changesets.
 pub(crate) fn retry(connection: &Connection) -> Result<u64> {
-    let db = connection.db();
     while_foreign(connection, || {
-        let mut sites = Sites::load(db)?;
-        let ours = Ours::of(connection, &shadow::state(db)?)?;
+        let Known {
+            mut sites, ours, ..
+        } = Known::read(connection)?;
         Ok(drain(connection, &mut sites, &ours, None)?.applied)
     })
 }

@@ -537,15 +537,15 @@ fn write_part(
             visible::refuse_taken(connection, &record)?;
         }
     }
-    if let (true, Some(hash)) = (level != Level::Eventual, hash) {
+    if let (Some(begun), Some(hash)) = (record.begun.as_deref(), hash) {
         let candidate = Candidate {
             site_id: record.site_id,
-            dot: Header::decode(&record.header)?.dot,
+            dot: begun.dot,
             level,
         };
         let stamp = to_i64(record.stamp.get());
         commit::advance(connection.db(), &candidate, &hash.0, &record.seen, stamp)?;
-        commit::propose(connection, &candidate)?;
+        commit::propose(connection, &candidate, begun)?;
     }
     if written.contains(&0) {
         capture.defined = capture.definitions();

@@ -11,6 +11,8 @@ use std::collections::hash_map::Entry;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use nuda_core::changeset::ChainHash;
+use nuda_core::hlc::Stamp;
 use nuda_vfs::{AttachError, Attached};
 
 use crate::capture::{self, Capture};
@@ -42,6 +44,8 @@ pub(crate) struct Connection {
     statements: RefCell<Statements>,
     bases: RefCell<Bases>,
     remembered: Remembered,
+    /// The stamp of the own site's record with this hash: told in full it would take another look.
+    pub(crate) own_stamp: Cell<Option<(ChainHash, Stamp)>>,
     tables: RefCell<CachedTables>,
     /// While set, triggers' calls are ignored: what is written comes from elsewhere.
     applying: Cell<bool>,
@@ -94,6 +98,7 @@ impl Connection {
             statements: RefCell::default(),
             bases: RefCell::default(),
             remembered: Remembered::default(),
+            own_stamp: Cell::default(),
             tables: RefCell::default(),
             applying: Cell::new(false),
             reissuing: Cell::new(false),

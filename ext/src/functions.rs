@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use nuda_core::site::Site;
+use nuda_core::site::{Dot, Site};
 use nuda_core::value::{OwnedValue, Value};
 use nuda_core::version_vector::VersionVector;
 
@@ -58,6 +58,7 @@ const FUNCTIONS: &[Definition] = &[
     ("nuda_site", 0, true, site),
     ("nuda_version_vector", 0, true, version_vector),
     ("nuda_apply", -1, false, apply_changeset),
+    ("nuda_apply_all", 1, false, apply_all),
     ("nuda_applier", 1, false, applier),
     ("nuda_applying", 0, true, applying),
     ("nuda_nested", -1, true, nested),
@@ -338,6 +339,25 @@ fn apply_changeset(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedV
     let must_cover = VersionVector::parse(args.text(1).unwrap_or_default())
         .ok_or_else(|| Error::refused("the second argument is no version vector"))?;
     let (dot, outcome) = apply::apply(connection, bytes, &must_cover)?;
+    became(dot, outcome)
+}
+
+/// `SELECT nuda_apply_all(changesets)`: for the daemon. Answers what became of the first that cannot be applied at
+/// all, or NULL.
+fn apply_all(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    let Value::Blob(list) = args.get(0) else {
+        return Err(Error::refused(
+            "nuda_apply_all takes changesets, each after its length, in one BLOB",
+        ));
+    };
+    match apply::apply_all(connection, list)? {
+        Some((dot, outcome)) => became(dot, outcome),
+        None => Ok(OwnedValue::Null),
+    }
+}
+
+/// What became of a changeset, as JSON.
+fn became(dot: Dot, outcome: Outcome) -> Result<OwnedValue> {
     let mut needs = "";
     let (status, applied, reason) = match outcome {
         Outcome::Applied(n) => ("applied", n, None),

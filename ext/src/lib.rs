@@ -102,7 +102,7 @@ mod visible;
 mod waiting;
 
 pub use error::{Error, Failure};
-pub use ffi::entry::{AutoExtension, sqlite3_nuda_init};
+pub use ffi::entry::{AutoExtension, Configure, sqlite3_nuda_init};
 
 /// Makes every connection that this program opens from here on load the extension.
 ///
@@ -113,4 +113,13 @@ pub use ffi::entry::{AutoExtension, sqlite3_nuda_init};
 /// If SQLite refuses.
 pub fn register_static<D, R>(auto_extension: AutoExtension<D, R>) -> Result<(), Error> {
     ffi::entry::register_static(auto_extension)
+}
+
+/// Makes SQLite count no more how much memory it uses, for which all threads of a program take one lock at
+/// every allocation (<https://sqlite.org/c3ref/c_config_covering_index_scan.html#sqliteconfigmemstatus>).
+/// False: this program has used SQLite before, and nothing has changed.
+///
+/// For programs that link SQLite statically and use it on many threads; pass its `sqlite3_config`.
+pub fn without_memory_statistics(configure: Configure) -> bool {
+    ffi::entry::without_memory_statistics(configure)
 }

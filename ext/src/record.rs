@@ -4,6 +4,8 @@
 //! an eventual one is numbered by the file's own site, a strong one by the replicated log, after
 //! the position that the transaction sees, a quorum one in the lane of the file's site.
 
+use std::rc::Rc;
+
 use nuda_core::changeset::{ChainHash, ChainHasher, Header, Level};
 use nuda_core::hlc::Stamp;
 use nuda_core::site::{Dot, Seq, Site};
@@ -38,6 +40,17 @@ pub(crate) struct Record {
     pub(crate) header: Vec<u8>,
     pub(crate) seen: Vec<u8>,
     pub(crate) level: Level,
+    /// Of a transaction that the log numbers.
+    pub(crate) begun: Option<Rc<Begun>>,
+}
+
+/// The file as a transaction found it that the log numbers.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) state: State,
+    /// All that was applied, and the transaction itself.
+    pub(crate) seen: VersionVector,
+    pub(crate) dot: Dot,
 }
 
 /// Who writes, when, after what: fixed when the first part is written, while the transaction
@@ -93,6 +106,7 @@ pub(crate) fn begin(connection: &Connection) -> Result<Record> {
         header: header.encode(),
         seen: seen.0,
         level: Level::Eventual,
+        begun: None,
     };
     remembered.found(state, sites);
     Ok(record)
@@ -110,7 +124,8 @@ pub(crate) fn begin_in_log(connection: &Connection, level: Level) -> Result<Reco
     let site = site_in_log(db, &state, level)?;
     let (site_id, sites) = commit::log_site(db, site)?;
     let mut query = db.prepare(log::LAST_RECORD)?;
-    let own = log::head(db, &mut query, state.site_id)?;
+    let own = log::head_after(db, &mut query, state.site_id, connection.own_stamp.get())?;
+    connection.own_stamp.set(Some((own.hash, own.stamp)));
     if connection.is_first_record() && noticed::heed(connection, &state, &sites, own.seq)? {
         return begin_in_log(connection, level);
     }
@@ -144,13 +159,16 @@ pub(crate) fn begin_in_log(connection: &Connection, level: Level) -> Result<Reco
     let stamp = Stamp::next(latest, identity::now_ms())
         .ok_or_else(|| Error::refused("the logical clock is exhausted; check this node's clock"))?;
     let seq = log::next_seq(head.seq)?;
+    let dot = Dot { site, seq };
     let header = Header {
-        dot: Dot { site, seq },
+        dot,
         stamp,
         level,
         author: String::new(),
         rose,
     };
+    let encoded = sites.encode_seen(&seen);
+    seen.set(site, seq);
     Ok(Record {
         site_id,
         seq,
@@ -162,8 +180,9 @@ pub(crate) fn begin_in_log(connection: &Connection, level: Level) -> Result<Reco
         last_told_by: 0,
         may_be_told: false,
         header: header.encode(),
-        seen: sites.encode_seen(&seen),
+        seen: encoded,
         level,
+        begun: Some(Rc::new(Begun { state, seen, dot })),
     })
 }
 

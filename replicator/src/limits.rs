@@ -73,6 +73,10 @@ pub(crate) const WAKE_BYTES: usize = 256;
 /// Longest pause between two tries of anything.
 pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
+/// Changesets of the log go into a file in lists of about this size; a larger one goes alone. Whether the
+/// transaction has lasted long enough is asked between them.
+pub(crate) const APPLY_LIST_BYTES: usize = 16 << 10;
+
 /// How long one transaction of the applier holds the file's write lock, about: what an
 /// application may have to wait for.
 pub(crate) const APPLY_TRANSACTION: Duration = Duration::from_millis(25);

@@ -424,6 +424,13 @@ impl Replica {
         Ok(serde_json::from_str(&text)?)
     }
 
+    /// Applies a list of parts, each after its length; answers the first that cannot be applied at all.
+    pub(crate) fn apply_all(&self, list: &[u8]) -> Result<Option<Outcome>> {
+        let mut statement = self.conn.prepare_cached("SELECT nuda_apply_all(?)")?;
+        let text: Option<String> = statement.query_row([list], |row| row.get(0))?;
+        Ok(text.as_deref().map(serde_json::from_str).transpose()?)
+    }
+
     /// Takes a new site if the file is older than what was noted of it; whether it did.
     pub(crate) fn heed_note(&self) -> Result<bool> {
         let heed = "SELECT nuda_heed_note()";

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use nuda_core::codec::put_sized;
 use rusqlite::{Connection, params};
 use tempfile::TempDir;
 
@@ -50,9 +51,11 @@ fn int(db: &Connection, sql: &str) -> Result<i64> {
 /// The encoded parts that `replica` lacks, in order.
 fn lacking(pair: &Pair) -> Result<Vec<Vec<u8>>> {
     let vector = text(&pair.replica, "SELECT nuda_version_vector()")?;
-    let mut query = pair
-        .writer
-        .prepare("SELECT changeset FROM nuda_changes_since(?)")?;
+    changes_since(&pair.writer, &vector)
+}
+
+fn changes_since(db: &Connection, vector: &str) -> Result<Vec<Vec<u8>>> {
+    let mut query = db.prepare("SELECT changeset FROM nuda_changes_since(?)")?;
     Ok(query
         .query_map([vector], |row| row.get(0))?
         .collect::<std::result::Result<_, _>>()?)
@@ -306,4 +309,89 @@ fn what_waits_of_an_earlier_life_is_made_again() -> Result<()> {
     let found = "SELECT group_concat(id || n) FROM t";
     assert_eq!(text(&donor, found)?, "kept4");
     Ok(())
+}
+
+/// Delivers parts as the daemon delivers what the log of strong transactions has.
+fn apply_all<'a>(db: &Connection, parts: impl Iterator<Item = &'a Vec<u8>>) -> Result<()> {
+    let mut list = Vec::new();
+    parts.for_each(|part| put_sized(&mut list, part));
+    let all = "SELECT nuda_apply_all(?)";
+    let blocked: Option<String> = db.query_row(all, [list], |row| row.get(0))?;
+    Ok(blocked.map_or(Ok(()), Err)?)
+}
+
+#[test]
+fn a_list_does_what_its_changesets_do_one_after_the_other() -> Result<()> {
+    let pair = pair()?;
+    pair.replica
+        .execute_batch("INSERT INTO t VALUES ('k7', 'of the replica', 1)")?;
+    write_large(&pair.writer)?;
+    pair.writer.execute_batch(
+        "UPDATE t SET n = n + 1 WHERE id = 'k7'; DELETE FROM t WHERE id <> 'k7' AND id LIKE 'k1%'; \
+         CREATE TABLE later(id TEXT PRIMARY KEY); SELECT nuda_track('later'); \
+         INSERT INTO later VALUES ('x')",
+    )?;
+    let parts = lacking(&pair)?;
+    let (early, rest) = parts.split_last().ok_or("no parts")?;
+    apply_all(&pair.replica, std::iter::once(early))?;
+    assert_eq!(int(&pair.replica, "SELECT waiting FROM nuda_status")?, 1);
+    let twice = rest.iter().chain(rest);
+    apply_all(&pair.replica, twice)?;
+    let vector = text(&pair.writer, "SELECT nuda_version_vector()")?;
+    apply_all(&pair.writer, changes_since(&pair.replica, &vector)?.iter())?;
+    assert_equal(&pair)
+}
+
+#[test]
+fn a_list_may_have_what_the_file_itself_has_lost() -> Result<()> {
+    let mut pair = pair()?;
+    let folder = pair._directory.path();
+    let (path, backup) = (folder.join("b.db"), folder.join("backup.db"));
+    pair.replica.execute("VACUUM INTO ?", [backup.to_str()])?;
+    pair.replica.execute_batch(
+        "INSERT INTO t VALUES ('lost', 'v', 1); UPDATE t SET n = n + 1; UPDATE t SET v = 'w'",
+    )?;
+    let vector = text(&pair.writer, "SELECT nuda_version_vector()")?;
+    apply_all(&pair.writer, changes_since(&pair.replica, &vector)?.iter())?;
+    pair.writer
+        .execute_batch("UPDATE t SET n = n + 1; INSERT INTO t VALUES ('other', 'v', 1)")?;
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(folder.join(format!("b.db{suffix}")));
+    }
+    std::fs::copy(&backup, &path)?;
+    pair.replica = Connection::open(&path)?;
+    let site = text(&pair.replica, "SELECT nuda_site()")?;
+    let parts = lacking(&pair)?;
+    assert!(parts.len() >= 5, "{} parts", parts.len());
+    apply_all(&pair.replica, parts.iter())?;
+    assert_ne!(text(&pair.replica, "SELECT nuda_site()")?, site);
+    assert_equal(&pair)
+}
+
+#[test]
+fn a_list_with_something_damaged_is_refused() -> Result<()> {
+    let pair = pair()?;
+    pair.writer
+        .execute_batch("INSERT INTO t VALUES ('x', 'v', 1); UPDATE t SET n = n + 1")?;
+    let parts = lacking(&pair)?;
+    let mut damaged = parts.clone();
+    let byte = damaged.last_mut().and_then(|part| part.last_mut());
+    *byte.ok_or("no part")? ^= 1;
+    pair.replica.execute_batch("BEGIN IMMEDIATE")?;
+    let refused = apply_all(&pair.replica, damaged.iter())
+        .err()
+        .ok_or("taken")?;
+    assert!(
+        refused.to_string().contains("does not match its hash"),
+        "{refused}"
+    );
+    pair.replica.execute_batch("ROLLBACK")?;
+    assert_eq!(int(&pair.replica, "SELECT count(*) FROM t")?, 0);
+    let cut = pair
+        .replica
+        .query_row("SELECT nuda_apply_all(x'05ff')", [], |_| Ok(()));
+    let cut = cut.err().ok_or("taken")?.to_string();
+    assert!(cut.contains("a changeset"), "{cut}");
+    apply_all(&pair.replica, parts.iter())?;
+    assert_equal(&pair)
 }

@@ -152,3 +152,13 @@ pub(crate) fn register_static<D, R>(auto_extension: AutoExtension<D, R>) -> Resu
         )))
     }
 }
+
+/// `sqlite3_config`.
+pub type Configure = unsafe extern "C" fn(c_int, ...) -> c_int;
+
+/// See [`crate::without_memory_statistics`].
+pub(crate) fn without_memory_statistics(configure: Configure) -> bool {
+    // SAFETY: this option takes one int; SQLite refuses it once it has been initialised.
+    let code = unsafe { configure(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int) };
+    code == ffi::SQLITE_OK
+}

@@ -24,11 +24,12 @@ use sqlite3_ext::ffi;
 
 use super::{Last, Session, State};
 use crate::apply::frontier;
-use crate::changes::{Walk, applied, encoded_part};
+use crate::changes::{Walk, encoded_part};
 use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
 use crate::json;
+use crate::record::Begun;
 use crate::shadow::{self, Sites};
 
 /// How often a proposal is completed or renamed before it is given up.
@@ -46,9 +47,9 @@ pub(crate) struct Candidate {
 
 /// Asks for the place of the record that was just written. An error means that nothing may
 /// become visible here.
-pub(crate) fn propose(connection: &Connection, candidate: &Candidate) -> Result<()> {
+pub(crate) fn propose(connection: &Connection, candidate: &Candidate, begun: &Begun) -> Result<()> {
     let db = connection.db();
-    let state = shadow::state(db)?;
+    let state = &begun.state;
     let session = connection.session();
     let level = candidate.level;
     let began = Instant::now();
@@ -71,7 +72,7 @@ pub(crate) fn propose(connection: &Connection, candidate: &Candidate) -> Result<
     let mut carried = None;
     for _ in 0..TRIES {
         let standing = mine.standing.clone().unwrap_or_default();
-        let mut proposal = proposal(db, &state, candidate, id, &standing)?;
+        let mut proposal = proposal(db, begun, candidate, id, &standing)?;
         proposal.statements = mine.ran_for.clone().unwrap_or_default();
         // Nothing more to carry: it is the leader that has not caught up yet.
         if carried.replace(proposal.dependencies.len()) == Some(proposal.dependencies.len()) {
@@ -268,13 +269,12 @@ impl Session {
 /// Everything that has to travel.
 fn proposal(
     db: Db,
-    state: &shadow::State,
+    Begun { state, seen, .. }: &Begun,
     candidate: &Candidate,
     id: TxnId,
     standing: &Standing,
 ) -> Result<Proposal> {
     let base = frontier(db)?;
-    let seen = applied(db, state, &Sites::load(db)?)?;
     let beyond = seen.iter().filter(|(site, seq)| *seq > base.get(*site));
     let mut size = 0;
     let mut proposal = Proposal {
@@ -294,7 +294,7 @@ fn proposal(
     let mut since = standing.covered.clone();
     since.join(&base);
     since.set(Site::LOG_STRONG, limits::SEQ - 1);
-    if since.covers(&seen) {
+    if since.covers(seen) {
         return Ok(proposal);
     }
     let mut walk = Walk::new(db, &since)?;

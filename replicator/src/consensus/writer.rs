@@ -113,6 +113,8 @@ impl Writer {
             };
             match first {
                 Ok(first) => {
+                    // On a busy machine others have more for the same sync, and run first.
+                    std::thread::yield_now();
                     let mut batch = vec![first];
                     while batch.len() < BATCH
                         && let Ok(next) = waiting.try_recv()

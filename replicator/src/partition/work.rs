@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use nuda_core::changeset::ChainHash;
+use nuda_core::codec::put_sized;
 use nuda_core::protocol::{Blocked, Command, Event, Head, PartBytes, Partial, Work};
 use nuda_core::site::{Dot, Seq, Site};
 use nuda_core::version_vector::VersionVector;
@@ -258,26 +259,38 @@ pub(crate) fn deliver(
 ) -> Result<()> {
     replica.transaction(|replica| {
         let began = Instant::now();
+        let mut list = Vec::new();
         for place in places.iter().filter(|place| !before.contains(place.dot)) {
             let Some(proposal) = place.proposal(at)? else {
                 continue;
             };
             for part in proposal.dependencies.iter().chain(&proposal.changeset) {
-                let outcome = replica.apply(part, "")?;
-                if outcome.status == "fork" || outcome.status == "stale" {
-                    return Err(Error::internal(format!(
-                        "an accepted transaction cannot be applied; nuda_apply answered {}: {}; restore this replica from another node",
-                        outcome.status,
-                        outcome.reason.unwrap_or_default()
-                    )));
+                put_sized(&mut list, part);
+                if list.len() >= limits::APPLY_LIST_BYTES {
+                    deliver_list(replica, &mut list)?;
                 }
             }
             if began.elapsed() >= limits::APPLY_TRANSACTION {
                 break;
             }
         }
-        Ok(())
+        deliver_list(replica, &mut list)
     })
+}
+
+fn deliver_list(replica: &Replica, list: &mut Vec<u8>) -> Result<()> {
+    if list.is_empty() {
+        return Ok(());
+    }
+    if let Some(outcome) = replica.apply_all(list)? {
+        return Err(Error::internal(format!(
+            "an accepted transaction cannot be applied; nuda_apply answered {}: {}; restore this replica from another node",
+            outcome.status,
+            outcome.reason.unwrap_or_default()
+        )));
+    }
+    list.clear();
+    Ok(())
 }
 
 /// One transaction; answers also how many parts it dealt with.
