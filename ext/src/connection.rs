@@ -44,7 +44,8 @@ pub(crate) struct Connection {
     statements: RefCell<Statements>,
     bases: RefCell<Bases>,
     remembered: Remembered,
-    /// The stamp of the own site's record with this hash: told in full it would take another look.
+    /// Hash and stamp of the own site's latest record when it was last looked at. They stay right: a hash names one
+    /// record.
     pub(crate) own_stamp: Cell<Option<(ChainHash, Stamp)>>,
     tables: RefCell<CachedTables>,
     /// While set, triggers' calls are ignored: what is written comes from elsewhere.

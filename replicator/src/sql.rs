@@ -5,12 +5,14 @@
 //! checkpoint by accident (`wal_autocheckpoint=0`, no checkpoint on close), never wait longer
 //! than the bound for a lock, never create a file that is not asked for. What the protocol
 //! wants kept in the partition's file beside the data (its floor, the full member list, own
-//! earlier sites) is in `nuda_protocol`; `stored` is about what waits and about those sites,
-//! `inspected` is what people see.
+//! earlier sites) is in `nuda_protocol`; `applied` brings others' changes in, `stored` is about what waits
+//! and about those sites, `inspected` is what people see.
 
+mod applied;
 mod inspected;
 mod stored;
 
+pub(crate) use applied::{Need, Outcome};
 pub(crate) use inspected::{Counts, Waiting};
 
 use std::cell::Cell;
@@ -62,35 +64,6 @@ pub(crate) struct Identity {
     pub(crate) collected: VersionVector,
     pub(crate) members: String,
     pub(crate) members_version: u64,
-}
-
-/// What `nuda_apply` says.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(crate) struct Outcome {
-    pub(crate) status: String,
-    #[serde(default)]
-    pub(crate) applied: u64,
-    /// What one that waits needs.
-    #[serde(default)]
-    pub(crate) needs: Option<Need>,
-    #[serde(default)]
-    pub(crate) reason: Option<String>,
-}
-
-/// What a changeset that waits needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Need {
-    /// The rest of its parts.
-    Parts,
-    /// Changesets that it follows.
-    Changes,
-    /// A table as others have it.
-    Schema,
-    /// A newer version of this program.
-    Upgrade,
-    /// That its node is removed.
-    Removal,
 }
 
 /// What `nuda_digest` says: equal on two replicas if their rows are.
@@ -414,21 +387,6 @@ impl Replica {
             parts.push(part);
         }
         Ok(parts)
-    }
-
-    /// Applies one part, inside the caller's transaction; a changeset that had not seen
-    /// `must_cover` is stale.
-    pub(crate) fn apply(&self, part: &[u8], must_cover: &str) -> Result<Outcome> {
-        let mut statement = self.conn.prepare_cached("SELECT nuda_apply(?, ?)")?;
-        let text: String = statement.query_row(params![part, must_cover], |row| row.get(0))?;
-        Ok(serde_json::from_str(&text)?)
-    }
-
-    /// Applies a list of parts, each after its length; answers the first that cannot be applied at all.
-    pub(crate) fn apply_all(&self, list: &[u8]) -> Result<Option<Outcome>> {
-        let mut statement = self.conn.prepare_cached("SELECT nuda_apply_all(?)")?;
-        let text: Option<String> = statement.query_row([list], |row| row.get(0))?;
-        Ok(text.as_deref().map(serde_json::from_str).transpose()?)
     }
 
     /// Takes a new site if the file is older than what was noted of it; whether it did.
