@@ -19,6 +19,11 @@ fn writer() {
 
 /// Three nodes; the clocks of c's daemon and applications are off by so much.
 fn with_clock(offset: &str) -> Option<Nodes> {
+    with_clock_of("c", offset)
+}
+
+/// The same with another node. It is stopped, and whatever is started next has that clock.
+fn with_clock_of(node: &str, offset: &str) -> Option<Nodes> {
     let Some(library) = support::faketime() else {
         support::skipped("wrong clocks: no libfaketime; apt-get install faketime");
         return None;
@@ -28,7 +33,7 @@ fn with_clock(offset: &str) -> Option<Nodes> {
         insert(&nodes.open("a", "org"), id);
     }
     nodes.verify("a", "org");
-    nodes.stop("c");
+    nodes.stop(node);
     for (name, value) in [
         ("LD_PRELOAD", library.as_str()),
         ("FAKETIME", offset),
@@ -140,5 +145,31 @@ fn an_hour_behind() {
     for node in ["a", "b"] {
         assert_eq!(nodes.status(node)["alarms"].as_array().unwrap().len(), 0);
         assert_eq!(count(&nodes.open(node, "org")), 5);
+    }
+}
+
+/// What is about to be re-stamped is in no snapshot that others get.
+#[test]
+fn a_member_joins_from_one_that_is_an_hour_ahead_while_that_writes() {
+    let Some(mut nodes) = with_clock_of("a", "+3600s") else {
+        return;
+    };
+    // It has another address now.
+    nodes.seed = None;
+    nodes.run("a");
+    let writer = nodes.writer("a", "ahead", 3_000, "NORMAL");
+    nodes.envs.clear();
+    for _ in 0..5 {
+        nodes.kill("b");
+        std::fs::remove_dir_all(nodes.dir("b")).unwrap();
+        nodes.run("b");
+        nodes.eventually("b holds it again", |nodes| {
+            nodes.file("b", "org").exists().then_some(())
+        });
+    }
+    assert_eq!(writer.finish().len(), 3_000);
+    nodes.verify("a", "org");
+    for node in ["a", "b", "c"] {
+        assert!(!nodes.logs_of(node).contains("two variants"), "{node}");
     }
 }

@@ -189,7 +189,7 @@ impl Host {
 
     /// Looks at the file for local commits. An application that proposes has the write lock and waits until what
     /// it follows was noticed: so whatever may need the lock comes after that.
-    fn look(&mut self, node: &Arc<Node>, at: &Partition) -> Result<()> {
+    pub(crate) fn look(&mut self, node: &Arc<Node>, at: &Partition) -> Result<()> {
         self.retry_at = None;
         self.live(node, at)?;
         self.notice(node, at)?;

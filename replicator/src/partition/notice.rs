@@ -13,10 +13,12 @@ use std::sync::Arc;
 use nuda_core::limits::CLOCK_AHEAD_MS;
 use nuda_core::protocol::Head;
 use nuda_core::site::{Seq, Site};
+use nuda_core::version_vector::VersionVector;
+use rusqlite::Connection;
 
 use super::Partition;
 use super::host::Live;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::sql::{Identity, Replica};
 
@@ -62,6 +64,26 @@ pub(crate) fn note(node: &Node, at: &Partition, site: Site, seq: Seq) -> Result<
     Ok(file.write_all_at(format!("{site} {seq:020}\n").as_bytes(), 0)?)
 }
 
+/// Whether a file, as a connection reads it, has nothing of its own site that may still be re-stamped: a copy
+/// would have it as it was, and that would be a second variant.
+pub(crate) fn is_judged(node: &Node, live: &Live, file: &Connection) -> Result<bool> {
+    let sql = "SELECT nuda_site(), nuda_version_vector(), nuda_stamp_ms()";
+    let (site, vector, stamp_ms): (String, String, u64) =
+        file.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let (Some(site), Some(vector)) = (Site::parse(&site), VersionVector::parse(&vector)) else {
+        return Err(Error::internal("a site or vector that cannot be read"));
+    };
+    Ok(vector.get(site) <= live.vector.get(site)
+        || match node.peers.agreed_ms() {
+            None => is_alone(node, live),
+            Some(agreed_ms) => stamp_ms <= agreed_ms.saturating_add(CLOCK_AHEAD_MS),
+        })
+}
+
+fn is_alone(node: &Node, live: &Live) -> bool {
+    live.kept.members.iter().all(|m| m.node == node.id)
+}
+
 /// Judges and notes what the file has beyond what the protocol knows; the new head, unless
 /// there is none, or it cannot be judged yet.
 pub(crate) fn news(
@@ -76,9 +98,8 @@ pub(crate) fn news(
     if own <= known {
         return Ok(None);
     }
-    let alone = live.kept.members.iter().all(|m| m.node == node.id);
     match node.peers.agreed_ms() {
-        None if alone => {}
+        None if is_alone(node, live) => {}
         None => return Ok(None),
         Some(agreed_ms) => {
             let stamp_ms = replica.stamp_ms()?;

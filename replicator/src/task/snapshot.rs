@@ -41,8 +41,13 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
-    /// Makes a snapshot of a partition. Blocking.
-    pub(crate) fn prepare(&self, node: &Arc<Node>, partition: &Partition) -> Result<SnapshotOffer> {
+    /// Makes a snapshot of a partition, unless the file is not fit for it as it is now. Blocking.
+    pub(crate) fn prepare(
+        &self,
+        node: &Arc<Node>,
+        partition: &Partition,
+        is_fit: impl FnOnce(&Connection) -> Result<bool>,
+    ) -> Result<Option<SnapshotOffer>> {
         self.expire();
         if self.lock().len() >= limits::SNAPSHOTS {
             return Err(Error::retry(format!(
@@ -53,7 +58,12 @@ impl Snapshots {
         }
         let token = crate::random::hex128();
         let path = node.dir.temporary().join(format!("{token}.out"));
-        copy_pages(&partition.path, &path)?;
+        let source = one_moment(&partition.path)?;
+        if !is_fit(&source)? {
+            return Ok(None);
+        }
+        copy(&source, &path)?;
+        drop(source);
         let file = File::open(&path)?;
         let prepared = Prepared {
             bytes: file.metadata()?.len(),
@@ -68,7 +78,7 @@ impl Snapshots {
         };
         self.lock().insert(token, prepared);
         node.metrics.snapshots_served.add(1);
-        Ok(offer)
+        Ok(Some(offer))
     }
 
     /// A piece of a snapshot. Blocking.
@@ -107,6 +117,11 @@ impl Snapshots {
 
 /// Copies the pages of a database to a new file, as of one moment.
 pub(crate) fn copy_pages(from: &Path, to: &Path) -> Result<()> {
+    copy(&one_moment(from)?, to)
+}
+
+/// A connection that reads a file as of now.
+fn one_moment(from: &Path) -> Result<Connection> {
     let source = Connection::open_with_flags(
         from,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -119,8 +134,12 @@ pub(crate) fn copy_pages(from: &Path, to: &Path) -> Result<()> {
     )?;
     // One read transaction, or the copy would begin again whenever somebody writes.
     source.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema;")?;
+    Ok(source)
+}
+
+fn copy(source: &Connection, to: &Path) -> Result<()> {
     let mut target = Connection::open(to)?;
-    let backup = Backup::new(&source, &mut target)?;
+    let backup = Backup::new(source, &mut target)?;
     step_all(&backup)?;
     drop(backup);
     // The copy is nobody else's: a rollback journal while it is made, whole when closed.

@@ -8,6 +8,10 @@ use nuda_core::site::{PartitionId, is_valid_name};
 use super::wire::{Ask, Done};
 use crate::error::{Error, Result};
 use crate::node::Node;
+use crate::partition::notice;
+
+/// How often a snapshot is begun until all in it is judged, while applications write.
+const JUDGED_IN: u32 = 20;
 
 /// Answers one question.
 pub(crate) async fn answer(node: &Arc<Node>, from: &str, body: &[u8]) -> Result<Vec<u8>> {
@@ -48,7 +52,19 @@ pub(crate) async fn answer(node: &Arc<Node>, from: &str, body: &[u8]) -> Result<
                             partition.name
                         )));
                     }
-                    node.snapshots.prepare(node, partition)
+                    for _ in 0..JUDGED_IN {
+                        let live = host.live(node, partition)?;
+                        let is_judged = |file: &_| notice::is_judged(node, live, file);
+                        let offer = node.snapshots.prepare(node, partition, is_judged)?;
+                        if let Some(offer) = offer {
+                            return Ok(offer);
+                        }
+                        host.look(node, partition)?;
+                    }
+                    Err(Error::retry(format!(
+                        "changes of {} are being re-stamped here",
+                        partition.name
+                    )))
                 })
                 .await?;
             Ok(serde_json::to_vec(&offer)?)

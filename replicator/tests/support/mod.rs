@@ -28,7 +28,7 @@ pub(crate) const NUDA: &str = env!("CARGO_BIN_EXE_nuda");
 pub(crate) struct Nodes {
     pub(crate) home: tempfile::TempDir,
     running: HashMap<String, Child>,
-    seed: Option<String>,
+    pub(crate) seed: Option<String>,
     /// Further flags of `nuda serve`, for nodes that are started from now on.
     pub(crate) flags: Vec<String>,
     /// Their environment.
