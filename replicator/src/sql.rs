@@ -567,6 +567,15 @@ impl Replica {
     }
 }
 
+/// The own site of a file, its latest number and the wall time in its stamp, as any connection reads it.
+pub(crate) fn newest_own(file: &Connection) -> Result<(Site, Seq, u64)> {
+    let sql = "SELECT nuda_site(), nuda_version_vector(), nuda_stamp_ms()";
+    let (site, has, stamp_ms): (String, String, u64) =
+        file.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let site = Site::parse(&site).ok_or_else(|| damaged("site"))?;
+    Ok((site, vector(&has)?.get(site), stamp_ms))
+}
+
 fn vector(text: &str) -> Result<VersionVector> {
     VersionVector::parse(text).ok_or_else(|| damaged("version vector"))
 }

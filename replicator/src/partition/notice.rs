@@ -13,14 +13,13 @@ use std::sync::Arc;
 use nuda_core::limits::CLOCK_AHEAD_MS;
 use nuda_core::protocol::Head;
 use nuda_core::site::{Seq, Site};
-use nuda_core::version_vector::VersionVector;
 use rusqlite::Connection;
 
 use super::Partition;
 use super::host::Live;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::node::Node;
-use crate::sql::{Identity, Replica};
+use crate::sql::{self, Identity, Replica};
 
 /// Which file is at a path: device and inode.
 pub(crate) fn file_at(path: &Path) -> Option<(u64, u64)> {
@@ -65,18 +64,14 @@ pub(crate) fn note(node: &Node, at: &Partition, site: Site, seq: Seq) -> Result<
 }
 
 /// Whether a file, as a connection reads it, has nothing of its own site that may still be re-stamped: a copy
-/// would have it as it was, and that would be a second variant.
+/// would have it as it was, and that would be a second variant. What is beyond the agreed time at all
+/// may be, together with what comes after it.
 pub(crate) fn is_judged(node: &Node, live: &Live, file: &Connection) -> Result<bool> {
-    let sql = "SELECT nuda_site(), nuda_version_vector(), nuda_stamp_ms()";
-    let (site, vector, stamp_ms): (String, String, u64) =
-        file.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    let (Some(site), Some(vector)) = (Site::parse(&site), VersionVector::parse(&vector)) else {
-        return Err(Error::internal("a site or vector that cannot be read"));
-    };
-    Ok(vector.get(site) <= live.vector.get(site)
+    let (site, seq, stamp_ms) = sql::newest_own(file)?;
+    Ok(seq <= live.vector.get(site)
         || match node.peers.agreed_ms() {
             None => is_alone(node, live),
-            Some(agreed_ms) => stamp_ms <= agreed_ms.saturating_add(CLOCK_AHEAD_MS),
+            Some(agreed_ms) => stamp_ms <= agreed_ms,
         })
 }
 
