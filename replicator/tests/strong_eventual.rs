@@ -48,6 +48,13 @@ fn shop() -> Nodes {
         &founder,
         "INSERT INTO account VALUES ('x', 10, 'x@x')",
     );
+    // Where the account is missing an UPDATE finds no row, writes no strong table, and is no strong transaction.
+    for name in NAMES {
+        let conn = nodes.open(name, "org");
+        nodes.eventually("the account is everywhere", |_| {
+            one::<i64>(&conn, "SELECT balance FROM account").ok()
+        });
+    }
     nodes
 }
 
@@ -140,6 +147,7 @@ fn a_transaction_over_both_kinds_is_whole_on_every_node_or_nowhere() {
         insist(&nodes, &a, sell);
         assert_eq!(last_commit(&a)["level"], "strong");
         insist(&nodes, &b, sell);
+        assert_eq!(last_commit(&b)["level"], "strong");
     }
     // No moment at which a node has one without the other, once it has both tables' rows.
     let sum = "SELECT (SELECT sum(hits) FROM page) + (SELECT sum(balance) FROM account)";
