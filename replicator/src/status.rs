@@ -75,6 +75,8 @@ pub(crate) struct PartitionStatus {
     pub(crate) waiting: Vec<Waiting>,
     /// The log of its strong transactions, if it has one.
     pub(crate) log: Option<LogStatus>,
+    /// Why it has none.
+    pub(crate) no_log: Option<String>,
     /// Counted in the file.
     pub(crate) counts: Option<Counts>,
 }
@@ -237,6 +239,7 @@ fn empty(partition: &Partition, state: &str) -> PartitionStatus {
         stopped_sites: Vec::new(),
         waiting: Vec::new(),
         log: None,
+        no_log: None,
         counts: None,
     }
 }
@@ -286,6 +289,11 @@ fn of(node: &Node, partition: &Partition, host: &Host) -> PartitionStatus {
         .map(|m| node.name_of(m.node))
         .collect();
     members.sort();
+    let log = log(node, live);
+    let no_log = match log {
+        None => Some(node.consensus.why_unordered(live.partition)),
+        Some(_) => None,
+    };
     PartitionStatus {
         reason: status.must_reseed,
         site: Some(live.site.to_string()),
@@ -303,7 +311,8 @@ fn of(node: &Node, partition: &Partition, host: &Host) -> PartitionStatus {
             .iter()
             .map(ToString::to_string)
             .collect(),
-        log: log(node, live),
+        log,
+        no_log,
         ..empty(partition, state)
     }
 }

@@ -152,6 +152,11 @@ fn a_member_that_is_away_holds_up_its_own_partitions_only() {
         let log = nodes.logs_of("a");
         log.contains("has no log yet partition=away").then_some(())
     });
+    let why = nodes.nuda_ok("a", &["status", "away"]);
+    assert!(
+        why.contains("no log now: ") && why.contains("last tried: cannot reach"),
+        "{why}"
+    );
     nodes.nuda_ok("a", &["create", "org", "--on", "a,b"]);
     has_its_log(&nodes, "org");
 }

@@ -292,3 +292,50 @@ fn members_change_where_the_log_is_a_snapshot_already() {
     write(&nodes, &a);
     check(&nodes, &["a", "b", "c", "d"], 100);
 }
+
+/// A group that a partition has left knows where it went then, and no later move.
+#[test]
+fn a_node_that_lost_its_log_finds_a_partition_that_has_moved_on() {
+    const ALL: [&str; 3] = ["a", "b", "c"];
+    let mut nodes = Nodes::start(&ALL);
+    // They stay in the group that the last one leaves. Which of them is looked for first is chance.
+    for other in ["p", "q", "r", "s", "t"] {
+        nodes.nuda_ok("a", &["create", other, "--on", "a,b,c"]);
+    }
+    bank(&nodes, &ALL);
+    let log = settled(&nodes, "a", &ALL);
+    nodes.eventually("its home leaves", |nodes| {
+        let removed = nodes.nuda("b", &["members", "org", "--remove", "a"]);
+        removed.status.success().then_some(())
+    });
+    let left = settled(&nodes, "b", &["b", "c"])["group"].clone();
+    nodes.nuda_ok("b", &["create", "org", "--on", "a,b,c"]);
+    assert_ne!(settled(&nodes, "a", &ALL)["group"], log["group"]);
+    nodes.eventually("the group of the two has ended", |nodes| {
+        let ended = format!("no partition any more group={}", left.as_str()?);
+        let logs = [nodes.logs_of("b"), nodes.logs_of("c")];
+        logs.iter().all(|log| log.contains(&ended)).then_some(())
+    });
+    // The one was not in the group that the partition went to first; the other one was.
+    for (lost, other) in [("a", "b"), ("b", "c")] {
+        nodes.seed = Some(nodes.address(other));
+        // Others lead, and take it in at once.
+        nodes.kill(lost);
+        nodes.run(lost);
+        for name in ALL {
+            settled(&nodes, name, &ALL);
+        }
+        nodes.kill(lost);
+        std::fs::remove_dir_all(nodes.dir(lost)).unwrap();
+        nodes.run(lost);
+        for name in ALL {
+            settled(&nodes, name, &ALL);
+        }
+        let conn = strong(&nodes, lost);
+        commit(&nodes, &conn, transfer);
+    }
+    // The two form a group once more.
+    nodes.nuda_ok("b", &["members", "org", "--remove", "a"]);
+    assert_ne!(settled(&nodes, "b", &["b", "c"])["group"], left);
+    assert_eq!(balances(&nodes, &strong(&nodes, "c")), (98, 102));
+}

@@ -84,6 +84,9 @@ fn show_partition(node: &String, p: &PartitionStatus) -> Result<()> {
         ));
     }
     print(&line)?;
+    if let Some(why) = &p.no_log {
+        print(&format!("  strong: no log now: {why}"))?;
+    }
     if let Some(log) = &p.log {
         print(&format!(
             "  strong: leader {}, term {}, position {}, {} in this file; voters {}",

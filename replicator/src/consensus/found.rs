@@ -52,6 +52,7 @@ pub(crate) async fn run(node: Arc<Node>) {
         for partition in node.partitions.besides(&ordered) {
             let Some(id) = partition.id() else { continue };
             if node.consensus.of_partition(id).is_some() {
+                node.consensus.note_unordered(id, None);
                 if !handed_over.contains(&id) {
                     match define::hand_over(&node, &partition).await {
                         Ok(true) => drop(handed_over.insert(id)),
@@ -69,9 +70,12 @@ pub(crate) async fn run(node: Arc<Node>) {
             if node.consensus.is_held(&partition.name) {
                 continue;
             }
-            if let Err(e) = open(&node, &partition, id).await {
+            let opened = open(&node, &partition, id).await;
+            if let Err(e) = &opened {
                 tracing::debug!(partition = %partition.name, error = %e, "has no log yet");
             }
+            let why = opened.err().map(|e| e.to_string());
+            node.consensus.note_unordered(id, why);
         }
         super::moves::look(&node).await;
         super::retire::look(&node).await;
@@ -140,7 +144,10 @@ pub(crate) async fn answers(node: &Arc<Node>, name: &str, id: PartitionId) -> bo
 async fn rejoin(node: &Arc<Node>, group: GroupId, charter: &Charter) -> Result<()> {
     let me = &node.me().name;
     if !charter.names(me) {
-        return Ok(());
+        return Err(Error::retry(format!(
+            "it is with {}, and has not moved to the group of its present members yet",
+            charter.voters.join(", ")
+        )));
     }
     let here = node.consensus.take_part(node, group, charter).await?;
     if here.is_member() {
@@ -153,15 +160,28 @@ async fn rejoin(node: &Arc<Node>, group: GroupId, charter: &Charter) -> Result<(
     };
     let body = wire::encode(&call)?;
     for voter in charter.voters.iter().filter(|v| *v != me) {
-        let answer = node.call(voter, Route::Consensus, body.clone()).await;
-        if let Ok(answer) = answer
-            && let Response::Done = wire::decode(&answer)?
-        {
-            tracing::info!(%group, "takes part again, with a new log");
-            break;
+        let Ok(answer) = node.call(voter, Route::Consensus, body.clone()).await else {
+            continue;
+        };
+        match wire::decode(&answer)? {
+            Response::Done => {
+                tracing::info!(%group, "takes part again, with a new log");
+                return Ok(());
+            }
+            Response::Retired => return Err(has_ended(node, group, voter)),
+            _ => {}
         }
     }
-    Ok(())
+    Err(Error::retry(format!(
+        "no leader of the group of {} has put this node's new log in the place of its old one yet",
+        charter.voters.join(", ")
+    )))
+}
+
+/// A member says that a group has ended. One that has lost its log may have begun it anew meanwhile.
+fn has_ended(node: &Node, group: GroupId, member: &str) -> Error {
+    node.consensus.ended_elsewhere(group);
+    Error::retry(format!("{member} says that the group {group} has ended"))
 }
 
 /// What a partition's file says about its log.
@@ -211,11 +231,10 @@ async fn open(node: &Arc<Node>, partition: &Arc<Partition>, id: PartitionId) -> 
         return Ok(());
     };
     let charter = Charter::of(home, &[], &members);
-    let mut known = node.consensus.describe(id);
-    if known.is_none() {
-        known = ask_members(node, id, &charter).await?;
-    }
-    if let Some(known) = known {
+    // A group that the partition has left knows where it went then, and no later move.
+    let there = ask_members(node, id, &charter).await?;
+    let known = there.into_iter().chain(node.consensus.describe(id));
+    if let Some(known) = known.max_by_key(|known| known.moves) {
         return rejoin(node, known.group, &known.charter).await;
     }
     if home != me {
@@ -312,6 +331,7 @@ pub(super) async fn enlist(
                 node.me().name
             ))),
         },
+        Response::Retired => Err(has_ended(node, id, member)),
         _ => Err(Error::refused(format!("{member} answered something else"))),
     }
 }
@@ -336,6 +356,9 @@ pub(crate) async fn asked_to_take_part(
         .filter(|g| g.charter == *charter && !g.is_idle().1)
         .map(|g| g.id)
         .collect();
+    if groups.is_empty() && node.consensus.has_ended(id)? {
+        return Ok(Response::Retired);
+    }
     if groups.is_empty() {
         groups.push(node.consensus.take_part(node, id, charter).await?.id);
     }

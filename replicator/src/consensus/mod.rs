@@ -79,6 +79,8 @@ pub(crate) struct Consensus {
     settled: Mutex<HashMap<PartitionId, (GroupId, u64)>>,
     /// Groups of which another member has said that they have ended.
     ended: Mutex<HashSet<GroupId>>,
+    /// Why partitions have no log, as of the last attempt.
+    unordered: Mutex<HashMap<PartitionId, String>>,
 }
 
 /// What is known of the group of a partition.
@@ -124,6 +126,7 @@ impl Consensus {
             news: Notify::new(),
             settled: Mutex::default(),
             ended: Mutex::default(),
+            unordered: Mutex::default(),
         })
     }
 
@@ -209,6 +212,35 @@ impl Consensus {
                 moves,
             })
         })
+    }
+
+    /// Why a partition has no log here, for people.
+    pub(crate) fn why_unordered(&self, partition: PartitionId) -> String {
+        let mut why = match self.describe(partition) {
+            Some(known) => format!(
+                "it goes to the group of {} and has not arrived",
+                known.charter.voters.join(", ")
+            ),
+            None => "its founding node makes one when all members are reachable".to_owned(),
+        };
+        if let Some(tried) = lock(&self.unordered).get(&partition) {
+            why.push_str(&format!("; last tried: {tried}"));
+        }
+        // It may be in one of these.
+        for group in self.all().iter().filter(|g| g.leader().is_none()) {
+            let voters = group.charter.voters.join(", ");
+            why.push_str(&format!("; the group of {voters} has no leader"));
+        }
+        why
+    }
+
+    /// Notes why a partition has no log yet, or that this is not known.
+    fn note_unordered(&self, partition: PartitionId, why: Option<String>) {
+        let mut unordered = lock(&self.unordered);
+        match why {
+            Some(why) => unordered.insert(partition, why),
+            None => unordered.remove(&partition),
+        };
     }
 
     /// Whether what this node says of its groups can be relied on: soon after a start a log is there

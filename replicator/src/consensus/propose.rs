@@ -448,11 +448,15 @@ pub(crate) async fn called(node: &Arc<Node>, body: &[u8]) -> Result<Vec<u8>> {
             name,
             incarnation,
         } => {
-            let missing = || Error::not_found("this node is not in that group");
-            let group = node.consensus.group(group).ok_or_else(missing)?;
+            let Some(found) = node.consensus.group(group) else {
+                if node.consensus.has_ended(group)? {
+                    return wire::encode(&Response::Retired);
+                }
+                return Err(Error::not_found("this node is not in that group"));
+            };
             // The voter asks again: waiting longer for a learner that does not catch up, or as a
             // leader that is none any more, would only keep it from asking the next one.
-            let replacing = group.replace(&name, incarnation);
+            let replacing = found.replace(&name, incarnation);
             let replaced = tokio::time::timeout(REPLACE, replacing).await;
             if replaced.map_err(|_| Error::retry("the voter does not catch up"))?? {
                 Response::Done

@@ -26,6 +26,18 @@ fn leave(running: &Running, name: &str) {
 
 /// The node loses its directory: files, log, and who it was.
 pub(crate) fn wipe(cluster: &mut Cluster, running: &Running, name: &str) {
+    // Of three logs two must be left: one that was lost before has to be in its place again.
+    cluster
+        .nodes
+        .eventually("all vote on all partitions", |nodes| {
+            let vote = |name: &str| {
+                let status = nodes.status(name);
+                let mut partitions = status["partitions"].as_array()?.iter();
+                let vote = partitions.all(|p| p["log"]["votes"] == true);
+                vote.then_some(())
+            };
+            NAMES.into_iter().try_for_each(vote)
+        });
     leave(running, name);
     for partition in &cluster.partitions {
         let has = vector(&cluster.nodes, name, partition);
