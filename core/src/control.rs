@@ -19,7 +19,7 @@ use crate::value::{OwnedValue, Value};
 use crate::version_vector::VersionVector;
 
 /// The version of this protocol. Extension and daemon are installed separately.
-pub const CONTROL: u8 = 4;
+pub const CONTROL: u8 = 5;
 
 /// The largest frame: a proposal, and room for what surrounds it.
 pub const FRAME_BYTES: usize = limits::PROPOSAL_BYTES + (1 << 20);
@@ -54,7 +54,13 @@ pub enum Ask {
     /// milliseconds before this question. Answered by [`Reply::Recent`].
     ReachRecent(u64),
     /// Commit this.
-    Propose(Proposal),
+    Propose {
+        /// What.
+        proposal: Proposal,
+        /// The wall time by which it is stamped, milliseconds since 1970. If that is ahead of what the nodes
+        /// agree on, it is refused: what the log holds has its stamp for good.
+        clock_ms: u64,
+    },
     /// What became of it? An undecided one is aborted.
     Settle(TxnId),
     /// Run this at the leader.
@@ -111,6 +117,9 @@ pub struct Standing {
     pub covered: VersionVector,
     /// How many nodes vote.
     pub voters: u64,
+    /// How far the clock of the machine that asks is ahead of the other nodes', in milliseconds, if that is too far.
+    /// Whoever is asked directly says so; what another node said of itself is nobody else's.
+    pub clock_ahead_ms: u64,
 }
 
 /// The answers.
@@ -178,8 +187,9 @@ impl Request {
                 put_vector(&mut out, wanted);
             }
             Ask::ReachAll => out.push(2),
-            Ask::Propose(proposal) => {
+            Ask::Propose { proposal, clock_ms } => {
                 out.push(3);
+                put_varint(&mut out, *clock_ms);
                 proposal.encode(&mut out);
             }
             Ask::Settle(id) => {
@@ -211,7 +221,10 @@ impl Request {
             0 => Ask::Levels,
             1 => Ask::Reach(read_vector(&mut r)?),
             2 => Ask::ReachAll,
-            3 => Ask::Propose(Proposal::decode(&mut r)?),
+            3 => Ask::Propose {
+                clock_ms: r.varint("a clock")?,
+                proposal: Proposal::decode(&mut r)?,
+            },
             4 => Ask::Settle(TxnId::decode(&mut r)?),
             5 => Ask::Execute(Execution::decode(&mut r)?),
             6 => Ask::ReachRecent(r.varint("an age")?),
@@ -228,6 +241,18 @@ impl Request {
 }
 
 impl Reply {
+    /// What it says of the log.
+    pub fn standing_mut(&mut self) -> Option<&mut Standing> {
+        match self {
+            Self::Ready(standing)
+            | Self::Decided(_, standing)
+            | Self::Lacks(standing)
+            | Self::Executed { standing, .. }
+            | Self::Recent { standing, .. } => Some(standing),
+            Self::NotCommitted(_) | Self::Unknown(_) | Self::Failed { .. } => None,
+        }
+    }
+
     /// The frame.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
@@ -373,6 +398,7 @@ fn put_standing(out: &mut Vec<u8>, standing: &Standing) {
     put_varint(out, standing.position);
     put_vector(out, &standing.quorum);
     put_varint(out, standing.voters);
+    put_varint(out, standing.clock_ahead_ms);
     put_vector(out, &standing.covered);
 }
 
@@ -382,6 +408,7 @@ fn read_standing(r: &mut Reader<'_>) -> Result<Standing, DecodeError> {
         position: r.bounded("a position", limits::SEQ - 1)?,
         quorum: read_vector(r)?,
         voters: r.varint("a count of voters")?,
+        clock_ahead_ms: r.varint("a clock")?,
         covered: read_vector(r)?,
     })
 }
@@ -425,7 +452,10 @@ mod tests {
             Ask::Reach(wanted.clone()),
             Ask::ReachAll,
             Ask::ReachRecent(500),
-            Ask::Propose(proposal),
+            Ask::Propose {
+                proposal,
+                clock_ms: 1 << 41,
+            },
             Ask::Settle(id()),
             Ask::Execute(execution),
         ] {
@@ -453,6 +483,7 @@ mod tests {
             quorum: [(Site::from_u64(77).unwrap(), 2)].into_iter().collect(),
             covered: [(Site::from_u64(99).unwrap(), 4)].into_iter().collect(),
             voters: 3,
+            clock_ahead_ms: 3_600_000,
         };
         for reply in [
             Reply::Ready(standing.clone()),

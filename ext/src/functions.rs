@@ -69,6 +69,7 @@ const FUNCTIONS: &[Definition] = &[
     ("nuda_new_site", 1, false, new_site),
     ("nuda_heed_note", 0, false, heed_note),
     ("nuda_stamp_ms", 0, false, stamp_ms),
+    ("nuda_followed_ms", 1, false, followed_ms),
     ("nuda_restamp", 2, false, restamp),
     ("nuda_reissue", 1, false, reissue),
     ("nuda_waiting_vector", 0, false, waiting_vector),
@@ -455,6 +456,16 @@ fn stamp_ms(connection: &Rc<Connection>, _: Args<'_>) -> Result<OwnedValue> {
     let state = shadow::state(db)?;
     let own = changes::own_head(db, &state)?;
     Ok(OwnedValue::Int(shadow::to_i64(own.stamp.millis())))
+}
+
+/// `SELECT nuda_followed_ms(keep)`: the wall time in the latest stamp that own changesets after `keep` come after.
+fn followed_ms(connection: &Rc<Connection>, args: Args<'_>) -> Result<OwnedValue> {
+    let Some(keep) = args.int(0).and_then(|n| u64::try_from(n).ok()) else {
+        return Err(Error::refused("nuda_followed_ms takes a number to keep"));
+    };
+    let db = connection.db();
+    let followed = mend::followed(db, &shadow::state(db)?, keep)?;
+    Ok(OwnedValue::Int(shadow::to_i64(followed.millis())))
 }
 
 /// `SELECT nuda_restamp(keep, max_ms)`

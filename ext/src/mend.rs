@@ -20,7 +20,7 @@ use crate::ffi::db::Db;
 use crate::hidden;
 use crate::log;
 use crate::savepoint::atomically;
-use crate::shadow::{self, Sites, damaged};
+use crate::shadow::{self, Sites, State, damaged};
 use crate::told;
 use crate::tracked::{ColumnType, Table, quote};
 use crate::triggers;
@@ -51,6 +51,13 @@ pub(crate) fn restamp(connection: &Connection, keep: Seq, max_ms: u64) -> Result
         }
         Ok(count)
     })
+}
+
+/// `nuda_followed_ms(keep)`: the latest stamp that own records after number `keep` come after: of others, and of
+/// the own site, whose stamps only grow.
+pub(crate) fn followed(db: Db, state: &State, keep: Seq) -> Result<Stamp> {
+    let kept = log::stamp_of(db, state.site_id, keep)?;
+    Ok(state.stamp.max(Sites::load(db)?.latest()).max(kept))
 }
 
 /// A document whose registers may have lost by new stamps.
@@ -84,9 +91,7 @@ fn rewrite_stamps(db: Db, keep: Seq, max_ms: u64) -> Result<(u64, Vec<OwnedRow>)
     let state = shadow::state(db)?;
     let mut last_record = db.prepare(log::LAST_RECORD)?;
     let head = log::head(db, &mut last_record, state.site_id)?;
-    // Stamps of one site only grow, also across what is kept as it is.
-    let kept = log::stamp_of(db, state.site_id, keep)?;
-    let mut latest = state.stamp.max(Sites::load(db)?.latest()).max(kept);
+    let mut latest = followed(db, &state, keep)?;
     let mut previous = None;
     let (mut count, mut rows) = (0, Vec::new());
     told::make_whole(db, state.site_id, keep)?;

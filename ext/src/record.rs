@@ -51,6 +51,8 @@ pub(crate) struct Begun {
     /// All that was applied, and the transaction itself.
     pub(crate) seen: VersionVector,
     pub(crate) dot: Dot,
+    /// By which it is stamped.
+    pub(crate) clock_ms: u64,
 }
 
 /// Who writes, when, after what: fixed when the first part is written, while the transaction
@@ -156,7 +158,8 @@ pub(crate) fn begin_in_log(connection: &Connection, level: Level) -> Result<Reco
         .filter(|(site, seq)| *seq > before.get(*site))
         .collect();
     let latest = state.stamp.max(sites.latest()).max(own.stamp);
-    let stamp = Stamp::next(latest, identity::now_ms())
+    let clock_ms = connection.session().time(&state, level)?;
+    let stamp = Stamp::next(latest, clock_ms)
         .ok_or_else(|| Error::refused("the logical clock is exhausted; check this node's clock"))?;
     let seq = log::next_seq(head.seq)?;
     let dot = Dot { site, seq };
@@ -182,7 +185,12 @@ pub(crate) fn begin_in_log(connection: &Connection, level: Level) -> Result<Reco
         header: header.encode(),
         seen: encoded,
         level,
-        begun: Some(Rc::new(Begun { state, seen, dot })),
+        begun: Some(Rc::new(Begun {
+            state,
+            seen,
+            dot,
+            clock_ms,
+        })),
     })
 }
 

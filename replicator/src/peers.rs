@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use nuda_core::limits::CLOCK_AHEAD_MS;
 use nuda_core::protocol::NodeId;
 use nuda_core::site::is_valid_name;
 
@@ -219,6 +220,12 @@ impl Peers {
         self.agreed_ms().map_or(0, |agreed_ms| {
             signed(clock::wall_ms()).saturating_sub(signed(agreed_ms))
         })
+    }
+
+    /// How far a clock or a stamp is ahead of what is agreed, in milliseconds, if that is too far.
+    pub(crate) fn ahead_ms(&self, wall_ms: u64) -> Option<u64> {
+        let ahead_ms = wall_ms.saturating_sub(self.agreed_ms()?);
+        (ahead_ms > CLOCK_AHEAD_MS).then_some(ahead_ms)
     }
 
     /// For tests: drops this traffic and no other.

@@ -401,6 +401,11 @@ impl Replica {
         Ok(statement.query_row([], |row| row.get(0))?)
     }
 
+    /// See [`followed_ms`].
+    pub(crate) fn followed_ms(&self, keep: Seq) -> Result<u64> {
+        followed_ms(&self.conn, keep)
+    }
+
     /// Renumbers own changesets after `keep` under a new site.
     pub(crate) fn new_site(&self, keep: Seq) -> Result<()> {
         Ok(self
@@ -574,6 +579,11 @@ pub(crate) fn newest_own(file: &Connection) -> Result<(Site, Seq, u64)> {
         file.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let site = Site::parse(&site).ok_or_else(|| damaged("site"))?;
     Ok((site, vector(&has)?.get(site), stamp_ms))
+}
+
+/// The wall time in the latest stamp that own changesets after `keep` come after, as any connection reads it.
+pub(crate) fn followed_ms(file: &Connection, keep: Seq) -> Result<u64> {
+    Ok(file.query_row("SELECT nuda_followed_ms(?)", [keep], |row| row.get(0))?)
 }
 
 fn vector(text: &str) -> Result<VersionVector> {

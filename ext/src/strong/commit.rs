@@ -28,6 +28,7 @@ use crate::changes::{Walk, encoded_part};
 use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::ffi::db::Db;
+use crate::identity;
 use crate::json;
 use crate::record::Begun;
 use crate::shadow::{self, Sites};
@@ -65,9 +66,7 @@ pub(crate) fn propose(connection: &Connection, candidate: &Candidate, begun: &Be
         return Ok(());
     }
     let mut mine = session.state();
-    mine.partition = Some(state.partition);
     let node = NodeId::of_name(&state.node);
-    mine.learn_standing(level)?;
     let mut id = mine.next_id(node);
     let mut carried = None;
     for _ in 0..TRIES {
@@ -78,7 +77,8 @@ pub(crate) fn propose(connection: &Connection, candidate: &Candidate, begun: &Be
         if carried.replace(proposal.dependencies.len()) == Some(proposal.dependencies.len()) {
             std::thread::sleep(PAUSE);
         }
-        match mine.ask(Ask::Propose(proposal)) {
+        let clock_ms = begun.clock_ms;
+        match mine.ask(Ask::Propose { proposal, clock_ms }) {
             Some(Reply::Decided(answer, standing)) => match answer {
                 Answer::Decided(Outcome::Accepted(number)) if number == candidate.dot.seq => {
                     let majority = standing.voters / 2 + 1;
@@ -97,7 +97,11 @@ pub(crate) fn propose(connection: &Connection, candidate: &Candidate, begun: &Be
             },
             // The next try carries what the log lacks, by what it has just said.
             Some(Reply::Lacks(_)) => {}
-            Some(Reply::NotCommitted(why)) => return Err(not_committed(level, &why)),
+            Some(Reply::NotCommitted(why)) => {
+                // It may be for what was known of the clock.
+                mine.standing = None;
+                return Err(not_committed(level, &why));
+            }
             Some(Reply::Unknown(why)) => {
                 mine.in_doubt |= level == Level::Quorum;
                 return Err(unknown(level, id, &why));
@@ -218,6 +222,19 @@ impl State {
 }
 
 impl Session {
+    /// The wall time for the stamp of a transaction that the log numbers, milliseconds since 1970: this machine's,
+    /// set back if the daemon says that it is too far ahead of the other nodes'. Nobody could stamp it again later.
+    pub(crate) fn time(&self, file: &shadow::State, level: Level) -> Result<u64> {
+        if file.node.is_empty() {
+            return Ok(identity::now_ms());
+        }
+        let mut mine = self.state();
+        mine.partition = Some(file.partition);
+        mine.learn_standing(level)?;
+        let ahead_ms = mine.standing.as_ref().map_or(0, |s| s.clock_ahead_ms);
+        Ok(identity::now_ms().saturating_sub(ahead_ms))
+    }
+
     fn accept(&self, candidate: &Candidate, id: String, began: Instant, (acks, of): (u64, u64)) {
         self.state().accepted = Some(Last {
             id,

@@ -124,6 +124,7 @@ impl State {
             quorum: ordered.map(Ordered::quorum).unwrap_or_default(),
             covered: ordered.map(|o| o.covered.clone()).unwrap_or_default(),
             voters: self.membership.membership().voter_ids().count() as u64,
+            clock_ahead_ms: 0,
         }
     }
 

@@ -36,6 +36,9 @@ const MOVING: Duration = Duration::from_millis(3);
 /// Whoever waits for the partition's worker asks again after this long.
 const LOOK: Duration = Duration::from_millis(1);
 
+/// How long what was written by a clock that is ahead is waited for.
+const RESTAMPED: Duration = Duration::from_millis(100);
+
 /// How long a leader works on putting a voter's new log in the place of its old one.
 const REPLACE: Duration = Duration::from_secs(3);
 
@@ -45,7 +48,10 @@ const WITHIN_MAX: Duration = Duration::from_secs(60);
 /// Answers one request of the extension, in its time.
 pub(crate) async fn answer(node: &Arc<Node>, request: Request) -> Reply {
     let (partition, asked) = (request.partition, Asked::of(&request.ask));
-    let reply = carry_out(node, request).await;
+    let mut reply = carry_out(node, request).await;
+    if let Some(standing) = reply.standing_mut() {
+        standing.clock_ahead_ms = node.peers.ahead_ms(clock::wall_ms()).unwrap_or(0);
+    }
     if let Some(asked) = asked {
         node.consensus.told.answered(partition, &asked, &reply);
     }
@@ -77,7 +83,10 @@ async fn carry_out(node: &Arc<Node>, request: Request) -> Reply {
             let max_age = Duration::from_millis(max_age_ms);
             recent::reach(node, &group, partition, max_age, until).await
         }
-        Ask::Propose(proposal) => {
+        Ask::Propose { proposal, clock_ms } => {
+            if let Err(e) = judge(node, &group, partition, clock_ms, until).await {
+                return Reply::NotCommitted(e.to_string());
+            }
             // What travels with it counts as shipped: it must have been noticed before.
             if let Err(e) = notice(node, partition, &proposal.dependencies, until).await {
                 return Reply::NotCommitted(e.to_string());
@@ -161,6 +170,29 @@ async fn ordered(node: &Arc<Node>, partition: PartitionId, until: Instant) -> Op
     }
 }
 
+/// Refuses a clock that is ahead of the other nodes'; the first of theirs is waited for.
+async fn judge(
+    node: &Arc<Node>,
+    group: &Arc<Group>,
+    partition: PartitionId,
+    clock_ms: u64,
+    until: Instant,
+) -> Result<()> {
+    while node.peers.agreed_ms().is_none() && group.standing(partition).voters > 1 {
+        if Instant::now() >= until {
+            return Err(Error::retry("no other node's clock is known yet"));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    match node.peers.ahead_ms(clock_ms) {
+        None => Ok(()),
+        Some(ahead_ms) => Err(Error::refused(format!(
+            "this machine's clock has gone {} s ahead of the other nodes'; mend it, and run the transaction again",
+            ahead_ms / 1_000
+        ))),
+    }
+}
+
 /// Waits until the partition's worker knows of these changes. It may be about to apply something, and
 /// wait for the write lock that whoever proposes holds: so nobody waits for its queue, only for
 /// its next look, which comes before whatever else is queued.
@@ -181,10 +213,15 @@ async fn notice(
     let missing = || Error::not_found("the partition is not on this node");
     let at = node.partitions.by_id(partition).ok_or_else(missing)?;
     let mut looks = false;
+    let until = match node.peers.ahead_ms(clock::wall_ms()) {
+        None => until,
+        // The worker cannot stamp them again before the one who proposes lets go of the file.
+        Some(_) => until.min(Instant::now() + RESTAMPED),
+    };
     while !at.has_noticed(&dots) {
         if Instant::now() >= until {
             return Err(Error::retry(
-                "this node's daemon has not seen in time what it follows",
+                "this node's daemon has not seen in time what it follows; run the transaction again",
             ));
         }
         if !std::mem::replace(&mut looks, true) {

@@ -66,7 +66,7 @@ impl Asked {
     /// `None` for questions that commit nothing.
     pub(super) fn of(ask: &Ask) -> Option<Self> {
         match ask {
-            Ask::Propose(proposal) => Some(Self {
+            Ask::Propose { proposal, .. } => Some(Self {
                 level: level(proposal),
                 id: proposal.id,
             }),

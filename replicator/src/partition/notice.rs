@@ -17,7 +17,7 @@ use rusqlite::Connection;
 
 use super::Partition;
 use super::host::Live;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::sql::{self, Identity, Replica};
 
@@ -65,14 +65,42 @@ pub(crate) fn note(node: &Node, at: &Partition, site: Site, seq: Seq) -> Result<
 
 /// Whether a file, as a connection reads it, has nothing of its own site that may still be re-stamped: a copy
 /// would have it as it was, and that would be a second variant. What is beyond the agreed time at all
-/// may be, together with what comes after it.
+/// may be, together with what comes after it, unless what it follows is as late.
 pub(crate) fn is_judged(node: &Node, live: &Live, file: &Connection) -> Result<bool> {
     let (site, seq, stamp_ms) = sql::newest_own(file)?;
-    Ok(seq <= live.vector.get(site)
+    let known = live.vector.get(site);
+    Ok(seq <= known
         || match node.peers.agreed_ms() {
             None => is_alone(node, live),
-            Some(agreed_ms) => stamp_ms <= agreed_ms,
+            Some(agreed_ms) => stamp_ms <= agreed_ms.max(sql::followed_ms(file, known)?),
         })
+}
+
+/// Gives what was written by a clock that is ahead, and was not shipped, stamps from the agreed time on.
+fn stamp_again(
+    node: &Node,
+    at: &Partition,
+    replica: &Replica,
+    (known, agreed_ms): (Seq, u64),
+) -> Result<()> {
+    let stamp_ms = replica.stamp_ms()?;
+    // What is shipped is followed, whatever it says: a new stamp would be no earlier.
+    let allowed_ms = |r: &Replica| {
+        let followed_ms = r.followed_ms(known)?;
+        Ok::<_, Error>(followed_ms.max(agreed_ms))
+    };
+    let is_ahead = |allowed_ms: u64| stamp_ms > allowed_ms.saturating_add(CLOCK_AHEAD_MS);
+    if !is_ahead(agreed_ms) || !is_ahead(allowed_ms(replica)?) {
+        return Ok(());
+    }
+    replica.transaction(|r| r.restamp(known, allowed_ms(r)?))?;
+    node.metrics.clock_ahead.add(1);
+    tracing::warn!(
+        partition = %at.name,
+        ahead_ms = stamp_ms.saturating_sub(agreed_ms),
+        "changes were stamped ahead of the other nodes' clocks; those that are not shipped yet are re-stamped; mend this machine's clock"
+    );
+    Ok(())
 }
 
 fn is_alone(node: &Node, live: &Live) -> bool {
@@ -96,18 +124,7 @@ pub(crate) fn news(
     match node.peers.agreed_ms() {
         None if is_alone(node, live) => {}
         None => return Ok(None),
-        Some(agreed_ms) => {
-            let stamp_ms = replica.stamp_ms()?;
-            if stamp_ms > agreed_ms.saturating_add(CLOCK_AHEAD_MS) {
-                replica.transaction(|r| r.restamp(known, agreed_ms))?;
-                node.metrics.clock_ahead.add(1);
-                tracing::warn!(
-                    partition = %at.name,
-                    ahead_ms = stamp_ms.saturating_sub(agreed_ms),
-                    "changes were stamped ahead of the other nodes' clocks; those that are not shipped yet are re-stamped; mend this machine's clock"
-                );
-            }
-        }
+        Some(agreed_ms) => stamp_again(node, at, replica, (known, agreed_ms))?,
     }
     note(node, at, site, own)?;
     node.consensus.told.committed_locally(own - known);

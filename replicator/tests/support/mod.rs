@@ -24,6 +24,10 @@ use serde_json::Value;
 /// The program under test.
 pub(crate) const NUDA: &str = env!("CARGO_BIN_EXE_nuda");
 
+/// The one table of [`Nodes::with_page`].
+pub(crate) const PAGE: &str =
+    "CREATE TABLE page(id TEXT PRIMARY KEY, title TEXT, hits COUNTER); SELECT nuda_track('page');";
+
 /// Nodes in one directory.
 pub(crate) struct Nodes {
     pub(crate) home: tempfile::TempDir,
@@ -242,12 +246,7 @@ impl Nodes {
     pub(crate) fn with_page_and(names: &[&str], flags: &[&str]) -> Self {
         let nodes = Self::start_with(names, flags);
         nodes.nuda_ok(names[0], &["create", "org", "--on", &names.join(",")]);
-        definitions::make_tables(
-            &nodes,
-            &nodes.open(names[0], "org"),
-            "CREATE TABLE page(id TEXT PRIMARY KEY, title TEXT, hits COUNTER);
-             SELECT nuda_track('page');",
-        );
+        definitions::make_tables(&nodes, &nodes.open(names[0], "org"), PAGE);
         for name in names {
             let conn = nodes.open(name, "org");
             nodes.eventually("the table is everywhere", |_| {
