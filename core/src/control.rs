@@ -43,8 +43,11 @@ pub struct Request {
 /// The questions.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Ask {
-    /// Can strong levels be honoured on this file? Answered by [`Reply::Ready`] at once.
+    /// Can strong levels be honoured on this file? Answered by [`Reply::Ready`], at once unless a leader is
+    /// being elected.
     Levels,
+    /// What is known of the log here? Answered by [`Reply::Ready`] at once.
+    Standing,
     /// Bring the file to these transactions of the log, or beyond. Answered by [`Reply::Ready`].
     Reach(VersionVector),
     /// Bring the file to everything that was acknowledged anywhere before this question.
@@ -182,6 +185,7 @@ impl Request {
         put_vector(&mut out, &self.here);
         match &self.ask {
             Ask::Levels => out.push(0),
+            Ask::Standing => out.push(7),
             Ask::Reach(wanted) => {
                 out.push(1);
                 put_vector(&mut out, wanted);
@@ -219,6 +223,7 @@ impl Request {
         let here = read_vector(&mut r)?;
         let ask = match r.byte("a question")? {
             0 => Ask::Levels,
+            7 => Ask::Standing,
             1 => Ask::Reach(read_vector(&mut r)?),
             2 => Ask::ReachAll,
             3 => Ask::Propose {
@@ -449,6 +454,7 @@ mod tests {
         let wanted: VersionVector = [(Site::LOG_STRONG, 9)].into_iter().collect();
         for ask in [
             Ask::Levels,
+            Ask::Standing,
             Ask::Reach(wanted.clone()),
             Ask::ReachAll,
             Ask::ReachRecent(500),

@@ -238,6 +238,25 @@ fn a_commit_waits_for_the_next_leader() {
     nodes.verify("a", "org");
 }
 
+/// The same for a connection that is new: what it asks first does not fail while a leader is elected.
+#[test]
+fn a_level_is_granted_through_an_election() {
+    let mut nodes = bank();
+    for _ in 0..3 {
+        let leader = leader(&nodes);
+        let other = NAMES.into_iter().find(|name| *name != leader).unwrap();
+        let conn = nodes.open(other, "org");
+        patient(&conn);
+        nodes.kill(&leader);
+        let until = std::time::Instant::now() + Duration::from_secs(2);
+        while std::time::Instant::now() < until {
+            level(&conn, "write", "strong").unwrap();
+            level(&conn, "write", "eventual").unwrap();
+        }
+        nodes.run(&leader);
+    }
+}
+
 /// Connections to a process that stands still stay open, and nothing comes back.
 #[test]
 fn who_does_not_answer_is_not_called_reachable() {

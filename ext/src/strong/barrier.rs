@@ -67,7 +67,7 @@ impl Session {
             state.be_recent().map_err(|why| refused(&why))?;
         }
         if state.write == Level::Strong || state.in_doubt {
-            state.ask(Ask::Levels);
+            state.ask(Ask::Standing);
             let known = state.standing.as_ref().map(Standing::accepted);
             state.after.join(&known.unwrap_or_default());
         }

@@ -67,10 +67,8 @@ async fn carry_out(node: &Arc<Node>, request: Request) -> Reply {
         return Reply::NotCommitted(not_ordered(node, partition));
     };
     match request.ask {
-        Ask::Levels => match group.leader() {
-            Some(_) => Reply::Ready(group.standing(partition)),
-            None => Reply::NotCommitted(no_leader(node, &group, partition)),
-        },
+        Ask::Standing => Reply::Ready(group.standing(partition)),
+        Ask::Levels => led(node, &group, partition, until).await,
         Ask::Reach(wanted) => reach(node, &group, partition, &wanted, until).await,
         Ask::ReachAll => match acknowledged(node, partition, until).await {
             Reply::Ready(standing) => {
@@ -168,6 +166,23 @@ async fn ordered(node: &Arc<Node>, partition: PartitionId, until: Instant) -> Op
         }
         tokio::time::sleep(PAUSE.min(left)).await;
     }
+}
+
+/// Waits for somebody who leads, if there will be one.
+async fn led(
+    node: &Arc<Node>,
+    group: &Arc<Group>,
+    partition: PartitionId,
+    until: Instant,
+) -> Reply {
+    while group.leader().is_none() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() || !is_between_leaders(node, group) {
+            return Reply::NotCommitted(no_leader(node, group, partition));
+        }
+        tokio::time::sleep(PAUSE.min(left)).await;
+    }
+    Reply::Ready(group.standing(partition))
 }
 
 /// Refuses a clock that is ahead of the other nodes'; the first of theirs is waited for.
