@@ -10,6 +10,7 @@ use nuda_core::site::Site;
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
+use crate::consensus::explain;
 use crate::error::Result;
 use crate::node::Node;
 use crate::partition::Partition;
@@ -291,7 +292,7 @@ fn of(node: &Node, partition: &Partition, host: &Host) -> PartitionStatus {
     members.sort();
     let log = log(node, live);
     let no_log = match log {
-        None => Some(node.consensus.why_unordered(live.partition)),
+        None => Some(explain::no_log(node, live.partition)),
         Some(_) => None,
     };
     PartitionStatus {

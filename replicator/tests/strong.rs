@@ -216,6 +216,18 @@ fn without_a_majority_it_fails_in_time_and_says_who_is_away() {
     nodes.eventually("b is back", |_| transfer(&a, 1).ok());
 }
 
+/// No clock of the others is known then, and that is not what has to be said.
+#[test]
+fn alone_after_a_restart_it_says_who_is_away() {
+    let mut nodes = bank();
+    let a = nodes.open("a", "org");
+    nodes.eventually("a commit", |_| transfer(&a, 1).ok());
+    NAMES.iter().for_each(|name| nodes.kill(name));
+    nodes.run("a");
+    let said = transfer(&a, 1).unwrap_err().to_string();
+    assert!(said.contains("1 of 3 members reachable"), "{said}");
+}
+
 /// Who has time for it sees a longer COMMIT, and nothing else.
 #[test]
 fn a_commit_waits_for_the_next_leader() {

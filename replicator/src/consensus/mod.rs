@@ -8,7 +8,7 @@
 //! group), `group` (one group on this node), `engine_members` (incarnations of its members), `found`
 //! (who founds groups and opens partitions), `moves` (partitions whose members change), `retire`
 //! (groups without partitions), `propose`
-//! (questions of the extension, carried to the leader), `turns` (who is next where many
+//! (questions of the extension, carried to the leader), `explain` (why nobody can be asked, for people), `turns` (who is next where many
 //! compete), `execute` and `statement` (what runs at the leader for others), `deliver` (accepted transactions into
 //! the partitions' files), `collected` (what members collect is in the log first), `socket` (the extension's connections), `told` (what came of it, counted). `broken` is for tests: what must be noticed.
 //!
@@ -23,6 +23,7 @@ pub(crate) mod collected;
 pub(crate) mod deliver;
 mod engine_members;
 mod execute;
+pub(crate) mod explain;
 pub(crate) mod found;
 pub(crate) mod group;
 mod journal;
@@ -212,26 +213,6 @@ impl Consensus {
                 moves,
             })
         })
-    }
-
-    /// Why a partition has no log here, for people.
-    pub(crate) fn why_unordered(&self, partition: PartitionId) -> String {
-        let mut why = match self.describe(partition) {
-            Some(known) => format!(
-                "it goes to the group of {} and has not arrived",
-                known.charter.voters.join(", ")
-            ),
-            None => "its founding node makes one when all members are reachable".to_owned(),
-        };
-        if let Some(tried) = lock(&self.unordered).get(&partition) {
-            why.push_str(&format!("; last tried: {tried}"));
-        }
-        // It may be in one of these.
-        for group in self.all().iter().filter(|g| g.leader().is_none()) {
-            let voters = group.charter.voters.join(", ");
-            why.push_str(&format!("; the group of {voters} has no leader"));
-        }
-        why
     }
 
     /// Notes why a partition has no log yet, or that this is not known.

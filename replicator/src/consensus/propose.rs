@@ -15,8 +15,8 @@ use nuda_core::error::DecodeError;
 use nuda_core::site::{PartitionId, Site};
 use nuda_core::version_vector::VersionVector;
 
-use super::Known;
-use super::group::{Appended, Group, QUORUM_SILENCE_MS};
+use super::explain::{explained, no_leader, not_ordered};
+use super::group::{Appended, Group};
 use super::recent;
 use super::told::Asked;
 use super::types::GroupId;
@@ -194,6 +194,9 @@ async fn judge(
     until: Instant,
 ) -> Result<()> {
     while node.peers.agreed_ms().is_none() && group.standing(partition).voters > 1 {
+        if let Reply::NotCommitted(why) = led(node, group, partition, until).await {
+            return Err(Error::retry(why));
+        }
         if Instant::now() >= until {
             return Err(Error::retry("no other node's clock is known yet"));
         }
@@ -553,80 +556,10 @@ pub(super) async fn reach(
     }
 }
 
-fn name_of(node: &Arc<Node>, partition: PartitionId) -> String {
-    node.partitions
-        .by_id(partition)
-        .map_or_else(|| partition.to_string(), |p| p.name.clone())
-}
-
-/// Why nobody can be asked.
-fn not_ordered(node: &Arc<Node>, partition: PartitionId) -> String {
-    let (name, me) = (name_of(node, partition), &node.me().name);
-    match node.consensus.describe(partition) {
-        Some(Known { charter, .. }) if !charter.names(me) => format!(
-            "{me} is no member of {name} any more; its members are {}; add {me} there with `nuda create {name} --on ...,{me}`",
-            charter.members().cloned().collect::<Vec<_>>().join(", ")
-        ),
-        Some(Known { charter, .. }) => format!(
-            "{name} moves to the group of {} and has not arrived; nothing was changed; see `nuda status {name}`",
-            charter.voters.join(", ")
-        ),
-        None => format!(
-            "{name} has no log yet; its founding node makes one when all members are reachable; see `nuda status {name}`"
-        ),
-    }
-}
-
 /// Whether nobody leads who can be reached, while a majority can, which will elect somebody.
 fn is_between_leaders(node: &Arc<Node>, group: &Arc<Group>) -> bool {
     let is_there = |name: &String| *name == node.me().name || node.peers.is_reachable(name);
     let voters = &group.charter.voters;
     let there = voters.iter().filter(|voter| is_there(voter)).count();
     !group.leader().is_some_and(|name| is_there(&name)) && there * 2 > voters.len()
-}
-
-fn no_leader(node: &Arc<Node>, group: &Arc<Group>, partition: PartitionId) -> String {
-    explained(node, group, partition, "no leader is known")
-}
-
-/// Who is reachable and who is not, and why. A leader hears all voters several times a second.
-fn explained(node: &Arc<Node>, group: &Arc<Group>, partition: PartitionId, why: &str) -> String {
-    let me = &node.me().name;
-    let now_ms = clock::now_ms();
-    let peers = node.peers.all();
-    let leads = group.leads();
-    let mut reachable = 1;
-    let mut away = Vec::new();
-    for voter in group.charter.voters.iter().filter(|v| *v != me) {
-        let Some(peer) = peers.iter().find(|p| p.entry.name == *voter) else {
-            away.push(format!("{voter}: its address is not known"));
-            continue;
-        };
-        let silent_ms = peer.heard_ms.map(|heard| now_ms.saturating_sub(heard));
-        let what = match (&peer.failure, silent_ms) {
-            (None, Some(ms)) if leads && ms > QUORUM_SILENCE_MS => "no answer",
-            (None, Some(_)) => {
-                reachable += 1;
-                continue;
-            }
-            _ => "no route",
-        };
-        away.push(match silent_ms {
-            Some(ms) => format!("{voter}: {what} since {} s", ms / 1_000),
-            None => format!("{voter}: {what}"),
-        });
-    }
-    let who = format!(
-        "{reachable} of {} members reachable",
-        group.charter.voters.len()
-    );
-    let away = if away.is_empty() {
-        why.to_owned()
-    } else {
-        away.join("; ")
-    };
-    format!(
-        "{who} ({away}); nothing was changed; see `nuda status {}`",
-        name_of(node, partition)
-    )
 }
