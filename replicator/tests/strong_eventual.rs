@@ -292,3 +292,41 @@ fn rows_that_were_set_free_hold_up_no_strong_transaction() {
     });
     nodes.verify("c", "org");
 }
+
+/// What travelled with a strong transaction is not written again by a node that begins anew meanwhile.
+#[test]
+fn what_is_in_the_log_is_not_written_again_by_a_re_seed() {
+    let nodes = shop();
+    nodes.eventually("b is removed", |nodes| {
+        let removed = nodes.nuda("a", &["members", "org", "--remove", "b"]);
+        removed.status.success().then_some(())
+    });
+    let b = nodes.open("b", "org");
+    patient(&b);
+    // Nobody else has this; and the snapshot waits for what is open.
+    b.execute_batch(
+        "UPDATE page SET hits = hits + 1 WHERE id = 'home';
+         BEGIN IMMEDIATE;
+         UPDATE account SET balance = balance - 1;",
+    )
+    .unwrap();
+    nodes.nuda_ok("a", &["create", "org", "--on", "a,b,c"]);
+    nodes.eventually("the snapshot has waited in vain once", |nodes| {
+        let log = nodes.logs_of("b");
+        log.contains("locked by a long transaction").then_some(())
+    });
+    // Now it is fetched again.
+    std::thread::sleep(Duration::from_secs(1));
+    let committed = outcome(&nodes, &b, b.execute_batch("COMMIT")) == Outcome::Committed;
+    nodes.eventually("b is re-seeded", |nodes| {
+        nodes.logs_of("b").contains("re-seeded").then_some(())
+    });
+    nodes.verify("a", "org");
+    for name in NAMES {
+        let conn = nodes.open(name, "org");
+        let hits = "SELECT hits FROM page WHERE id = 'home'";
+        assert_eq!(one::<i64>(&conn, hits).unwrap(), 1, "{name}");
+        let balance: i64 = one(&conn, "SELECT balance FROM account").unwrap();
+        assert_eq!(balance, 10 - i64::from(committed), "{name}");
+    }
+}

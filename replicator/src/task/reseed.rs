@@ -12,7 +12,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nuda_core::site::PartitionId;
+use nuda_core::site::{PartitionId, Site};
+use nuda_core::version_vector::VersionVector;
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
@@ -22,6 +23,9 @@ use crate::limits;
 use crate::node::Node;
 use crate::partition::{Job, Partition};
 use crate::sql::Replica;
+
+/// So often a snapshot must have what the log has accepted.
+const LOG_TRIES: u32 = 10;
 
 /// Re-seeds `partition` from `donor`, or from whichever other member can.
 pub(crate) async fn run(
@@ -36,9 +40,11 @@ pub(crate) async fn run(
     let mut donors = vec![donor];
     // Asked once: the life that ends. The members' list may tell of the next one meanwhile.
     let joined = joined(&node, &partition).await;
-    loop {
+    for tries in 0.. {
         let donor = donors.remove(0);
-        match once(&node, &partition, id, &donor, joined).await {
+        // A log that lost what it had accepted does not hold this replica up for ever.
+        let needs_log = tries < LOG_TRIES;
+        match once(&node, &partition, id, &donor, joined, needs_log).await {
             Ok(()) => {
                 tracing::info!(partition, donor, "re-seeded");
                 return;
@@ -88,14 +94,17 @@ async fn once(
     id: PartitionId,
     donor: &str,
     joined: u64,
+    needs_log: bool,
 ) -> Result<()> {
     let partition = node.partitions.expect_name(name)?;
+    // What was proposed before is decided, and what was accepted of it is looked for in the snapshot.
+    let _nothing_proposed = partition.proposing.write().await;
     let received = super::join::fetch(node, name, id, donor, Some(joined)).await?;
     let snapshot = received.clone();
     let done = node
         .on_partition(Arc::clone(&partition), move |node, partition, host| {
             host.forget();
-            let done = replace(node, partition, &snapshot, id);
+            let done = replace(node, partition, &snapshot, id, needs_log);
             host.forget();
             // The donor may have less of the replicated log than the file had.
             node.consensus.delivery.lost(id);
@@ -109,7 +118,13 @@ async fn once(
     Ok(())
 }
 
-fn replace(node: &Arc<Node>, at: &Partition, snapshot: &Path, id: PartitionId) -> Result<()> {
+fn replace(
+    node: &Arc<Node>,
+    at: &Partition,
+    snapshot: &Path,
+    id: PartitionId,
+    needs_log: bool,
+) -> Result<()> {
     let aside = node.dir.set_aside_file(&at.name, clock::wall_ms());
     let source = Replica::open(snapshot)?;
     if source.identity()?.partition != id {
@@ -118,6 +133,15 @@ fn replace(node: &Arc<Node>, at: &Partition, snapshot: &Path, id: PartitionId) -
     // Still nobody else's: all that must be true of the copy from its first moment on.
     source.join(&node.me().name)?;
     let mut target = Replica::open(&at.path)?;
+    if needs_log
+        && !source
+            .vector()?
+            .covers(&logged(node, id, &target.vector()?))
+    {
+        return Err(Error::retry(
+            "the snapshot lacks what the partition's log has accepted",
+        ));
+    }
     source.keep_earlier_sites(&target.all_sites()?)?;
     let file = aside.file_name().unwrap_or_default().to_string_lossy();
     source.set_reissue(&file)?;
@@ -128,6 +152,20 @@ fn replace(node: &Arc<Node>, at: &Partition, snapshot: &Path, id: PartitionId) -
     })?;
     node.fault("copied");
     finish(node, at, &target)
+}
+
+/// What the partition's log has accepted, as far as this node or its file knows. What travelled with that is
+/// in no message of this replica's earlier life, and comes back from the log.
+fn logged(node: &Node, id: PartitionId, has: &VersionVector) -> VersionVector {
+    let mut logged = match node.consensus.of_partition(id) {
+        Some(group) => group.standing(id).accepted(),
+        None => VersionVector::new(),
+    };
+    let lanes: Vec<Site> = logged.iter().map(|(site, _)| site).collect();
+    for site in lanes.into_iter().chain([Site::LOG_STRONG]) {
+        logged.raise(site, has.get(site));
+    }
+    logged
 }
 
 /// Re-issues what is due in this file, if anything is, and lets go of what was set aside.
