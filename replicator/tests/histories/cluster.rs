@@ -200,6 +200,15 @@ impl Cluster {
     }
 }
 
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // While everything is still mounted.
+        if std::thread::panicking() {
+            self.nodes.keep();
+        }
+    }
+}
+
 /// Asks one question and records it.
 pub(crate) fn tell(
     application: &mut Application,

@@ -132,6 +132,7 @@ impl Plan {
             });
         }
         self.keep(&records);
+        cluster.nodes.keep();
         Err(format!("seed {}: {wrong}", self.seed))
     }
 

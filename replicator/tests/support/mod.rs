@@ -43,6 +43,7 @@ pub(crate) struct Nodes {
     pub(crate) listen: HashMap<String, String>,
     /// Whether some outcome was unknown: what it committed may be in the way of what comes next.
     doubted: AtomicBool,
+    kept: bool,
 }
 
 impl Nodes {
@@ -62,6 +63,7 @@ impl Nodes {
             under: Vec::new(),
             listen: HashMap::new(),
             doubted: AtomicBool::new(false),
+            kept: false,
         };
         for name in names {
             nodes.run(name);
@@ -263,9 +265,43 @@ impl Nodes {
             if let Some(found) = look(self) {
                 return found;
             }
-            assert!(Instant::now() < until, "never: {what}\n{}", self.logs());
+            assert!(
+                Instant::now() < until,
+                "never: {what}\n{}{}",
+                self.logs(),
+                self.states()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// What each node that runs says of itself, for a failed test.
+    fn states(&self) -> String {
+        let mut text = String::new();
+        for name in self.running.keys() {
+            let output = self.nuda(name, &["status"]);
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            text.push_str(&format!("--- status of {name}\n{said}\n"));
+        }
+        text
+    }
+
+    /// Ends the nodes of a run that failed, and keeps what they leave if `NUDA_KEEP` says so.
+    pub(crate) fn keep(&mut self) {
+        for child in self.running.values_mut() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::env::var_os("NUDA_KEEP").is_none() || self.kept {
+            return;
+        }
+        // A copy: some of it may be mounted there.
+        let name = self.home.path().file_name().unwrap_or_default();
+        let name = format!("nuda-kept-{}", name.to_string_lossy().replace('.', ""));
+        let folder = std::env::temp_dir().join(name);
+        let from = self.home.path().display().to_string();
+        self.kept = succeeds("cp", &["-a", &from, &folder.display().to_string()]);
+        eprintln!("kept: {} ({})", folder.display(), self.kept);
     }
 
     /// All that a node has logged.
@@ -450,14 +486,12 @@ impl Drop for Mounted {
 
 impl Drop for Nodes {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.keep();
+        }
         for child in self.running.values_mut() {
             let _ = child.kill();
             let _ = child.wait();
-        }
-        // What a failed run left may be worth a look.
-        if std::thread::panicking() && std::env::var_os("NUDA_KEEP").is_some() {
-            self.home.disable_cleanup(true);
-            eprintln!("kept: {}", self.home.path().display());
         }
     }
 }
