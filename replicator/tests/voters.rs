@@ -339,3 +339,51 @@ fn a_node_that_lost_its_log_finds_a_partition_that_has_moved_on() {
     assert_ne!(settled(&nodes, "b", &["b", "c"])["group"], left);
     assert_eq!(balances(&nodes, &strong(&nodes, "c")), (98, 102));
 }
+
+/// Its new log is known already, and nobody who leads has given it the vote of the old one: one who was
+/// about to may have died.
+#[test]
+fn a_node_that_lost_its_log_asks_until_it_votes() {
+    const ALL: [&str; 3] = ["a", "b", "c"];
+    let mut nodes = Nodes::start(&ALL);
+    bank(&nodes, &ALL);
+    let leader = settled(&nodes, "a", &ALL)["leader"].clone();
+    let leader = leader.as_str().unwrap();
+    let others: Vec<&str> = ALL.into_iter().filter(|name| *name != leader).collect();
+    let [stays, lost] = *others else {
+        panic!("{others:?}")
+    };
+    nodes.seed = Some(nodes.address(leader));
+    nodes.kill(lost);
+    for file in [
+        "consensus.db",
+        "consensus.db-wal",
+        "consensus.db-shm",
+        "consensus.db.ahead",
+    ] {
+        let _ = std::fs::remove_file(nodes.dir(lost).join(".nuda").join(file));
+    }
+    // What the leader begins cannot be finished,
+    nodes.nuda_ok(stays, &["fault", "--stall-log"]);
+    nodes.run(lost);
+    nodes.eventually("it takes part", |nodes| {
+        let log = nodes.logs_of(lost);
+        log.rsplit("a new consensus log")
+            .next()?
+            .contains("takes part")
+            .then_some(())
+    });
+    std::thread::sleep(Duration::from_secs(1));
+    // and is not asked for again, until it has been given up.
+    nodes.nuda_ok(lost, &["fault", "--mute", &[leader, stays].join(",")]);
+    std::thread::sleep(Duration::from_secs(4));
+    nodes.nuda_ok(stays, &["fault"]);
+    nodes.eventually("it is known, and does not vote", |nodes| {
+        let log = log_of(nodes, lost)?;
+        (log["votes"] == false && log["leader"] == leader).then_some(())
+    });
+    nodes.nuda_ok(lost, &["fault"]);
+    for name in ALL {
+        settled(&nodes, name, &ALL);
+    }
+}

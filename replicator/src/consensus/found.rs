@@ -77,6 +77,7 @@ pub(crate) async fn run(node: Arc<Node>) {
             let why = opened.err().map(|e| e.to_string());
             node.consensus.note_unordered(id, why);
         }
+        take_places(&node).await;
         super::moves::look(&node).await;
         super::retire::look(&node).await;
     }
@@ -150,7 +151,7 @@ async fn rejoin(node: &Arc<Node>, group: GroupId, charter: &Charter) -> Result<(
         )));
     }
     let here = node.consensus.take_part(node, group, charter).await?;
-    if here.is_member() {
+    if here.has_its_place(me) {
         return Ok(());
     }
     let call = Call::Replace {
@@ -176,6 +177,20 @@ async fn rejoin(node: &Arc<Node>, group: GroupId, charter: &Charter) -> Result<(
         "no leader of the group of {} has put this node's new log in the place of its old one yet",
         charter.voters.join(", ")
     )))
+}
+
+/// Takes the old log's place where only the half of that was done: whoever led knows this node's new log, and has not
+/// given it the vote.
+async fn take_places(node: &Arc<Node>) {
+    let me = &node.me().name;
+    for group in node.consensus.all() {
+        if group.is_member()
+            && !group.has_its_place(me)
+            && let Err(e) = rejoin(node, group.id, &group.charter).await
+        {
+            tracing::debug!(group = %group.id, error = %e, "does not vote yet");
+        }
+    }
 }
 
 /// A member says that a group has ended. One that has lost its log may have begun it anew meanwhile.

@@ -383,6 +383,14 @@ impl Group {
         engine_members::counts(metrics.membership_config.membership(), self.me)
     }
 
+    /// Whether this incarnation is what the charter says that this node is: a voter, or a follower.
+    pub(crate) fn has_its_place(&self, me: &str) -> bool {
+        match self.charter.voters.iter().any(|voter| voter == me) {
+            true => self.votes(),
+            false => self.is_member(),
+        }
+    }
+
     /// Why the engine has stopped, if it has.
     pub(crate) fn failure(&self) -> Option<String> {
         let metrics = self.raft.metrics();
