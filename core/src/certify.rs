@@ -33,6 +33,11 @@
 //! collected is written here first ([`Entry::Collect`]): a proposal that comes after that entry and
 //! has not seen it is refused, and one that came before it is in a member's file before that
 //! member collects.
+//!
+//! Nor is anything accepted that would count twice. A replica that begins anew from a snapshot writes again,
+//! under a new site, what of its own the snapshot lacks. So a fence is put into the log first
+//! ([`Entry::Fence`]): what comes after it brings along nothing of the old sites beyond the snapshot,
+//! and what came before it is in the snapshot.
 
 use std::collections::BTreeMap;
 
@@ -43,7 +48,8 @@ use crate::error::DecodeError;
 use crate::hlc::Stamp;
 use crate::limits;
 use crate::moves::{Baggage, Departed, Destination, Moving, put_departed, read_departed};
-pub use crate::ordered::Ordered;
+pub use crate::ordered::{Fences, Ordered};
+use crate::ordered::{put_fences, read_fences};
 use crate::outcomes::Outcomes;
 use crate::site::{Dot, PartitionId, Seq};
 pub use crate::transaction_id::TxnId;
@@ -51,9 +57,9 @@ use crate::version_vector::VersionVector;
 
 /// The version of entries and snapshots that this build writes. It reads version 1 too, in which
 /// no statements were run for anybody, version 2, in which no partition moved, version 3, in
-/// which there were no quorum transactions, and version 4, in which nothing was collected through the
-/// log.
-pub const ENTRIES: u8 = 5;
+/// which there were no quorum transactions, version 4, in which nothing was collected through the
+/// log, and version 5, in which there were no fences.
+pub const ENTRIES: u8 = 6;
 
 /// A transaction that asks for its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -208,6 +214,9 @@ pub enum Entry {
     Retire,
     /// Members will collect this of the partition: what has not seen it is not accepted any more.
     Collect(PartitionId, VersionVector),
+    /// A replica of the partition begins anew: of the sites under which it wrote, nothing beyond these numbers
+    /// travels with a transaction any more.
+    Fence(PartitionId, Fences),
 }
 
 impl Entry {
@@ -266,6 +275,11 @@ impl Entry {
                 out.extend_from_slice(&partition.0);
                 put_vector(&mut out, collected);
             }
+            Self::Fence(partition, fences) => {
+                out.push(9);
+                out.extend_from_slice(&partition.0);
+                put_fences(&mut out, fences);
+            }
         }
         out
     }
@@ -282,7 +296,8 @@ impl Entry {
             | Self::Arrive(partition, _)
             | Self::Leave(partition, _)
             | Self::Expect(partition, _)
-            | Self::Collect(partition, _) => Some(*partition),
+            | Self::Collect(partition, _)
+            | Self::Fence(partition, _) => Some(*partition),
         }
     }
 
@@ -313,6 +328,7 @@ impl Entry {
             6 => Self::Expect(partition, r.varint("a number of moves")?),
             7 if partition.0 == [0; 16] => Self::Retire,
             8 => Self::Collect(partition, read_vector(&mut r)?),
+            9 => Self::Fence(partition, read_fences(&mut r)?),
             _ => return Err(DecodeError::Unknown("an entry of this kind")),
         };
         r.end("an entry")?;
@@ -446,13 +462,12 @@ impl Group {
                 self.retired |= self.is_idle();
                 Answer::NotHere
             }
-            Entry::Collect(partition, collected) => match self.partitions.get_mut(partition) {
-                Some(ordered) => {
-                    ordered.collect(collected);
-                    Answer::Open
-                }
-                None => self.or_moved(*partition, Answer::NotHere),
-            },
+            Entry::Collect(partition, collected) => {
+                self.note(*partition, |ordered| ordered.collect(collected))
+            }
+            Entry::Fence(partition, fences) => {
+                self.note(*partition, |ordered| ordered.fence(fences))
+            }
         }
     }
 
@@ -479,6 +494,15 @@ impl Group {
             collected: base.clone(),
             ..Ordered::default()
         });
+        Answer::Open
+    }
+
+    /// Changes what is known of a partition, where it is ordered here.
+    fn note(&mut self, partition: PartitionId, change: impl FnOnce(&mut Ordered)) -> Answer {
+        let Some(ordered) = self.partitions.get_mut(&partition) else {
+            return self.or_moved(partition, Answer::NotHere);
+        };
+        change(ordered);
         Answer::Open
     }
 

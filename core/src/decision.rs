@@ -36,6 +36,8 @@ pub enum Flaw {
     Dependencies,
     /// It has not seen what members have collected since.
     Late,
+    /// What travels with it was written again by a replica that began anew.
+    Fenced,
 }
 
 impl fmt::Display for Flaw {
@@ -45,6 +47,7 @@ impl fmt::Display for Flaw {
             Self::Chain => "its file holds a history that the partition's log does not have",
             Self::Dependencies => "it saw changes that did not travel with it",
             Self::Late => "it came too late to be merged: what its file had not seen is collected",
+            Self::Fenced => "its replica begins anew from a snapshot, and writes again what it saw",
         })
     }
 }
@@ -59,6 +62,7 @@ impl Outcome {
             Self::Refused(Flaw::Chain) => (3, 1),
             Self::Refused(Flaw::Dependencies) => (3, 2),
             Self::Refused(Flaw::Late) => (3, 3),
+            Self::Refused(Flaw::Fenced) => (3, 4),
         };
         out.push(kind);
         put_varint(out, number);
@@ -75,6 +79,7 @@ impl Outcome {
             (3, 1) => Self::Refused(Flaw::Chain),
             (3, 2) => Self::Refused(Flaw::Dependencies),
             (3, 3) => Self::Refused(Flaw::Late),
+            (3, 4) => Self::Refused(Flaw::Fenced),
             _ => return Err(DecodeError::Unknown("an outcome of this kind")),
         })
     }

@@ -13,8 +13,11 @@ use crate::changeset::{Level, put_vector, read_vector};
 use crate::codec::{Reader, put_varint};
 use crate::error::DecodeError;
 use crate::limits;
-use crate::site::{PartitionId, Site};
+use crate::site::{Dot, PartitionId, Seq, Site};
 use crate::version_vector::VersionVector;
+
+/// Sites that have ended, and the last number of each that counts: 0 where nothing does.
+pub type Fences = BTreeMap<Site, Seq>;
 
 /// What a group knows of one partition.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -32,6 +35,8 @@ pub struct Ordered {
     pub forgotten: u64,
     /// The latest accepted quorum transaction of each lane.
     pub lanes: BTreeMap<Site, Link>,
+    /// Nothing beyond this travels with a transaction, unless the log has it already.
+    pub fences: Fences,
 }
 
 impl Ordered {
@@ -54,6 +59,23 @@ impl Ordered {
     pub(crate) fn collect(&mut self, collected: &VersionVector) {
         self.collected.join(collected);
         self.covered.join(collected);
+    }
+
+    /// A replica begins anew. Of two snapshots it used the one that has less, if ever one was lost; what
+    /// another has more came through the log.
+    pub(crate) fn fence(&mut self, fences: &Fences) {
+        for (site, upto) in fences {
+            if self.fences.len() < limits::VECTOR_ENTRIES || self.fences.contains_key(site) {
+                let least = self.fences.entry(*site).or_insert(*upto);
+                *least = (*least).min(*upto);
+            }
+        }
+    }
+
+    /// Whether it may travel with a transaction.
+    fn may_travel(&self, dot: Dot) -> bool {
+        let fence = self.fences.get(&dot.site);
+        fence.is_none_or(|upto| dot.seq <= self.covered.get(dot.site).max(*upto))
     }
 
     /// Whether what members have collected was seen by a proposal.
@@ -99,6 +121,9 @@ impl Ordered {
         let Ok(carried) = carried(partition, &proposal.dependencies) else {
             return Outcome::Refused(Flaw::Malformed);
         };
+        if !carried.iter().all(|dot| self.may_travel(*dot)) {
+            return Outcome::Refused(Flaw::Fenced);
+        }
         let mut covered = self.covered.clone();
         covered.join(&proposal.base);
         carried
@@ -135,10 +160,12 @@ impl Ordered {
             out.extend_from_slice(&lane.get().to_be_bytes());
             put_link(out, link);
         }
+        put_fences(out, &self.fences);
     }
 
     /// Reads it; before the third version partitions did not move, before the fourth there were no
-    /// lanes, before the fifth the log did not know what is collected.
+    /// lanes, before the fifth the log did not know what is collected, before the sixth there were no
+    /// fences.
     pub(crate) fn decode(r: &mut Reader<'_>, version: u8) -> Result<Self, DecodeError> {
         let mut ordered = Self {
             link: read_link(r)?,
@@ -162,6 +189,28 @@ impl Ordered {
                 .ok_or(DecodeError::Invalid("lanes that are not in order"))?;
             ordered.lanes.insert(lane, read_link(r)?);
         }
+        if version >= 6 {
+            ordered.fences = read_fences(r)?;
+        }
         Ok(ordered)
     }
+}
+
+pub(crate) fn put_fences(out: &mut Vec<u8>, fences: &Fences) {
+    put_varint(out, fences.len() as u64);
+    for (site, upto) in fences {
+        out.extend_from_slice(&site.get().to_be_bytes());
+        put_varint(out, *upto);
+    }
+}
+
+pub(crate) fn read_fences(r: &mut Reader<'_>) -> Result<Fences, DecodeError> {
+    let mut fences = Fences::new();
+    for _ in 0..r.length("fences", limits::VECTOR_ENTRIES)? {
+        let site = Site::from_u64(u64::from_be_bytes(r.array("a site")?))
+            .filter(|site| fences.last_key_value().is_none_or(|(last, _)| last < site))
+            .ok_or(DecodeError::Invalid("sites that are not in order"))?;
+        fences.insert(site, r.bounded("a number", limits::SEQ - 1)?);
+    }
+    Ok(fences)
 }

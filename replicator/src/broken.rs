@@ -27,17 +27,20 @@ pub(crate) enum Rule {
     Dependencies,
     /// What members collect is in the log first.
     Collection,
+    /// What a replica writes again is fenced off in the log first.
+    Fence,
     /// A bounded read asks what a majority has.
     Staleness,
 }
 
-const RULES: [(&str, Rule); 7] = [
+const RULES: [(&str, Rule); 8] = [
     ("fsync", Rule::Fsync),
     ("majority", Rule::Majority),
     ("deduplication", Rule::Deduplication),
     ("certification", Rule::Certification),
     ("dependencies", Rule::Dependencies),
     ("collection", Rule::Collection),
+    ("fence", Rule::Fence),
     ("staleness", Rule::Staleness),
 ];
 

@@ -33,13 +33,19 @@ const TRIES: usize = 3;
 
 /// The scenario holds, and does not hold without the rule.
 fn control(rule: &str, scenario: fn(&mut Nodes) -> Verdict) {
-    scenario(&mut nodes("")).unwrap_or_else(|why| panic!("nothing was broken, and yet: {why}"));
+    control_of(rule, &[], scenario);
+}
+
+/// The same where daemons have further flags.
+fn control_of(rule: &str, flags: &[&str], scenario: fn(&mut Nodes) -> Verdict) {
+    scenario(&mut nodes("", flags))
+        .unwrap_or_else(|why| panic!("nothing was broken, and yet: {why}"));
     if cfg!(not(debug_assertions)) {
         support::skipped("negative controls: a release build keeps every rule");
         return;
     }
     for left in (0..TRIES).rev() {
-        let mut broken = nodes(rule);
+        let mut broken = nodes(rule, flags);
         match scenario(&mut broken) {
             Err(why) => return println!("without {rule}: {why}"),
             Ok(()) => assert!(left > 0, "nobody noticed it\n{}", broken.logs()),
@@ -48,9 +54,9 @@ fn control(rule: &str, scenario: fn(&mut Nodes) -> Verdict) {
 }
 
 /// Three nodes with a strong and an eventual table, led by `a`: others, if somebody else was elected.
-fn nodes(rule: &str) -> Nodes {
+fn nodes(rule: &str, flags: &[&str]) -> Nodes {
     loop {
-        let nodes = shop(rule);
+        let nodes = shop(rule, flags);
         let leader = nodes.eventually("a leader", |nodes| {
             let leader = |name| {
                 let leader = &nodes.status(name)["partitions"][0]["log"]["leader"];
@@ -65,12 +71,13 @@ fn nodes(rule: &str) -> Nodes {
     }
 }
 
-fn shop(rule: &str) -> Nodes {
+fn shop(rule: &str, flags: &[&str]) -> Nodes {
     let mut nodes = Nodes::start(&[]);
     nodes.envs.push(("NUDA_BROKEN".to_owned(), rule.to_owned()));
     nodes
         .flags
         .extend(["--collect-after-ms", "200"].map(str::to_owned));
+    nodes.flags.extend(flags.iter().map(ToString::to_string));
     NAMES.iter().for_each(|name| nodes.run(name));
     nodes.nuda_ok("a", &["create", "org", "--on", "a,b,c"]);
     make_tables(
@@ -80,12 +87,15 @@ fn shop(rule: &str) -> Nodes {
          SELECT nuda_track('account', 'strong');
          CREATE TABLE note(id TEXT PRIMARY KEY);
          SELECT nuda_track('note');
+         CREATE TABLE tally(id TEXT PRIMARY KEY, n COUNTER);
+         SELECT nuda_track('tally');
+         INSERT INTO tally VALUES ('x', 0);
          INSERT INTO account VALUES ('x', 0);",
     );
     for name in NAMES {
         let conn = nodes.open(name, "org");
         nodes.eventually("the tables are everywhere and ordered", |_| {
-            conn.prepare("SELECT * FROM note").ok()?;
+            set(&conn, "SELECT id FROM tally").ok()?;
             set(&conn, "SELECT nuda_read_consistency('strong')").ok()?;
             (balance(&conn).ok()? == 0).then_some(())
         });
@@ -333,6 +343,64 @@ fn what_is_accepted_late_is_merged_everywhere() {
         nodes.eventually("what everybody has is collected", |_| {
             (NAMES.map(collected) != before).then_some(())
         });
+        Ok(())
+    });
+}
+
+/// A client gives up, and its replica begins anew before its write is accepted: what only that replica had
+/// travels with the write, and is written again.
+#[test]
+fn what_is_written_again_does_not_come_back_with_what_is_accepted_late() {
+    let flags = ["--exclude-after-ms", "3000"];
+    control_of("fence", &flags, |nodes| {
+        let late = strong(nodes, "b", 1_000);
+        set(&late, "SELECT nuda_read_consistency('eventual')").unwrap();
+        set_level(nodes, &late, "write", "quorum");
+        nodes.nuda_ok("b", &["fault", "--stall-log", "--withheld", "a,c"]);
+        nodes.nuda_ok("c", &["fault", "--stall-log"]);
+        let other = nodes.open("b", "org");
+        other.execute_batch("UPDATE tally SET n = n + 1").unwrap();
+        let id = nodes.eventually("an unknown outcome", |nodes| {
+            let told = late.execute("INSERT INTO note VALUES ('late')", []);
+            let error = told.expect_err("no majority has it on disk");
+            let id = unknown_id(&error);
+            assert!(
+                id.is_some() || is_refused(&error),
+                "{error}\n{}",
+                nodes.logs()
+            );
+            id
+        });
+        nodes.eventually("b is away for too long", |nodes| {
+            let status = nodes.nuda_ok("a", &["status"]);
+            status.contains("must re-seed").then_some(())
+        });
+        nodes.nuda_ok("b", &["fault", "--stall-log"]);
+        nodes.eventually("b begins anew", |nodes| {
+            nodes.logs_of("b").contains("re-seeding").then_some(())
+        });
+        // If nothing holds it up it is done soon.
+        std::thread::sleep(Duration::from_secs(3));
+        for name in ["b", "c"] {
+            nodes.nuda_ok(name, &["fault"]);
+        }
+        nodes.eventually("b has begun anew", |nodes| {
+            nodes.logs_of("b").contains("re-seeded").then_some(())
+        });
+        let status = format!("SELECT nuda_txn_status('{id}')");
+        let reader = strong(nodes, "b", 2_000);
+        let answer = nodes.eventually("it is settled", |_| set(&reader, &status).ok());
+        nodes.verify("a", "org");
+        for name in NAMES {
+            let conn = nodes.open(name, "org");
+            let look = |sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0));
+            let there = look("SELECT count(*) FROM note WHERE id = 'late'").unwrap();
+            let counted = look("SELECT n FROM tally").unwrap();
+            match (answer.as_str(), there, counted) {
+                ("committed", 1, 1) | ("aborted", 0, 1) => {}
+                found => return Err(format!("{name}: {found:?}")),
+            }
+        }
         Ok(())
     });
 }

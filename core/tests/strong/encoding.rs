@@ -54,6 +54,7 @@ fn entries() -> Vec<Entry> {
         ordered: Ordered {
             moves: 2,
             forgotten: 300,
+            fences: [(Site::from_u64(99).unwrap(), 0)].into(),
             ..Ordered::default()
         },
         decided: 400,
@@ -78,6 +79,14 @@ fn entries() -> Vec<Entry> {
         Entry::Expect(partition, 2),
         Entry::Retire,
         Entry::Collect(partition, base),
+        Entry::Fence(
+            partition,
+            [
+                (Site::from_u64(1).unwrap(), 0),
+                (Site::from_u64(99).unwrap(), 7),
+            ]
+            .into(),
+        ),
     ]
 }
 
@@ -153,6 +162,7 @@ fn answers_round_trip() {
         Answer::Decided(Outcome::Refused(Flaw::Chain)),
         Answer::Decided(Outcome::Refused(Flaw::Dependencies)),
         Answer::Decided(Outcome::Refused(Flaw::Late)),
+        Answer::Decided(Outcome::Refused(Flaw::Fenced)),
     ] {
         let mut bytes = Vec::new();
         answer.encode(&mut bytes);
@@ -174,6 +184,7 @@ fn bytes_stay() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/entries.hex");
     let names = [
         "open", "propose", "abort", "seal", "arrive", "leave", "expect", "retire", "collect",
+        "fence",
     ];
     let mut group = Group::keeping(3);
     let mut made = String::new();
@@ -197,16 +208,22 @@ fn bytes_stay() {
 /// What the third version wrote: no lanes.
 #[test]
 fn the_third_version_is_read() {
-    is_read(3, include_str!("../golden/entries_3.hex"));
+    is_read(3, 9, include_str!("../golden/entries_3.hex"));
 }
 
 /// What the fourth version wrote: nothing was collected through the log.
 #[test]
 fn the_fourth_version_is_read() {
-    is_read(4, include_str!("../golden/entries_4.hex"));
+    is_read(4, 9, include_str!("../golden/entries_4.hex"));
 }
 
-fn is_read(version: u8, kept: &str) {
+/// What the fifth version wrote: no fences.
+#[test]
+fn the_fifth_version_is_read() {
+    is_read(5, 10, include_str!("../golden/entries_5.hex"));
+}
+
+fn is_read(version: u8, lines: usize, kept: &str) {
     let mut read = 0;
     for (name, digits) in kept.lines().filter_map(|line| line.split_once(" = ")) {
         let bytes: Vec<u8> = (0..digits.len())
@@ -220,5 +237,5 @@ fn is_read(version: u8, kept: &str) {
         }
         read += 1;
     }
-    assert_eq!(read, 9);
+    assert_eq!(read, lines);
 }

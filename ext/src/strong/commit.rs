@@ -210,7 +210,7 @@ impl State {
                 level,
                 "it saw changes that did not travel with it; try again",
             ),
-            Outcome::Refused(flaw @ Flaw::Late) => {
+            Outcome::Refused(flaw @ (Flaw::Late | Flaw::Fenced)) => {
                 not_committed(level, &format!("{flaw}; run the transaction again"))
             }
             Outcome::Refused(flaw) => not_committed(

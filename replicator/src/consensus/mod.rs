@@ -24,6 +24,7 @@ pub(crate) mod deliver;
 mod engine_members;
 mod execute;
 pub(crate) mod explain;
+pub(crate) mod fence;
 pub(crate) mod found;
 pub(crate) mod group;
 mod journal;

@@ -82,15 +82,6 @@ async fn carry_out(node: &Arc<Node>, request: Request) -> Reply {
             recent::reach(node, &group, partition, max_age, until).await
         }
         Ask::Propose { proposal, clock_ms } => {
-            let Some(at) = node.partitions.by_id(partition) else {
-                return Reply::NotCommitted("the partition is not on this node".to_owned());
-            };
-            let Ok(_under_way) = at.proposing.try_read() else {
-                return Reply::NotCommitted(
-                    "this replica begins anew from a snapshot; run the transaction again"
-                        .to_owned(),
-                );
-            };
             if let Err(e) = judge(node, &group, partition, clock_ms, until).await {
                 return Reply::NotCommitted(e.to_string());
             }

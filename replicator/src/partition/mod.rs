@@ -60,9 +60,6 @@ pub(crate) struct Partition {
     noticed: Mutex<VersionVector>,
     /// Whether what plain DDL did is being proposed.
     pub(crate) defining: Defining,
-    /// Read while a proposal of this file is under way, written while the file gets another's content: what travels
-    /// with a proposal would be missing in that, and be written again.
-    pub(crate) proposing: tokio::sync::RwLock<()>,
 }
 
 impl Partition {
@@ -75,7 +72,6 @@ impl Partition {
             host: Mutex::default(),
             noticed: Mutex::default(),
             defining: Defining::default(),
-            proposing: tokio::sync::RwLock::default(),
         }
     }
 

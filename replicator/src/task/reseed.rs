@@ -5,26 +5,29 @@
 //! committed says that it is this node's, under a site of its own, and what has to be
 //! re-issued from which set-aside file. That is done in one transaction that also forgets
 //! it, here or, after a crash, when the file is opened again. So no local write falls between
-//! the steps, and none is made twice. A set-aside file that cannot be re-issued is kept for
+//! the steps, and none is made twice. What travelled with a transaction of the partition's log, or still might, is
+//! fenced off there first. A set-aside file that cannot be re-issued is kept for
 //! people, and said so in the status.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nuda_core::certify::Fences;
 use nuda_core::site::{PartitionId, Site};
 use nuda_core::version_vector::VersionVector;
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
 use crate::clock;
+use crate::consensus::fence;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::node::Node;
 use crate::partition::{Job, Partition};
 use crate::sql::Replica;
 
-/// So often a snapshot must have what the log has accepted.
+/// So often the partition's log is asked, and a snapshot must have what it has accepted.
 const LOG_TRIES: u32 = 10;
 
 /// Re-seeds `partition` from `donor`, or from whichever other member can.
@@ -97,20 +100,8 @@ async fn once(
     needs_log: bool,
 ) -> Result<()> {
     let partition = node.partitions.expect_name(name)?;
-    // What was proposed before is decided, and what was accepted of it is looked for in the snapshot.
-    let _nothing_proposed = partition.proposing.write().await;
     let received = super::join::fetch(node, name, id, donor, Some(joined)).await?;
-    let snapshot = received.clone();
-    let done = node
-        .on_partition(Arc::clone(&partition), move |node, partition, host| {
-            host.forget();
-            let done = replace(node, partition, &snapshot, id, needs_log);
-            host.forget();
-            // The donor may have less of the replicated log than the file had.
-            node.consensus.delivery.lost(id);
-            done
-        })
-        .await;
+    let done = begin_from(node, &partition, id, &received, needs_log).await;
     super::join::remove_database(&received);
     done?;
     node.metrics.snapshots_installed.add(1);
@@ -118,26 +109,73 @@ async fn once(
     Ok(())
 }
 
+async fn begin_from(
+    node: &Arc<Node>,
+    partition: &Arc<Partition>,
+    id: PartitionId,
+    received: &Path,
+    needs_log: bool,
+) -> Result<()> {
+    let snapshot = received.to_owned();
+    let fences = node.on_partition(Arc::clone(partition), move |_, at, _| {
+        fences(at, &snapshot, id)
+    });
+    let fenced = fence::put(node, id, fences.await?).await;
+    let accepted = match fenced {
+        Err(e) if needs_log => return Err(e),
+        Err(e) => {
+            tracing::warn!(partition = %partition.name, error = %e, "re-seeding without the partition's log");
+            VersionVector::new()
+        }
+        Ok(accepted) if needs_log => accepted,
+        Ok(_) => VersionVector::new(),
+    };
+    let snapshot = received.to_owned();
+    node.on_partition(Arc::clone(partition), move |node, at, host| {
+        host.forget();
+        let done = replace(node, at, &snapshot, &accepted);
+        host.forget();
+        // The donor may have less of the replicated log than the file had.
+        node.consensus.delivery.lost(id);
+        done
+    })
+    .await
+}
+
+/// All sites under which this replica ever wrote, and what the snapshot has of each: the rest is written
+/// again.
+fn fences(at: &Partition, snapshot: &Path, id: PartitionId) -> Result<Fences> {
+    let (source, target) = (Replica::open(snapshot)?, Replica::open(&at.path)?);
+    if source.identity()?.partition != id {
+        return Err(Error::refused("the snapshot is of another partition"));
+    }
+    let mut has = source.vector()?;
+    has.join(&source.waiting_vector()?);
+    let sites = target.all_sites()?;
+    let sites = sites.split(',').filter_map(Site::parse);
+    Ok(sites.map(|site| (site, has.get(site))).collect())
+}
+
 fn replace(
     node: &Arc<Node>,
     at: &Partition,
     snapshot: &Path,
-    id: PartitionId,
-    needs_log: bool,
+    accepted: &VersionVector,
 ) -> Result<()> {
     let aside = node.dir.set_aside_file(&at.name, clock::wall_ms());
     let source = Replica::open(snapshot)?;
-    if source.identity()?.partition != id {
-        return Err(Error::refused("the snapshot is of another partition"));
-    }
     // Still nobody else's: all that must be true of the copy from its first moment on.
     source.join(&node.me().name)?;
     let mut target = Replica::open(&at.path)?;
-    if needs_log
-        && !source
-            .vector()?
-            .covers(&logged(node, id, &target.vector()?))
-    {
+    // Others have answered under the list that this file knows: what they had of a member that begins anew
+    // itself was void from then on.
+    let (theirs, ours) = (source.kept()?.members, target.kept()?.members);
+    if theirs.version <= ours.version && !theirs.covers(&ours) {
+        return Err(Error::retry(
+            "the snapshot is older than the list of members",
+        ));
+    }
+    if !source.vector()?.covers(accepted) {
         return Err(Error::retry(
             "the snapshot lacks what the partition's log has accepted",
         ));
@@ -152,20 +190,6 @@ fn replace(
     })?;
     node.fault("copied");
     finish(node, at, &target)
-}
-
-/// What the partition's log has accepted, as far as this node or its file knows. What travelled with that is
-/// in no message of this replica's earlier life, and comes back from the log.
-fn logged(node: &Node, id: PartitionId, has: &VersionVector) -> VersionVector {
-    let mut logged = match node.consensus.of_partition(id) {
-        Some(group) => group.standing(id).accepted(),
-        None => VersionVector::new(),
-    };
-    let lanes: Vec<Site> = logged.iter().map(|(site, _)| site).collect();
-    for site in lanes.into_iter().chain([Site::LOG_STRONG]) {
-        logged.raise(site, has.get(site));
-    }
-    logged
 }
 
 /// Re-issues what is due in this file, if anything is, and lets go of what was set aside.

@@ -3,10 +3,11 @@
 //! duplicates, changes of leader and clients that give up. One seed replays everything.
 //!
 //! What must be true: none of the quorum transactions is rejected for one of another file; a number is
-//! taken once, by whichever group; every file ends with the same transactions, each after what it had
+//! taken once, by whichever group; what a node wrote again when it began anew does not come back; every file ends with the same transactions, each after what it had
 //! seen and before anything that it had not seen is collected; what is acknowledged is in every confirmed
 //! leader's read index; what anybody was told about an id is so.
 
+mod anew;
 mod file;
 mod groups;
 
@@ -22,6 +23,7 @@ use nuda_core::version_vector::VersionVector;
 
 use crate::rng::Rng;
 use crate::world::{PARTITION, encode};
+use anew::Anew;
 use file::{File, is_logged};
 use groups::{Log, Replica};
 
@@ -49,6 +51,8 @@ pub(crate) enum Broken {
     MovesWithoutLanes,
     /// A new voter begins from a state whose transactions are in nobody's file yet.
     SnapshotsBeforeDelivery,
+    /// What a node writes again may still be on its way to the log.
+    BeginsAnewWithoutFence,
 }
 
 struct Waiting {
@@ -63,6 +67,9 @@ struct Node {
     file: File,
     /// How often it has lost its file.
     life: u64,
+    /// The sites under which its file was written, and what it will have instead.
+    sites: Vec<Site>,
+    anew: Option<Anew>,
     waiting: Option<Waiting>,
     /// Ids whose outcome nobody told.
     open: Vec<TxnId>,
@@ -94,15 +101,23 @@ struct World {
     acknowledged: VersionVector,
     late: u64,
     collections: u64,
+    /// Whether nodes begin anew: nobody collects meanwhile, and much else waits.
+    has_anew: bool,
+    /// What was written again under another name.
+    again: BTreeSet<Dot>,
+    /// Nodes that had to write something again.
+    begun: u64,
 }
 
 impl World {
     fn new(seed: u64, broken: Broken, window: usize) -> Self {
-        let node = |_| Node {
+        let node = |at: usize| Node {
             replicas: (0..GROUPS).map(|_| Replica::keeping(window)).collect(),
             queue: Vec::new(),
             file: File::default(),
             life: 0,
+            sites: vec![Site::from_u64(100 + at as u64).unwrap()],
+            anew: None,
             waiting: None,
             open: Vec::new(),
             counter: 0,
@@ -132,6 +147,13 @@ impl World {
             acknowledged: VersionVector::new(),
             late: 0,
             collections: 0,
+            has_anew: match broken {
+                Broken::Nothing => seed % 2 == 1,
+                Broken::BeginsAnewWithoutFence => true,
+                _ => false,
+            },
+            again: BTreeSet::new(),
+            begun: 0,
         }
     }
 
@@ -141,7 +163,7 @@ impl World {
 
     fn step(&mut self) {
         let (node, log) = (self.pick(NODES), self.pick(GROUPS));
-        match self.rng.below(44) {
+        match self.rng.below(if self.has_anew { 46 } else { 44 }) {
             0..=5 => self.begin(node),
             6..=13 => self.arrive(log),
             14..=19 => self.commit(log),
@@ -154,6 +176,7 @@ impl World {
             38 => self.seal(log),
             39..=40 => self.carry_on(log),
             41 => self.wipe(node),
+            42..=43 if self.has_anew => self.anew(node),
             _ => self.disturb(log, node),
         }
         self.read();
@@ -178,6 +201,9 @@ impl World {
                 self.deliver(node);
                 self.ship(node);
                 self.collect(node);
+                if self.nodes[node].anew.is_some() {
+                    self.anew(node);
+                }
             }
         }
     }
@@ -313,6 +339,10 @@ impl World {
     fn rejected(&self, at: usize, dot: Dot, outcome: Outcome) {
         let late = Outcome::Refused(Flaw::Late);
         assert_ne!(outcome, late, "{dot}: its file is locked, and it is late");
+        if outcome == Outcome::Refused(Flaw::Fenced) {
+            assert!(self.nodes[at].anew.is_some(), "{dot}: for another's fence");
+            return;
+        }
         if outcome == Outcome::Aborted || dot.site == Site::LOG_STRONG {
             return;
         }
@@ -377,7 +407,8 @@ impl World {
     fn ship(&mut self, from: usize) {
         let to = self.pick(NODES);
         let file = self.nodes[from].file.clone();
-        if to != from && self.nodes[to].waiting.is_none() {
+        let life = [from, to].iter().all(|n| self.nodes[*n].anew.is_none());
+        if to != from && self.nodes[to].waiting.is_none() && life {
             self.nodes[to].file.receive(&file);
         }
     }
@@ -401,6 +432,9 @@ impl World {
     /// A node reports what its file has, and collects what all have reported, when the log allows it.
     fn collect(&mut self, at: usize) {
         let is_told = self.rng.chance(60);
+        if self.nodes[at].anew.is_some() {
+            return;
+        }
         if is_told {
             let seen = self.nodes[at].file.seen.clone();
             self.reports[at].join(&seen);
@@ -443,6 +477,10 @@ impl World {
             let mut all = node.replicas.iter();
             all.all(|replica| node.file.seen.covers(&replica.accepted()))
         };
+        // Who begins anew needs what was accepted from somebody's log or file.
+        if self.nodes.iter().any(|node| node.anew.is_some()) {
+            return;
+        }
         if !secured(&self.nodes[donor]) && self.broken != Broken::SnapshotsBeforeDelivery {
             return;
         }
@@ -462,6 +500,8 @@ impl World {
             node.life += 1;
             node.file = file;
             self.reports[at] = node.file.seen.clone();
+            let site = self.site(at);
+            self.nodes[at].sites = vec![site];
         }
     }
 
@@ -506,6 +546,7 @@ impl World {
         assert_eq!(first.replicas.iter().filter(orders).count(), 1);
         assert!(self.committed.is_subset(&all), "acknowledged and lost");
         assert!(self.refused.is_disjoint(&all), "refused and there");
+        self.check_again();
     }
 }
 
@@ -518,6 +559,7 @@ struct Happened {
     collections: u64,
     late: u64,
     lives: u64,
+    begun: u64,
 }
 
 fn run(seed: u64, broken: Broken, window: usize) -> Happened {
@@ -536,6 +578,7 @@ fn run(seed: u64, broken: Broken, window: usize) -> Happened {
         collections: world.collections,
         late: world.late,
         lives: world.nodes.iter().map(|node| node.life).sum(),
+        begun: world.begun,
     }
 }
 
@@ -550,15 +593,17 @@ fn whatever_happens_every_file_ends_with_the_same_and_nobody_is_told_otherwise()
         all.collections += more.collections;
         all.late += more.late;
         all.lives += more.lives;
+        all.begun += more.begun;
     }
     println!("{all:?}");
     for (what, times, least) in [
-        ("quorum transactions", all.quorum, 10 * SEEDS),
+        ("quorum transactions", all.quorum, 8 * SEEDS),
         ("strong transactions", all.strong, 3 * SEEDS),
         ("moves", all.moves, SEEDS),
         ("collections", all.collections, 4 * SEEDS),
         ("proposals that came too late", all.late, SEEDS / 10),
         ("nodes wiped", all.lives, SEEDS),
+        ("nodes that wrote something again", all.begun, SEEDS / 2),
     ] {
         assert!(times > least, "too few {what}: {times}");
     }
@@ -572,7 +617,7 @@ fn forgotten_outcomes_of_quorum_transactions_are_expired() {
 }
 
 /// By how many of 40 seeds each broken machine is caught, and how many must catch it.
-pub(crate) fn caught_lanes() -> [(Broken, usize, usize); 8] {
+pub(crate) fn caught_lanes() -> [(Broken, usize, usize); 9] {
     [
         (Broken::NumberedByTheFile, 20),
         (Broken::NoDeduplication, 20),
@@ -582,11 +627,43 @@ pub(crate) fn caught_lanes() -> [(Broken, usize, usize); 8] {
         (Broken::MovesWithoutLanes, 20),
         (Broken::CollectsBeforeDelivery, 4),
         (Broken::SnapshotsBeforeDelivery, 2),
+        (Broken::BeginsAnewWithoutFence, 4),
     ]
     .map(|(broken, least)| {
         let fails = |seed: &u64| catch_unwind(|| run(*seed, broken, 1_000)).is_err();
         (broken, (0..40).filter(fails).count(), least)
     })
+}
+
+/// A fence moves along, too.
+#[test]
+fn what_was_written_again_does_not_travel_in_the_next_group_either() {
+    let mut world = World::new(1, Broken::Nothing, 1_000);
+    world.write_eventually(0);
+    world.begin(0);
+    let proposal = world.nodes[0].waiting.take().unwrap().proposal;
+    let site = world.site(0);
+    let mut group = world.nodes[0].replicas[0].group.clone();
+    group.apply(&Entry::decode(&world.logs[0].committed[0]).unwrap());
+    let fenced_at = |upto| Entry::Fence(PARTITION, [(site, upto)].into());
+    let propose = Entry::Propose(PARTITION, proposal);
+    let accepted = Answer::Decided(Outcome::Accepted(1));
+    let refused = Answer::Decided(Outcome::Refused(Flaw::Fenced));
+    let mut with = group.clone();
+    assert_eq!(with.apply(&fenced_at(1)), Answer::Open);
+    assert_eq!(with.clone().apply(&propose), accepted);
+    // Of two snapshots the lesser one counts, also if its word comes first.
+    group.apply(&fenced_at(0));
+    group.apply(&fenced_at(1));
+    with.apply(&fenced_at(0));
+    assert_eq!(with.encode(), group.encode());
+    assert_eq!(group.clone().apply(&propose), refused);
+    group.apply(&Entry::Seal(PARTITION, 1, groups::destination(1)));
+    assert_eq!(group.apply(&fenced_at(0)), Answer::Moved);
+    let baggage = group.departed(PARTITION).unwrap().baggage.clone().unwrap();
+    let mut next = groups::Replica::keeping(1_000).group;
+    next.apply(&Entry::Arrive(PARTITION, baggage));
+    assert_eq!(next.apply(&propose), refused);
 }
 
 /// What members have collected moves along.

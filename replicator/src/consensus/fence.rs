@@ -1,0 +1,41 @@
+//! What a replica that begins anew writes again, fenced off in the log beforehand.
+//!
+//! A proposal whose client gave up may be accepted much later, and bring along what its file had seen. If the
+//! replica that wrote that has begun anew from a snapshot meanwhile, and has written it again, it would
+//! count twice. So the fence is in the log first: what was accepted before it is known here and
+//! must be in the snapshot, and what comes after it brings nothing along that is not
+//! (`nuda_core::certify`): also what a process sent that is dead.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nuda_core::certify::{Answer, Entry, Fences};
+use nuda_core::control::Reply;
+use nuda_core::site::PartitionId;
+use nuda_core::version_vector::VersionVector;
+
+use super::propose;
+use crate::broken::{self, Rule};
+use crate::error::{Error, Result};
+use crate::node::Node;
+
+/// How long one try may take.
+const WITHIN: Duration = Duration::from_secs(5);
+
+/// Puts a fence into the partition's log; answers all that was accepted before it.
+pub(crate) async fn put(
+    node: &Arc<Node>,
+    partition: PartitionId,
+    fences: Fences,
+) -> Result<VersionVector> {
+    if broken::is(Rule::Fence) {
+        return Ok(VersionVector::new());
+    }
+    let until = Instant::now() + WITHIN;
+    let entry = Entry::Fence(partition, fences).encode();
+    match propose::append(node, partition, until, entry).await {
+        Reply::Decided(Answer::Open, standing) => Ok(standing.accepted()),
+        Reply::NotCommitted(why) | Reply::Unknown(why) => Err(Error::retry(why)),
+        _ => Err(Error::internal("an unexpected answer to a fence")),
+    }
+}
