@@ -387,3 +387,25 @@ fn a_node_that_lost_its_log_asks_until_it_votes() {
         settled(&nodes, name, &ALL);
     }
 }
+
+/// Of two members one is removed, and begins anew. It is in no group before its file is there, and what it
+/// writes again is fenced off by the other one.
+#[test]
+fn of_two_members_one_begins_anew() {
+    const BOTH: [&str; 2] = ["a", "b"];
+    let nodes = Nodes::start(&BOTH);
+    bank(&nodes, &BOTH);
+    settled(&nodes, "a", &BOTH);
+    nodes.eventually("b is removed", |nodes| {
+        let removed = nodes.nuda("a", &["members", "org", "--remove", "b"]);
+        removed.status.success().then_some(())
+    });
+    settled(&nodes, "a", &["a"]);
+    let conn = strong(&nodes, "a");
+    commit(&nodes, &conn, transfer);
+    nodes.nuda_ok("a", &["create", "org", "--on", "a,b"]);
+    for name in BOTH {
+        settled(&nodes, name, &BOTH);
+    }
+    assert_eq!(balances(&nodes, &strong(&nodes, "b")), (99, 101));
+}

@@ -22,7 +22,8 @@ use crate::node::Node;
 /// How long one try may take.
 const WITHIN: Duration = Duration::from_secs(5);
 
-/// Puts a fence into the partition's log; answers all that was accepted before it.
+/// As a member that gives a snapshot: puts the fence of who begins anew into the partition's log; answers all that
+/// was accepted before it. Who begins anew may be in no group yet.
 pub(crate) async fn put(
     node: &Arc<Node>,
     partition: PartitionId,

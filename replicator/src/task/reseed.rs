@@ -13,19 +13,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nuda_core::certify::Fences;
-use nuda_core::site::{PartitionId, Site};
+use nuda_core::site::{PartitionId, Seq, Site};
 use nuda_core::version_vector::VersionVector;
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
 use crate::clock;
-use crate::consensus::fence;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::node::Node;
 use crate::partition::{Job, Partition};
 use crate::sql::Replica;
+use crate::transport::wire::{Ask, Fenced};
 
 /// So often the partition's log is asked, and a snapshot must have what it has accepted.
 const LOG_TRIES: u32 = 10;
@@ -101,7 +100,7 @@ async fn once(
 ) -> Result<()> {
     let partition = node.partitions.expect_name(name)?;
     let received = super::join::fetch(node, name, id, donor, Some(joined)).await?;
-    let done = begin_from(node, &partition, id, &received, needs_log).await;
+    let done = begin_from(node, &partition, (id, donor), &received, needs_log).await;
     super::join::remove_database(&received);
     done?;
     node.metrics.snapshots_installed.add(1);
@@ -112,15 +111,24 @@ async fn once(
 async fn begin_from(
     node: &Arc<Node>,
     partition: &Arc<Partition>,
-    id: PartitionId,
+    (id, donor): (PartitionId, &str),
     received: &Path,
     needs_log: bool,
 ) -> Result<()> {
     let snapshot = received.to_owned();
-    let fences = node.on_partition(Arc::clone(partition), move |_, at, _| {
-        fences(at, &snapshot, id)
+    let sites = node.on_partition(Arc::clone(partition), move |_, at, host| {
+        sites(host.replica(at)?, &snapshot, id)
     });
-    let fenced = fence::put(node, id, fences.await?).await;
+    let ask = Ask::Fence {
+        name: partition.name.clone(),
+        id: id.to_string(),
+        sites: sites.await?,
+    };
+    let fenced: Result<Fenced> = node.ask(donor, &ask).await;
+    let fenced = fenced.and_then(|fenced| {
+        VersionVector::parse(&fenced.accepted)
+            .ok_or_else(|| Error::retry(format!("{donor} answered something else about a fence")))
+    });
     let accepted = match fenced {
         Err(e) if needs_log => return Err(e),
         Err(e) => {
@@ -144,16 +152,18 @@ async fn begin_from(
 
 /// All sites under which this replica ever wrote, and what the snapshot has of each: the rest is written
 /// again.
-fn fences(at: &Partition, snapshot: &Path, id: PartitionId) -> Result<Fences> {
-    let (source, target) = (Replica::open(snapshot)?, Replica::open(&at.path)?);
+fn sites(replica: &Replica, snapshot: &Path, id: PartitionId) -> Result<Vec<(String, Seq)>> {
+    let source = Replica::open(snapshot)?;
     if source.identity()?.partition != id {
         return Err(Error::refused("the snapshot is of another partition"));
     }
     let mut has = source.vector()?;
     has.join(&source.waiting_vector()?);
-    let sites = target.all_sites()?;
+    let sites = replica.all_sites()?;
     let sites = sites.split(',').filter_map(Site::parse);
-    Ok(sites.map(|site| (site, has.get(site))).collect())
+    Ok(sites
+        .map(|site| (site.to_string(), has.get(site)))
+        .collect())
 }
 
 fn replace(

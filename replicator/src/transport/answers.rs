@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use nuda_core::certify::Fences;
 use nuda_core::protocol::{Event, NodeId};
-use nuda_core::site::{PartitionId, is_valid_name};
+use nuda_core::site::{PartitionId, Site, is_valid_name};
 
-use super::wire::{Ask, Done};
+use super::wire::{Ask, Done, Fenced};
+use crate::consensus::fence;
 use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::partition::notice;
@@ -68,6 +70,19 @@ pub(crate) async fn answer(node: &Arc<Node>, from: &str, body: &[u8]) -> Result<
                 })
                 .await?;
             Ok(serde_json::to_vec(&offer)?)
+        }
+        Ask::Fence { name, id, sites } => {
+            let malformed = || Error::refused("malformed: a fence");
+            let id = PartitionId::parse(&id).ok_or_else(malformed)?;
+            node.partitions.expect(&name, &id.to_string())?;
+            let sites = sites.into_iter().map(|(site, upto)| {
+                let upto = Some(upto).filter(|n| *n < nuda_core::limits::SEQ)?;
+                Some((Site::parse(&site)?, upto))
+            });
+            let sites: Option<Fences> = sites.collect();
+            let accepted = fence::put(node, id, sites.ok_or_else(malformed)?).await?;
+            let accepted = accepted.to_string();
+            Ok(serde_json::to_vec(&Fenced { accepted })?)
         }
         Ask::SnapshotDone { token } => {
             node.snapshots.done(&token);

@@ -51,6 +51,13 @@ pub(crate) enum Ask {
     },
     /// I have the snapshot. Answered by `{}`.
     SnapshotDone { token: String },
+    /// I begin anew from it, and wrote under these sites: your snapshot has this of each. Put that as a fence
+    /// into the partition's log. Answered by [`Fenced`].
+    Fence {
+        name: String,
+        id: String,
+        sites: Vec<(String, u64)>,
+    },
 }
 
 /// A prepared snapshot.
@@ -62,6 +69,13 @@ pub(crate) struct SnapshotOffer {
     pub(crate) bytes: u64,
     /// BLAKE3 of it.
     pub(crate) hash: String,
+}
+
+/// A fence is in the log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Fenced {
+    /// All that was accepted before it, as a version vector.
+    pub(crate) accepted: String,
 }
 
 /// Asks for a piece of a snapshot.
