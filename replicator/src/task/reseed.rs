@@ -135,13 +135,12 @@ async fn begin_from(
             tracing::warn!(partition = %partition.name, error = %e, "re-seeding without the partition's log");
             VersionVector::new()
         }
-        Ok(accepted) if needs_log => accepted,
-        Ok(_) => VersionVector::new(),
+        Ok(accepted) => accepted,
     };
     let snapshot = received.to_owned();
     node.on_partition(Arc::clone(partition), move |node, at, host| {
         host.forget();
-        let done = replace(node, at, &snapshot, &accepted);
+        let done = replace(node, at, &snapshot, (accepted, needs_log));
         host.forget();
         // The donor may have less of the replicated log than the file had.
         node.consensus.delivery.lost(id);
@@ -170,7 +169,7 @@ fn replace(
     node: &Arc<Node>,
     at: &Partition,
     snapshot: &Path,
-    accepted: &VersionVector,
+    (mut accepted, needs_log): (VersionVector, bool),
 ) -> Result<()> {
     let aside = node.dir.set_aside_file(&at.name, clock::wall_ms());
     let source = Replica::open(snapshot)?;
@@ -185,11 +184,9 @@ fn replace(
             "the snapshot is older than the list of members",
         ));
     }
-    if !source.vector()?.covers(accepted) {
-        return Err(Error::retry(
-            "the snapshot lacks what the partition's log has accepted",
-        ));
-    }
+    let had = target.vector()?;
+    accepted.raise(Site::LOG_STRONG, had.get(Site::LOG_STRONG));
+    has_accepted(&source.vector()?, &accepted, &had, needs_log)?;
     source.keep_earlier_sites(&target.all_sites()?)?;
     let file = aside.file_name().unwrap_or_default().to_string_lossy();
     source.set_reissue(&file)?;
@@ -200,6 +197,29 @@ fn replace(
     })?;
     node.fault("copied");
     finish(node, at, &target)
+}
+
+/// Whether a snapshot has what the partition's log has accepted. What nobody has is not waited for any longer when the
+/// log is needed no more; what the file *had* is never given up.
+fn has_accepted(
+    has: &VersionVector,
+    accepted: &VersionVector,
+    had: &VersionVector,
+    needs_log: bool,
+) -> Result<()> {
+    let lacks = accepted.iter().filter(|(site, seq)| has.get(*site) < *seq);
+    let lacks: VersionVector = lacks.collect();
+    if lacks.iter().any(|(site, _)| has.get(site) < had.get(site)) {
+        return Err(Error::retry(format!(
+            "the snapshot lacks {lacks} of the partition's log, and this file, which it would replace, has more of that"
+        )));
+    }
+    if needs_log && !lacks.is_empty() {
+        return Err(Error::retry(format!(
+            "the snapshot lacks {lacks}, which the partition's log has accepted"
+        )));
+    }
+    Ok(())
 }
 
 /// Re-issues what is due in this file, if anything is, and lets go of what was set aside.
@@ -253,4 +273,32 @@ fn copy_into(
     }
     first()?;
     super::snapshot::step_all(&backup)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vector(text: &str) -> VersionVector {
+        VersionVector::parse(text).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_the_log_has_accepted_is_not_given_up() {
+        let accepted = vector("log.strong:7");
+        let asked = |has: &str, had: &str, needs_log| {
+            has_accepted(&vector(has), &accepted, &vector(had), needs_log).is_ok()
+        };
+        assert!(asked("log.strong:7", "log.strong:5", true));
+        assert!(
+            asked("log.strong:8", "log.strong:9", true),
+            "it comes from the log"
+        );
+        // The donor has it soon, or nobody has it any more.
+        assert!(!asked("log.strong:6", "log.strong:5", true));
+        assert!(asked("log.strong:6", "log.strong:6", false));
+        // This file alone has it.
+        assert!(!asked("log.strong:6", "log.strong:7", true));
+        assert!(!asked("log.strong:6", "log.strong:7", false));
+    }
 }
