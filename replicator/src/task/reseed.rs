@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nuda_core::protocol::Members;
 use nuda_core::site::{PartitionId, Seq, Site};
 use nuda_core::version_vector::VersionVector;
 use rusqlite::Connection;
@@ -176,10 +177,7 @@ fn replace(
     // Still nobody else's: all that must be true of the copy from its first moment on.
     source.join(&node.me().name)?;
     let mut target = Replica::open(&at.path)?;
-    // Others have answered under the list that this file knows: what they had of a member that begins anew
-    // itself was void from then on.
-    let (theirs, ours) = (source.kept()?.members, target.kept()?.members);
-    if theirs.version <= ours.version && !theirs.covers(&ours) {
+    if !is_up_to_date(&source.kept()?.members, &target.kept()?.members) {
         return Err(Error::retry(
             "the snapshot is older than the list of members",
         ));
@@ -197,6 +195,12 @@ fn replace(
     })?;
     node.fault("copied");
     finish(node, at, &target)
+}
+
+/// Whether a snapshot is not older than the list that this file knows. Under that this node has answered; and if it says
+/// that the donor begins anew itself, the donor writes again what the snapshot has of it.
+fn is_up_to_date(theirs: &Members, ours: &Members) -> bool {
+    theirs.version > ours.version || theirs.covers(ours)
 }
 
 /// Whether a snapshot has what the partition's log has accepted. What nobody has is not waited for any longer when the
@@ -277,10 +281,22 @@ fn copy_into(
 
 #[cfg(test)]
 mod tests {
+    use nuda_core::protocol::NodeId;
+
     use super::*;
 
     fn vector(text: &str) -> VersionVector {
         VersionVector::parse(text).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_snapshot_of_a_donor_that_has_begun_anew_since_is_not_taken() {
+        let [a, b, c] = ["a", "b", "c"].map(NodeId::of_name);
+        let list = Members::default().joining(a).joining(b).joining(c);
+        let later = list.joining(b);
+        assert!(is_up_to_date(&list, &list));
+        assert!(is_up_to_date(&later, &list));
+        assert!(!is_up_to_date(&list, &later));
     }
 
     #[test]
