@@ -134,9 +134,9 @@ async fn begin_from(
         Err(e) if needs_log => return Err(e),
         Err(e) => {
             tracing::warn!(partition = %partition.name, error = %e, "re-seeding without the partition's log");
-            VersionVector::new()
+            None
         }
-        Ok(accepted) => accepted,
+        Ok(accepted) => Some(accepted),
     };
     let snapshot = received.to_owned();
     node.on_partition(Arc::clone(partition), move |node, at, host| {
@@ -170,7 +170,7 @@ fn replace(
     node: &Arc<Node>,
     at: &Partition,
     snapshot: &Path,
-    (mut accepted, needs_log): (VersionVector, bool),
+    (accepted, needs_log): (Option<VersionVector>, bool),
 ) -> Result<()> {
     let aside = node.dir.set_aside_file(&at.name, clock::wall_ms());
     let source = Replica::open(snapshot)?;
@@ -183,7 +183,9 @@ fn replace(
         ));
     }
     let had = target.vector()?;
-    accepted.raise(Site::LOG_STRONG, had.get(Site::LOG_STRONG));
+    // Without the log's word: the numbers that are the log's for certain.
+    let strong = (Site::LOG_STRONG, had.get(Site::LOG_STRONG));
+    let accepted = accepted.unwrap_or_else(|| [strong].into_iter().collect());
     has_accepted(&source.vector()?, &accepted, &had, needs_log)?;
     source.keep_earlier_sites(&target.all_sites()?)?;
     let file = aside.file_name().unwrap_or_default().to_string_lossy();
