@@ -334,7 +334,7 @@ impl World {
     }
 
     /// A client that waits is rejected for a strong transaction that was first, or an earlier one of its
-    /// own file, or because somebody settled it: a quorum one never for another file's, and nobody for
+    /// own file, or because somebody settled it, or its node begins anew: a quorum one never for another file's, and nobody for
     /// coming late.
     fn rejected(&self, at: usize, dot: Dot, outcome: Outcome) {
         let late = Outcome::Refused(Flaw::Late);
