@@ -3,9 +3,10 @@
 //! duplicates, changes of leader and clients that give up. One seed replays everything.
 //!
 //! What must be true: none of the quorum transactions is rejected for one of another file; a number is
-//! taken once, by whichever group; what a node wrote again when it began anew does not come back; every file ends with the same transactions, each after what it had
-//! seen and before anything that it had not seen is collected; what is acknowledged is in every confirmed
-//! leader's read index; what anybody was told about an id is so.
+//! taken once, by whichever group; what a node wrote again when it began anew does not come back; every
+//! file ends with the same transactions, each after what it had seen and before anything that it had
+//! not seen is collected; what is acknowledged is in every confirmed leader's read index; what anybody
+//! was told about an id is so.
 
 mod anew;
 mod file;
@@ -334,8 +335,8 @@ impl World {
     }
 
     /// A client that waits is rejected for a strong transaction that was first, or an earlier one of its
-    /// own file, or because somebody settled it, or its node begins anew: a quorum one never for another file's, and nobody for
-    /// coming late.
+    /// own file, or because somebody settled it, or its node begins anew: a quorum one never for another
+    /// file's, and nobody for coming late.
     fn rejected(&self, at: usize, dot: Dot, outcome: Outcome) {
         let late = Outcome::Refused(Flaw::Late);
         assert_ne!(outcome, late, "{dot}: its file is locked, and it is late");
