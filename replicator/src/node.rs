@@ -310,7 +310,11 @@ impl Node {
 
     /// Begins to re-seed a partition from a donor, unless that is under way.
     pub(crate) fn reseed(self: &Arc<Self>, partition: &Partition, donor: NodeId, reason: String) {
-        if let (Some(donor), Some(id)) = (self.peers.name_of(donor), partition.id()) {
+        if let Some(id) = partition.id() {
+            let donor = self
+                .peers
+                .name_of(donor)
+                .filter(|name| *name != self.me().name);
             let partition = partition.name.clone();
             self.once(
                 format!("seed {partition}"),

@@ -23,7 +23,7 @@ use nuda_core::certify::Link;
 use nuda_core::changeset::ChainHash;
 use nuda_core::codec::Reader;
 use nuda_core::hlc::Stamp;
-use nuda_core::protocol::{Head, Members, PartBytes, Range};
+use nuda_core::protocol::{Head, Members, NodeId, PartBytes, Range};
 use nuda_core::site::{PartitionId, Seq, Site};
 use nuda_core::version_vector::VersionVector;
 use rusqlite::config::DbConfig;
@@ -153,7 +153,13 @@ impl Replica {
             replica.keep(FLOOR, &floor)?;
             replica.keep(MEMBERS, &members)?;
             // A snapshot carries its donor's.
-            replica.keep(OWN_SITES, "")
+            replica.keep(OWN_SITES, "")?;
+            let joined = replica
+                .kept()?
+                .members
+                .get(NodeId::of_name(node))
+                .map(|m| m.joined);
+            joined.map_or(Ok(()), |joined| replica.keep_life(node, joined))
         })
     }
 

@@ -5,6 +5,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use support::{Nodes, count, insert};
 
 #[test]
@@ -91,6 +93,46 @@ fn a_removed_member_is_added_again() {
         names.iter().all(|conn| count(conn) == 3).then_some(())
     });
     nodes.verify("a", "org");
+}
+
+/// A member that begins anew ships nothing of the life that is over, although its file is opened again meanwhile, and
+/// is that of a machine that has just started: it is written again, and counts once.
+#[test]
+fn a_life_that_is_over_is_not_gone_on_with() {
+    let nodes = Nodes::with_page(&["a", "b", "c"]);
+    let names = ["a", "b", "c"].map(|name| nodes.open(name, "org"));
+    insert(&names[0], "before");
+    nodes.verify("a", "org");
+    nodes.nuda_ok("a", &["members", "org", "--remove", "c"]);
+    let c = &names[2];
+    c.execute_batch("UPDATE page SET hits = hits + 1").unwrap();
+    nodes.eventually("it knows", |nodes| {
+        let said = nodes.nuda_ok("c", &["status", "org"]);
+        said.contains("was removed from the member list")
+            .then_some(())
+    });
+    c.execute_batch(
+        "UPDATE nuda_state SET identity = 'of another boot';
+         BEGIN IMMEDIATE; UPDATE page SET title = 'new'",
+    )
+    .unwrap();
+    nodes.nuda_ok("a", &["create", "org", "--on", "a,b,c"]);
+    nodes.eventually("the snapshot has waited in vain", |nodes| {
+        let log = nodes.logs_of("c");
+        log.contains("locked by a long transaction").then_some(())
+    });
+    // Now it is fetched again.
+    std::thread::sleep(Duration::from_secs(1));
+    c.execute_batch("COMMIT").unwrap();
+    nodes.eventually("c is re-seeded", |nodes| {
+        nodes.logs_of("c").contains("re-seeded").then_some(())
+    });
+    nodes.verify("a", "org");
+    for conn in &names {
+        let row = "SELECT title, hits FROM page";
+        let row = conn.query_row(row, [], |row| Ok((row.get(0)?, row.get(1)?)));
+        assert_eq!(row, Ok(("new".to_owned(), 2)));
+    }
 }
 
 /// Without the founder nobody could change tables any more, until it has left them to the log.

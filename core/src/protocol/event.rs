@@ -82,6 +82,9 @@ pub struct Opened {
     pub collected: VersionVector,
     /// The member list as last stored.
     pub members: Members,
+    /// The list's version when this node joined with the content that the file has; `None` if that is not known,
+    /// and then the list's. A later version there says that this content is of a life that is over.
+    pub life: Option<u64>,
     /// Random bits: jitter and question numbers differ between nodes and starts.
     pub entropy: u64,
 }

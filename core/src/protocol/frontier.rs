@@ -261,12 +261,6 @@ impl Replication {
             Some(me) if me.excluded => {
                 self.reseed(from, "this node was away for too long and was excluded");
             }
-            Some(me) if joined.is_some_and(|before| me.joined > before) => {
-                self.reseed(
-                    from,
-                    "the members expect this node to begin from a snapshot",
-                );
-            }
             Some(_) if joined.is_none() && self.halted.is_some() => {
                 // It knew already that it was removed.
                 self.reseed(
@@ -274,7 +268,9 @@ impl Replication {
                     "this node was removed, and is a member again: it begins from a snapshot",
                 );
             }
-            Some(_) if joined.is_none() => {
+            Some(me) if self.is_over(&me) => self.reseed(from, super::ENDED),
+            Some(me) if joined.is_none() => {
+                self.life = Some(me.joined);
                 // Until now nobody would talk to it.
                 for peer in self.peers.values_mut() {
                     peer.asked = None;

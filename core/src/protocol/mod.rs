@@ -59,6 +59,9 @@ struct Batch {
     parts: Vec<PartBytes>,
 }
 
+/// Why this replica begins anew when the list says so.
+const ENDED: &str = "the members expect this node to begin from a snapshot";
+
 /// The state machine.
 #[derive(Debug)]
 pub struct Replication {
@@ -77,6 +80,8 @@ pub struct Replication {
     floor: VersionVector,
     /// In force; stored with the next `Secure`.
     members: Members,
+    /// The list's version when this node joined with the content that it has.
+    life: Option<u64>,
     collected: VersionVector,
     peers: Peers,
     /// Batches that arrived while another one was applied: at most one per peer.
@@ -136,6 +141,7 @@ impl Replication {
                 members: opened.members.clone(),
             },
             floor: opened.floor,
+            life: opened.life.or(opened.members.get(me).map(|m| m.joined)),
             members: opened.members,
             collected: opened.collected,
             peers: Peers::new(),
@@ -168,6 +174,7 @@ impl Replication {
         if self.started_ms.is_none() {
             self.started_ms = Some(now_ms);
             self.add_peers(now_ms);
+            self.recall();
         }
         self.take(now_ms, event);
         if self.halted.is_none() {
@@ -314,6 +321,20 @@ impl Replication {
                 reason: reason.to_owned(),
             });
         }
+    }
+
+    /// It may have stored that it must begin anew, and have been opened again before it did.
+    fn recall(&mut self) {
+        if self.members.get(self.me).is_some_and(|m| self.is_over(&m)) {
+            let me = self.me;
+            let donor = self.members.iter().find(|m| m.node != me && !m.excluded);
+            self.reseed(donor.map_or(me, |m| m.node), ENDED);
+        }
+    }
+
+    /// Whether this content is of a life that ended when this member, which is this node, joined again.
+    fn is_over(&self, me: &Member) -> bool {
+        self.life.is_some_and(|life| me.joined > life)
     }
 
     fn send(&mut self, to: NodeId, message: Message) {

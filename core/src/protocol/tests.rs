@@ -32,8 +32,8 @@ fn head(id: u64, seq: Seq, hash: u8) -> Head {
     }
 }
 
-fn engine(heads: Vec<Head>) -> Replication {
-    let opened = Opened {
+fn opened(heads: Vec<Head>, members: Members) -> Opened {
+    Opened {
         site: site(100),
         own_sites: vec![site(100)],
         heads,
@@ -41,10 +41,14 @@ fn engine(heads: Vec<Head>) -> Replication {
         durable: VersionVector::new(),
         floor: VersionVector::new(),
         collected: VersionVector::new(),
-        members: members(3),
+        members,
+        life: None,
         entropy: 7,
-    };
-    Replication::new(node(1), Config::default(), opened)
+    }
+}
+
+fn engine(heads: Vec<Head>) -> Replication {
+    Replication::new(node(1), Config::default(), opened(heads, members(3)))
 }
 
 fn standing(heads: &[Head]) -> Standing {
@@ -425,17 +429,7 @@ fn a_void_answer_is_not_waited_for() {
 /// A file that was copied by hand learns that its node is a member, and says so when that is stored.
 #[test]
 fn a_new_list_is_told_as_soon_as_it_is_stored() {
-    let opened = Opened {
-        site: site(100),
-        own_sites: vec![site(100)],
-        heads: vec![],
-        waiting: VersionVector::new(),
-        durable: VersionVector::new(),
-        floor: VersionVector::new(),
-        collected: VersionVector::new(),
-        members: members(3),
-        entropy: 7,
-    };
+    let opened = opened(vec![], members(3));
     let mut copied = Replication::new(node(4), Config::default(), opened);
     copied.handle(NOW, Event::Tick);
     let joined = members(3).joining(node(4));
@@ -444,6 +438,33 @@ fn a_new_list_is_told_as_soon_as_it_is_stored() {
     assert!(commands.iter().any(stores), "{commands:?}");
     let commands = copied.handle(NOW + 2, Event::Secured(VersionVector::new()));
     assert_eq!(asked(&commands), [node(1), node(2), node(3)]);
+}
+
+/// A replica whose life is over ships nothing of it, also when its file is opened again meanwhile.
+#[test]
+fn a_life_that_is_over_is_not_gone_on_with() {
+    let begins = |list: Members, life| {
+        let mut opened = opened(vec![head(100, 2, 1)], list);
+        opened.life = life;
+        let mut engine = Replication::new(node(1), Config::default(), opened);
+        let commands = engine.handle(NOW, Event::Tick);
+        let seeds = |c: &Command| matches!(c, Command::Reseed { donor, .. } if *donor != node(1));
+        let begins = commands.iter().any(seeds);
+        assert_eq!(engine.status().must_reseed.is_some(), begins);
+        assert_eq!(asked(&commands).is_empty(), begins);
+        begins
+    };
+    let first = members(3);
+    let again = first.joining(node(1));
+    let life = first.get(node(1)).map(|m| m.joined);
+    assert!(!begins(first.clone(), life));
+    assert!(begins(again.clone(), life));
+    assert!(!begins(again.clone(), again.get(node(1)).map(|m| m.joined)));
+    assert!(!begins(again, None));
+    // It was removed, told so, and opened again before it was added.
+    let removed = first.without(node(1));
+    assert!(!begins(removed.clone(), life));
+    assert!(begins(removed.joining(node(1)), life));
 }
 
 #[test]

@@ -171,6 +171,7 @@ impl World {
             floor: it.file.floor.clone(),
             collected: it.file.collected.clone(),
             members: it.file.members.clone(),
+            life: None,
             entropy,
         };
         it.engine = Some(Replication::new(it.id, self.config.clone(), opened));

@@ -502,6 +502,11 @@ fn open(node: &Arc<Node>, at: &Partition, replica: &mut Replica) -> Result<Live>
         kept.own_sites.push(identity.site);
         replica.keep_own_sites(&kept.own_sites)?;
     }
+    let mut life = replica.life(&node.me().name)?;
+    if life.is_none() {
+        life = kept.members.get(node.id).map(|m| m.joined);
+        life.map_or(Ok(()), |joined| replica.keep_life(&node.me().name, joined))?;
+    }
     // What was not taken notice of yet is judged before the protocol hears of it.
     let mut vector = identity.vector.clone();
     vector.set(identity.site, notice::noted(node, at, &identity)?);
@@ -517,6 +522,7 @@ fn open(node: &Arc<Node>, at: &Partition, replica: &mut Replica) -> Result<Live>
         floor: kept.floor.clone(),
         collected: identity.collected.clone(),
         members: kept.members.clone(),
+        life,
         entropy: crate::random::bits(),
     };
     let config = Config {

@@ -8,12 +8,27 @@ use nuda_core::version_vector::VersionVector;
 use super::{EARLIER_SITES, OWN_SITES, Replica, vector};
 use crate::error::Result;
 
+/// As which node, and from which version of the list on, this content is a member's.
+const LIFE: &str = "life";
+
 impl Replica {
     /// Up to where whole changesets wait, of each site of which some do.
     pub(crate) fn waiting_vector(&self) -> Result<VersionVector> {
         let mut statement = self.conn.prepare_cached("SELECT nuda_waiting_vector()")?;
         let text: String = statement.query_row([], |row| row.get(0))?;
         vector(&text)
+    }
+
+    /// The list's version when this node joined with the content that the file has; `None` if the file does not say.
+    pub(crate) fn life(&self, node: &str) -> Result<Option<u64>> {
+        let kept = self.kept_text(LIFE)?;
+        let life = kept.split_once(' ').filter(|(_, of)| *of == node);
+        Ok(life.and_then(|(joined, _)| joined.parse().ok()))
+    }
+
+    /// Keeps that.
+    pub(crate) fn keep_life(&self, node: &str, joined: u64) -> Result<()> {
+        self.keep(LIFE, &format!("{joined} {node}"))
     }
 
     /// Drops what came of changesets that do not count as stored.

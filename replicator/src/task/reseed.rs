@@ -9,6 +9,7 @@
 //! fenced off there first. A set-aside file that cannot be re-issued is kept for
 //! people, and said so in the status.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,21 +31,29 @@ use crate::transport::wire::{Ask, Fenced};
 /// So often the partition's log is asked, and a snapshot must have what it has accepted.
 const LOG_TRIES: u32 = 10;
 
-/// Re-seeds `partition` from `donor`, or from whichever other member can.
+/// Re-seeds `partition` from `donor`, if one is known, or from whichever other member can.
 pub(crate) async fn run(
     node: Arc<Node>,
     partition: String,
     id: PartitionId,
-    donor: String,
+    donor: Option<String>,
     reason: String,
 ) {
     tracing::warn!(partition, donor, reason, "re-seeding");
     let mut pause = Duration::from_millis(200);
-    let mut donors = vec![donor];
-    // Asked once: the life that ends. The members' list may tell of the next one meanwhile.
+    let mut donors: VecDeque<String> = donor.into_iter().collect();
     let joined = joined(&node, &partition).await;
     for tries in 0.. {
-        let donor = donors.remove(0);
+        // This replica can do nothing else until somebody has given it a snapshot.
+        let donor = loop {
+            if let Some(donor) = donors.pop_front() {
+                break donor;
+            }
+            donors = members(&node, &partition).await;
+            if donors.is_empty() {
+                tokio::time::sleep(pause).await;
+            }
+        };
         // A log that lost what it had accepted does not hold this replica up for ever.
         let needs_log = tries < LOG_TRIES;
         match once(&node, &partition, id, &donor, joined, needs_log).await {
@@ -56,20 +65,13 @@ pub(crate) async fn run(
         }
         node.wait_for_peer(&donor, pause).await;
         pause = (pause * 2).min(limits::BACKOFF_MAX);
-        // This replica can do nothing else until somebody has given it a snapshot.
-        if donors.is_empty() {
-            donors = members(&node, &partition).await;
-        }
-        if donors.is_empty() {
-            donors.push(donor);
-        }
     }
 }
 
 /// The other members that are known by name.
-async fn members(node: &Arc<Node>, partition: &str) -> Vec<String> {
+async fn members(node: &Arc<Node>, partition: &str) -> VecDeque<String> {
     let Ok(partition) = node.partitions.expect_name(partition) else {
-        return Vec::new();
+        return VecDeque::new();
     };
     let found = node.on_partition(partition, |node, at, host| {
         let members = host.replica(at)?.kept()?.members;
@@ -79,14 +81,17 @@ async fn members(node: &Arc<Node>, partition: &str) -> Vec<String> {
     found.await.unwrap_or_default()
 }
 
-/// The list version under which this node holds the partition.
+/// The list version under which this node joined with the content that it has. The members' list may tell of the next one
+/// already.
 async fn joined(node: &Arc<Node>, partition: &str) -> u64 {
     let Ok(partition) = node.partitions.expect_name(partition) else {
         return 0;
     };
     let found = node.on_partition(partition, |node, at, host| {
-        let members = host.replica(at)?.kept()?.members;
-        Ok(members.get(node.id).map_or(0, |m| m.joined))
+        let replica = host.replica(at)?;
+        let life = replica.life(&node.me().name)?;
+        let members = replica.kept()?.members;
+        Ok(life.or(members.get(node.id).map(|m| m.joined)).unwrap_or(0))
     });
     found.await.unwrap_or(0)
 }
@@ -117,13 +122,16 @@ async fn begin_from(
     needs_log: bool,
 ) -> Result<()> {
     let snapshot = received.to_owned();
-    let sites = node.on_partition(Arc::clone(partition), move |_, at, host| {
-        sites(host.replica(at)?, &snapshot, id)
+    let earlier = node.on_partition(Arc::clone(partition), move |_, at, host| {
+        let earlier = host.replica(at)?.all_sites()?;
+        let upto = upto(&earlier, &snapshot, id)?;
+        Ok((earlier, upto))
     });
+    let (earlier, sites) = earlier.await?;
     let ask = Ask::Fence {
         name: partition.name.clone(),
         id: id.to_string(),
-        sites: sites.await?,
+        sites,
     };
     let fenced: Result<Fenced> = node.ask(donor, &ask).await;
     let fenced = fenced.and_then(|fenced| {
@@ -138,10 +146,15 @@ async fn begin_from(
         }
         Ok(accepted) => Some(accepted),
     };
+    let fenced = Fence {
+        earlier,
+        accepted,
+        needs_log,
+    };
     let snapshot = received.to_owned();
     node.on_partition(Arc::clone(partition), move |node, at, host| {
         host.forget();
-        let done = replace(node, at, &snapshot, (accepted, needs_log));
+        let done = replace(node, at, &snapshot, fenced);
         host.forget();
         // The donor may have less of the replicated log than the file had.
         node.consensus.delivery.lost(id);
@@ -150,28 +163,30 @@ async fn begin_from(
     .await
 }
 
-/// All sites under which this replica ever wrote, and what the snapshot has of each: the rest is written
-/// again.
-fn sites(replica: &Replica, snapshot: &Path, id: PartitionId) -> Result<Vec<(String, Seq)>> {
+/// What the partition's log knows of this replica's earlier life.
+struct Fence {
+    /// All sites under which the replica ever wrote.
+    earlier: String,
+    /// What was accepted before, if the log was asked in time.
+    accepted: Option<VersionVector>,
+    needs_log: bool,
+}
+
+/// What the snapshot has of each of these sites: the rest is written again.
+fn upto(sites: &str, snapshot: &Path, id: PartitionId) -> Result<Vec<(String, Seq)>> {
     let source = Replica::open(snapshot)?;
     if source.identity()?.partition != id {
         return Err(Error::refused("the snapshot is of another partition"));
     }
     let mut has = source.vector()?;
     has.join(&source.waiting_vector()?);
-    let sites = replica.all_sites()?;
     let sites = sites.split(',').filter_map(Site::parse);
     Ok(sites
         .map(|site| (site.to_string(), has.get(site)))
         .collect())
 }
 
-fn replace(
-    node: &Arc<Node>,
-    at: &Partition,
-    snapshot: &Path,
-    (accepted, needs_log): (Option<VersionVector>, bool),
-) -> Result<()> {
+fn replace(node: &Arc<Node>, at: &Partition, snapshot: &Path, fenced: Fence) -> Result<()> {
     let aside = node.dir.set_aside_file(&at.name, clock::wall_ms());
     let source = Replica::open(snapshot)?;
     // Still nobody else's: all that must be true of the copy from its first moment on.
@@ -185,12 +200,17 @@ fn replace(
     let had = target.vector()?;
     // Without the log's word: the numbers that are the log's for certain.
     let strong = (Site::LOG_STRONG, had.get(Site::LOG_STRONG));
-    let accepted = accepted.unwrap_or_else(|| [strong].into_iter().collect());
-    has_accepted(&source.vector()?, &accepted, &had, needs_log)?;
-    source.keep_earlier_sites(&target.all_sites()?)?;
+    let by_file = || [strong].into_iter().collect();
+    let accepted = fenced.accepted.unwrap_or_else(by_file);
+    has_accepted(&source.vector()?, &accepted, &had, fenced.needs_log)?;
+    source.keep_earlier_sites(&fenced.earlier)?;
     let file = aside.file_name().unwrap_or_default().to_string_lossy();
     source.set_reissue(&file)?;
     copy_into(source.connection(), target.connection_mut(), || {
+        // An application does that when it first writes after the machine has started.
+        if Replica::open(&at.path)?.all_sites()? != fenced.earlier {
+            return Err(Error::retry("this replica writes under a new site now"));
+        }
         super::snapshot::copy_pages(&at.path, &aside)?;
         node.fault("set aside");
         Ok(())
