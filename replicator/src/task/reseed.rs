@@ -42,7 +42,6 @@ pub(crate) async fn run(
     tracing::warn!(partition, donor, reason, "re-seeding");
     let mut pause = Duration::from_millis(200);
     let mut donors: VecDeque<String> = donor.into_iter().collect();
-    let joined = joined(&node, &partition).await;
     for tries in 0.. {
         // This replica can do nothing else until somebody has given it a snapshot.
         let donor = loop {
@@ -56,7 +55,7 @@ pub(crate) async fn run(
         };
         // A log that lost what it had accepted does not hold this replica up for ever.
         let needs_log = tries < LOG_TRIES;
-        match once(&node, &partition, id, &donor, joined, needs_log).await {
+        match once(&node, &partition, id, &donor, needs_log).await {
             Ok(()) => {
                 tracing::info!(partition, donor, "re-seeded");
                 return;
@@ -83,17 +82,14 @@ async fn members(node: &Arc<Node>, partition: &str) -> VecDeque<String> {
 
 /// The list version under which this node joined with the content that it has. The members' list may tell of the next one
 /// already.
-async fn joined(node: &Arc<Node>, partition: &str) -> u64 {
-    let Ok(partition) = node.partitions.expect_name(partition) else {
-        return 0;
-    };
-    let found = node.on_partition(partition, |node, at, host| {
+async fn joined(node: &Arc<Node>, partition: &Arc<Partition>) -> Result<u64> {
+    let found = node.on_partition(Arc::clone(partition), |node, at, host| {
         let replica = host.replica(at)?;
         let life = replica.life(&node.me().name)?;
         let members = replica.kept()?.members;
         Ok(life.or(members.get(node.id).map(|m| m.joined)).unwrap_or(0))
     });
-    found.await.unwrap_or(0)
+    found.await
 }
 
 async fn once(
@@ -101,10 +97,10 @@ async fn once(
     name: &str,
     id: PartitionId,
     donor: &str,
-    joined: u64,
     needs_log: bool,
 ) -> Result<()> {
     let partition = node.partitions.expect_name(name)?;
+    let joined = joined(node, &partition).await?;
     let received = super::join::fetch(node, name, id, donor, Some(joined)).await?;
     let done = begin_from(node, &partition, (id, donor), &received, needs_log).await;
     super::join::remove_database(&received);
