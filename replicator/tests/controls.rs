@@ -282,6 +282,21 @@ fn what_a_strong_write_saw_is_there_with_it() {
     });
 }
 
+/// Writes what no majority has on disk, and is told that nobody knows what becomes of it.
+fn gives_up(nodes: &Nodes, conn: &Connection) -> String {
+    nodes.eventually("an unknown outcome", |nodes| {
+        let told = conn.execute("INSERT INTO note VALUES ('late')", []);
+        let error = told.expect_err("no majority has it on disk");
+        let id = unknown_id(&error);
+        assert!(
+            id.is_some() || is_refused(&error),
+            "{error}\n{}",
+            nodes.logs()
+        );
+        id
+    })
+}
+
 /// A client gives up, its file goes on, everybody reports that; then its write is accepted.
 #[test]
 fn what_is_accepted_late_is_merged_everywhere() {
@@ -292,17 +307,7 @@ fn what_is_accepted_late_is_merged_everywhere() {
         for name in ["b", "c"] {
             nodes.nuda_ok(name, &["fault", "--stall-log"]);
         }
-        let id = nodes.eventually("an unknown outcome", |nodes| {
-            let told = late.execute("INSERT INTO note VALUES ('late')", []);
-            let error = told.expect_err("no majority has it on disk");
-            let id = unknown_id(&error);
-            assert!(
-                id.is_some() || is_refused(&error),
-                "{error}\n{}",
-                nodes.logs()
-            );
-            id
-        });
+        let id = gives_up(nodes, &late);
         let other = nodes.open("c", "org");
         let collected = |name: &str| {
             let conn = nodes.open(name, "org");
@@ -360,17 +365,7 @@ fn what_is_written_again_does_not_come_back_with_what_is_accepted_late() {
         nodes.nuda_ok("c", &["fault", "--stall-log"]);
         let other = nodes.open("b", "org");
         other.execute_batch("UPDATE tally SET n = n + 1").unwrap();
-        let id = nodes.eventually("an unknown outcome", |nodes| {
-            let told = late.execute("INSERT INTO note VALUES ('late')", []);
-            let error = told.expect_err("no majority has it on disk");
-            let id = unknown_id(&error);
-            assert!(
-                id.is_some() || is_refused(&error),
-                "{error}\n{}",
-                nodes.logs()
-            );
-            id
-        });
+        let id = gives_up(nodes, &late);
         nodes.eventually("b is away for too long", |nodes| {
             let status = nodes.nuda_ok("a", &["status"]);
             status.contains("must re-seed").then_some(())

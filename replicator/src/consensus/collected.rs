@@ -9,8 +9,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nuda_core::certify::{Answer, Entry};
-use nuda_core::control::Reply;
+use nuda_core::certify::Entry;
 use nuda_core::site::PartitionId;
 use nuda_core::version_vector::VersionVector;
 
@@ -37,20 +36,15 @@ pub(crate) async fn allow(
     let is_known = group
         .ordered(partition)
         .is_some_and(|ordered| ordered.collected.covers(frontier));
-    let standing = match is_known {
-        true => group.standing(partition),
+    let accepted = match is_known {
+        true => group.standing(partition).accepted(),
         false => {
-            let entry = Entry::Collect(partition, frontier.clone()).encode();
-            match propose::append(node, partition, until, entry).await {
-                Reply::Decided(Answer::Open, standing) => standing,
-                Reply::NotCommitted(why) | Reply::Unknown(why) => return Err(Error::retry(why)),
-                _ => return Err(Error::internal("an unexpected answer to a collection")),
-            }
+            let entry = Entry::Collect(partition, frontier.clone());
+            propose::note(node, partition, until, &entry).await?
         }
     };
     let delivery = Arc::clone(&node.consensus.delivery);
     let left = until.saturating_duration_since(Instant::now());
-    let accepted = standing.accepted();
     let waiting = delivery.wait(node, partition, &accepted);
     tokio::time::timeout(left, waiting)
         .await

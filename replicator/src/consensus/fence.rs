@@ -9,14 +9,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nuda_core::certify::{Answer, Entry, Fences};
-use nuda_core::control::Reply;
+use nuda_core::certify::{Entry, Fences};
 use nuda_core::site::PartitionId;
 use nuda_core::version_vector::VersionVector;
 
 use super::propose;
 use crate::broken::{self, Rule};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::node::Node;
 
 /// How long one try may take.
@@ -33,10 +32,5 @@ pub(crate) async fn put(
         return Ok(VersionVector::new());
     }
     let until = Instant::now() + WITHIN;
-    let entry = Entry::Fence(partition, fences).encode();
-    match propose::append(node, partition, until, entry).await {
-        Reply::Decided(Answer::Open, standing) => Ok(standing.accepted()),
-        Reply::NotCommitted(why) | Reply::Unknown(why) => Err(Error::retry(why)),
-        _ => Err(Error::internal("an unexpected answer to a fence")),
-    }
+    propose::note(node, partition, until, &Entry::Fence(partition, fences)).await
 }

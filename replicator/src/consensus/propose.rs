@@ -265,7 +265,21 @@ pub(super) async fn append(
     ask(node, partition, until, call).await
 }
 
-/// The same with the log of this group.
+/// Puts an entry into a partition's log that decides on nothing; answers what was accepted before it.
+pub(super) async fn note(
+    node: &Arc<Node>,
+    partition: PartitionId,
+    until: Instant,
+    entry: &Entry,
+) -> Result<VersionVector> {
+    match append(node, partition, until, entry.encode()).await {
+        Reply::Decided(Answer::Open, standing) => Ok(standing.accepted()),
+        Reply::NotCommitted(why) | Reply::Unknown(why) => Err(Error::retry(why)),
+        _ => Err(Error::internal("an unexpected answer of the log")),
+    }
+}
+
+/// As [`append`], with the log of this group.
 pub(crate) async fn append_to(
     node: &Arc<Node>,
     group: &Arc<Group>,

@@ -288,10 +288,7 @@ impl Nodes {
 
     /// Ends the nodes of a run that failed, and keeps what they leave if `NUDA_KEEP` says so.
     pub(crate) fn keep(&mut self) {
-        for child in self.running.values_mut() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.end();
         if std::env::var_os("NUDA_KEEP").is_none() || self.kept {
             return;
         }
@@ -302,6 +299,13 @@ impl Nodes {
         let from = self.home.path().display().to_string();
         self.kept = succeeds("cp", &["-a", &from, &folder.display().to_string()]);
         eprintln!("kept: {} ({})", folder.display(), self.kept);
+    }
+
+    fn end(&mut self) {
+        for child in self.running.values_mut() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 
     /// All that a node has logged.
@@ -489,10 +493,7 @@ impl Drop for Nodes {
         if std::thread::panicking() {
             self.keep();
         }
-        for child in self.running.values_mut() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.end();
     }
 }
 
